@@ -1,0 +1,2 @@
+//! Whose turn it is to compute.
+pub struct Turns {}

@@ -1,0 +1,1 @@
+//! How many rows go into one forward.

@@ -1,0 +1,15 @@
+//! One request from its parsed form to its answer: [`request`] (what a caller writes), [`catalog`] (what is loaded),
+//! [`plan`] (tokenise or decode, resolve targets and settings, cost), [`run`] (call the methods), [`outcome`] (what
+//! a caller gets). Blocking code without HTTP, async or a clock.
+
+pub mod catalog;
+pub mod outcome;
+mod plan;
+pub mod request;
+mod run;
+
+pub use catalog::{Catalog, LoadError, ServedModel};
+pub use outcome::{Answer, Explanation};
+pub use plan::{Field, Plan, PlanError, Wanted, plan};
+pub use request::{ExplainItem, ExplainRequest};
+pub use run::{Job, RunError, run, to_bytes};

@@ -1,0 +1,119 @@
+//! The JSON of an answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::input::Kind;
+use crate::input::image::Region;
+use crate::input::text::{Token, Word};
+use crate::methods::{Attribution, Grid, Warning};
+use crate::models::SequenceItem;
+use crate::tasks::{Prediction, Target};
+
+/// What `POST /explain` answers; `/predict` the same without `explanations`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Answer {
+    pub id: String,
+    pub model: ModelIdentity,
+    /// The request as resolved, without the input.
+    pub request: ResolvedRequest,
+    pub input: InputView,
+    pub prediction: Prediction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanations: Option<Vec<Explanation>>,
+    pub warnings: Vec<Warning>,
+    /// True where the deadline ended the work early (`"partial": true` in the request).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    pub provenance: Provenance,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelIdentity {
+    pub name: String,
+    pub source: String,
+    /// Commit of a hub model.
+    pub revision: Option<String>,
+    /// Of the weights.
+    pub sha256: String,
+    pub architecture: String,
+    pub task: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResolvedRequest {
+    pub model: String,
+    pub target: Vec<Target>,
+    /// Each item with its `method` and all of its settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Vec<Value>>,
+    pub evaluate: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<crate::input::text::Truncation>,
+    pub deadline_ms: u64,
+    pub partial: bool,
+    pub seed: u64,
+    pub echo: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum InputView {
+    Text(TextView),
+    Image(ImageView),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TextView {
+    pub kind: Kind,
+    pub sha256: String,
+    /// With `echo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+    pub tokens: Vec<Token>,
+    pub words: Vec<Word>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImageView {
+    pub kind: Kind,
+    pub sha256: String,
+    /// With `echo`: base64 of the bytes as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// As sent, after EXIF rotation.
+    pub width: usize,
+    pub height: usize,
+    /// The model's own grid.
+    pub grid: Grid,
+    /// The part of the image that the model sees.
+    pub region: Region,
+    /// What query and key of attention count over.
+    pub sequence: Vec<SequenceItem>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    pub method: String,
+    /// Null for methods without a target.
+    pub target: Option<Target>,
+    /// All of them, as resolved.
+    pub settings: Value,
+    #[serde(flatten)]
+    pub attribution: Attribution,
+    pub elapsed_ms: f32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Provenance {
+    /// explaind's.
+    pub version: String,
+    pub device: String,
+    pub dtype: String,
+    /// The processor's name and the widest vector instructions in use.
+    pub cpu: String,
+    pub threads: usize,
+}

@@ -1,0 +1,137 @@
+//! Text into token ids, character offsets and words, by the model's own `tokenizer.json`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What to do with a text of more tokens than the model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncation {
+    /// Cut the end (of the longer text of a pair, as Hugging Face's `longest_first`) and say so in `warnings`.
+    #[default]
+    Truncate,
+    /// Refuse.
+    Error,
+}
+
+/// One token of the input as the model reads it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Index in the vocabulary.
+    pub id: u32,
+    /// The vocabulary piece.
+    pub text: String,
+    /// First Unicode character of the text as sent.
+    pub start: usize,
+    /// Character after the last.
+    pub end: usize,
+    /// Added by the tokenizer's template (`[CLS]`, `[SEP]`, …) rather than written by the caller.
+    pub special: bool,
+    /// Index in `words`; null at specials.
+    pub word: Option<usize>,
+    /// With a pair: which text (0 or 1) the token belongs to, null at specials. Absent without a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "sequence")]
+    #[schema(value_type = Option<usize>)]
+    pub sequence: Option<Option<usize>>,
+}
+
+/// A word: the tokenizer's `word_ids` group, trimmed of whitespace and split where it holds inner whitespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Word {
+    pub text: String,
+    pub start: usize,
+    pub end: usize,
+    /// With a pair: which text (0 or 1) the word belongs to. Absent without a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<usize>,
+}
+
+/// `Some(None)` is written as `null`, `None` is left out.
+mod sequence {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    pub fn serialize<S: Serializer>(value: &Option<Option<usize>>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.flatten().serialize(serializer)
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<usize>>, D::Error> {
+        Option::<usize>::deserialize(deserializer).map(Some)
+    }
+}
+
+/// Ids of the tokens with a meaning of their own; `None` where the tokenizer has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpecialIds {
+    pub pad: Option<u32>,
+    pub mask: Option<u32>,
+    pub unk: Option<u32>,
+    pub bos: Option<u32>,
+    pub eos: Option<u32>,
+    pub cls: Option<u32>,
+    pub sep: Option<u32>,
+}
+
+/// A text (or pair) as the model reads it.
+#[derive(Debug, Clone)]
+pub struct TextInput {
+    pub text: String,
+    pub pair: Option<String>,
+    pub tokens: Vec<Token>,
+    /// One per token: 0 for the first text, 1 for the second, as the tokenizer's template says.
+    pub type_ids: Vec<u32>,
+    /// All texts' words, in order.
+    pub words: Vec<Word>,
+    /// Tokens before truncation, specials included; equal to `tokens.len()` where nothing was cut.
+    pub original_tokens: usize,
+    pub specials: SpecialIds,
+    pub sha256: String,
+}
+
+impl TextInput {
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tokens.iter().map(|token| token.id)
+    }
+    pub fn truncated(&self) -> bool {
+        self.original_tokens > self.tokens.len()
+    }
+}
+
+/// Why a tokenizer could not be loaded or a text not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// `file` is the name inside the model's folder.
+    #[error("{file}: {detail}")]
+    Tokenizer { file: &'static str, detail: String },
+    #[error("the text has {tokens} tokens and the model takes {max}; shorten it, or send \"truncation\": \"truncate\"")]
+    TooManyTokens { tokens: usize, max: usize },
+    #[error("the text could not be tokenised: {0}")]
+    Encode(String),
+}
+
+/// A model's tokenizer with its truncation, specials and word grouping.
+pub struct TextProcessor {
+    _tokenizer: tokenizers::Tokenizer,
+}
+
+impl TextProcessor {
+    /// Reads `tokenizer.json` (and `tokenizer_config.json`: special tokens, `model_max_length`). `max_positions` is
+    /// what the model itself can take; `vocab_size` its embedding rows, which every id must fit.
+    pub fn new(
+        tokenizer_json: &[u8],
+        tokenizer_config: Option<&[u8]>,
+        max_positions: usize,
+        vocab_size: usize,
+    ) -> Result<Self, TextError> {
+        let _ = (tokenizer_json, tokenizer_config, max_positions, vocab_size);
+        todo!()
+    }
+    /// The longest input in tokens, specials included.
+    pub fn max_tokens(&self) -> usize {
+        todo!()
+    }
+    pub fn specials(&self) -> SpecialIds {
+        todo!()
+    }
+    pub fn encode(&self, text: &str, pair: Option<&str>, truncation: Truncation) -> Result<TextInput, TextError> {
+        let _ = (text, pair, truncation);
+        todo!()
+    }
+}

@@ -1,0 +1,110 @@
+//! Units: the parts of an input that a black-box method switches on and off, and the masks over them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::segment::Segmentation;
+use super::text::TextInput;
+
+/// What one unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitKind {
+    Word,
+    Token,
+    Segment,
+    Patch,
+}
+
+/// What an absent unit becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fill {
+    /// Text: its token ids are deleted, positions renumbered without gaps.
+    Remove,
+    /// Text: ids replaced one for one by the mask token.
+    Mask,
+    /// Text: by the pad token.
+    Pad,
+    /// Text: by the unknown token.
+    Unk,
+    /// Images: each segment's own mean colour.
+    Mean,
+    /// Images: the image under a Gaussian blur, σ = 10 % of the shorter side.
+    Blur,
+    /// Images: zero after normalisation.
+    Zero,
+}
+
+/// The units of one input, numbered from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Units {
+    /// Token indices of each unit; specials belong to none.
+    Text { kind: UnitKind, members: Vec<Vec<usize>> },
+    /// Pixels of each unit.
+    Image { kind: UnitKind, segmentation: Segmentation },
+}
+
+impl Units {
+    pub fn words(input: &TextInput) -> Self {
+        let mut members = vec![Vec::new(); input.words.len()];
+        for (index, token) in input.tokens.iter().enumerate() {
+            if let Some(word) = token.word {
+                members[word].push(index);
+            }
+        }
+        Self::Text { kind: UnitKind::Word, members }
+    }
+
+    pub fn tokens(input: &TextInput) -> Self {
+        let members = input.tokens.iter().enumerate().filter(|(_, t)| !t.special).map(|(i, _)| vec![i]).collect();
+        Self::Text { kind: UnitKind::Token, members }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text { members, .. } => members.len(),
+            Self::Image { segmentation, .. } => segmentation.count,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Which units are present, as a bit set; two masks are equal when the same units are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mask(Box<[u64]>);
+
+impl Mask {
+    pub fn full(units: usize) -> Self {
+        let mut mask = Self::empty(units);
+        for unit in 0..units {
+            mask.set(unit, true);
+        }
+        mask
+    }
+
+    pub fn empty(units: usize) -> Self {
+        Self(vec![0; units.div_ceil(64)].into_boxed_slice())
+    }
+
+    pub fn contains(&self, unit: usize) -> bool {
+        self.0[unit / 64] >> (unit % 64) & 1 == 1
+    }
+
+    pub fn set(&mut self, unit: usize, present: bool) {
+        let bit = 1 << (unit % 64);
+        if present {
+            self.0[unit / 64] |= bit;
+        } else {
+            self.0[unit / 64] &= !bit;
+        }
+    }
+
+    /// How many units are present.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}

@@ -1,0 +1,105 @@
+//! What a method returns: scores and what is known about their quality, in the shapes of the answer.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Cells over the model's input: cell r covers rows ⌊r·H/rows⌋ … ⌊(r+1)·H/rows⌋.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Grid {
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// A score per pixel of the model's input: value = sample · scale + offset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PixelMap {
+    /// Base64 of a 16-bit grey PNG.
+    pub png: String,
+    pub scale: f32,
+    pub offset: f32,
+}
+
+/// The scores. Which lists stand here depends on the method, the input and the unit; absent ones are left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Scores {
+    /// One per token of `input.tokens`, specials included (unit `token`: 0 at specials).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Vec<f32>>,
+    /// One per word of `input.words`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Vec<f32>>,
+    /// One per cell of the explanation's `grid`, as a list of rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Vec<Vec<f32>>>,
+    /// One per segment of `segments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<Vec<f32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelMap>,
+    /// `[layer][head][query][key]`, each row a distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<Vec<Vec<Vec<f32>>>>>,
+}
+
+/// How good the numbers are. Absent entries do not apply to the method.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Diagnostics {
+    /// Distinct model rows this explanation needed, shared with others or not.
+    pub evaluations: usize,
+    /// Whether the method's own error estimate came inside `tolerance`; absent where nothing is estimated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converged: Option<bool>,
+    /// Captum's `convergence_delta`: sum of scores − (output − base), the residual's negative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convergence_delta: Option<f32>,
+    /// Points of the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<usize>,
+    /// All masks were evaluated: the scores have no sampling error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Samples drawn, repeated masks counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// One per score of the finest list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<Vec<f32>>,
+    /// The surrogate's weighted R².
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intercept: Option<f32>,
+}
+
+/// Something a reader of the answer should know. `code` is stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    /// `truncated`, `not_converged`, `unstable`, …
+    pub code: String,
+    pub detail: String,
+}
+
+/// One explanation of one target.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attribution {
+    pub scores: Scores,
+    /// Images: what `scores.grid` counts over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
+    /// Segment methods: base64 of a 16-bit grey PNG of the model input's size; value i = `scores.segments[i]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<String>,
+    /// The explained output with nothing present (the baseline).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_value: Option<f32>,
+    /// The explained output at the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_value: Option<f32>,
+    /// `output_value` − `base_value` − the sum of the finest list, for methods that promise completeness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<f32>,
+    pub diagnostics: Diagnostics,
+    /// True where the deadline ended the work early and the best answer so far is given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}

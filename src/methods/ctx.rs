@@ -1,0 +1,84 @@
+//! What a running method can ask for. `engine` implements [`Ctx`] over a model and its turn at the compute; tests
+//! implement it over plain functions.
+
+use crate::input::Input;
+use crate::input::units::{Fill, Mask, Units};
+use crate::models::{Spec, TapPlan};
+use crate::nn::Stopped;
+use crate::tasks::{OutputSpace, Target, Task};
+
+use super::Error;
+
+/// A scalar of a row's output that is differentiated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objective {
+    pub target: Target,
+    pub output: OutputSpace,
+}
+
+/// Instrumented forwards over variants of the input that differ in their embedding (text: word embeddings, tokens ×
+/// hidden; images: normalised pixels, 3 × rows × cols) alone.
+pub struct Pass<'a> {
+    /// How many variants.
+    pub rows: usize,
+    /// Writes variant `row`'s embedding; called once a variant, in any order. `None`: the input's own.
+    pub embedding: Option<&'a dyn Fn(usize, &mut [f32])>,
+    /// Differentiated with respect to the embedding; empty: no gradient is computed.
+    pub objectives: &'a [Objective],
+    pub taps: TapPlan,
+}
+
+/// What one variant gave, lent to the sink of [`Ctx::pass`].
+pub struct RowView<'a> {
+    pub row: usize,
+    pub logits: &'a [f32],
+    /// One per objective: its value.
+    pub values: &'a [f64],
+    /// One per objective: d value / d embedding.
+    pub gradients: &'a [&'a [f32]],
+    /// One per tapped layer, in the plan's order.
+    pub attention: &'a [TappedAttention<'a>],
+}
+
+/// One layer's attention probabilities for one variant.
+#[derive(Debug, Clone, Copy)]
+pub struct TappedAttention<'a> {
+    pub layer: usize,
+    pub heads: usize,
+    /// Length of the model's sequence: tokens, or the sequence of an image model.
+    pub length: usize,
+    /// heads × length × length (query, key).
+    pub values: &'a [f32],
+}
+
+/// The running job, as a method sees it.
+pub trait Ctx {
+    fn spec(&self) -> &Spec;
+    fn task(&self) -> &dyn Task;
+    fn input(&self) -> &Input;
+    fn targets(&self) -> &[Target];
+    /// Every random choice follows from it.
+    fn seed(&self) -> u64;
+    /// The whole input's logits: evaluated once a request.
+    fn logits(&self) -> &[f32];
+    /// True where a caller asked for the best answer so far when the deadline passes.
+    fn partial(&self) -> bool;
+
+    /// The black-box seam: the logits of the input with only the units of each mask present, one vector a mask.
+    /// Equal masks are evaluated once a request; rows are batched by a token budget.
+    fn outputs(&self, units: &Units, fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// The white-box seam: runs the pass and hands every variant to `sink` in the order of rows. Memory does not
+    /// grow with `pass.rows`.
+    fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error>;
+
+    /// The word embeddings (tokens × hidden) of `ids`, one per token of the input, or of the input itself; for images
+    /// the pixels.
+    fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error>;
+
+    /// For loops that evaluate nothing for a while: an error once the deadline has passed or the caller has gone.
+    fn checkpoint(&self) -> Result<(), Stopped>;
+
+    /// Stands in the answer's `warnings`.
+    fn warn(&self, code: &'static str, detail: String);
+}

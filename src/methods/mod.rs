@@ -1,0 +1,121 @@
+//! Explanation methods: one file a method, written against the two seams of [`Ctx`] alone. No method knows HTTP, a
+//! clock, a tensor library or a model family.
+//!
+//! Adding a method is a file here and a line in [`METHODS`]: `/methods`, the OpenAPI document, `explaind methods` and
+//! the registry tests follow from it.
+
+mod attention;
+pub mod attribution;
+mod ctx;
+mod erased;
+mod integrated_gradients;
+mod lime;
+pub mod support;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
+
+use crate::input::{Input, Kind};
+use crate::models::{Capability, Spec};
+use crate::nn;
+use crate::tasks::{PerturbError, Task};
+
+pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
+pub use ctx::{Ctx, Objective, Pass, RowView, TappedAttention};
+pub use erased::{ErasedMethod, Planned};
+
+/// Every method, in the order `/methods` lists them (that of API.md).
+pub static METHODS: &[&dyn ErasedMethod] =
+    &[&integrated_gradients::IntegratedGradients, &attention::Attention, &lime::Lime];
+
+/// What a method may look at while it resolves its settings: everything but the model's answers.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub spec: &'a Spec,
+    pub task: &'a dyn Task,
+    pub input: &'a Input,
+    /// How many targets will be explained, at most.
+    pub targets: usize,
+    pub seed: u64,
+    /// `limits.max_evaluations`: no method may plan more rows.
+    pub max_evaluations: usize,
+    /// `limits.response_values`: no answer may hold more numbers.
+    pub response_values: usize,
+}
+
+/// What a job will need at most, known before it runs; admission adds them up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Model rows, at most. A row that is differentiated counts three.
+    pub rows: u64,
+    /// Rows × tokens of a row: what the queue is bounded in.
+    pub tokens: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { rows: self.rows.saturating_add(other.rows), tokens: self.tokens.saturating_add(other.tokens) }
+    }
+}
+
+/// A setting that cannot be. `path` is a JSON pointer inside the method's item (`/steps`, or empty for the whole).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct SettingError {
+    pub path: String,
+    pub detail: String,
+}
+
+impl SettingError {
+    pub fn new(field: &str, detail: impl Into<String>) -> Self {
+        let path = if field.is_empty() { String::new() } else { format!("/{field}") };
+        Self { path, detail: detail.into() }
+    }
+}
+
+/// Why a method gave no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Model(#[from] nn::Error),
+    #[error(transparent)]
+    Perturb(#[from] PerturbError),
+    #[error("{what} is not finite")]
+    NotFinite { what: &'static str },
+    #[error("the linear system has no solution: {0}")]
+    Solve(String),
+}
+
+impl Error {
+    /// The deadline or the caller, not the work, ended it.
+    pub fn stopped(&self) -> Option<nn::Stopped> {
+        match self {
+            Self::Model(nn::Error::Stopped(why)) => Some(*why),
+            _ => None,
+        }
+    }
+}
+
+/// One explanation method. `Settings`' doc comment is its documentation: one sentence, then `# What it computes`,
+/// `# Settings`, `# Same numbers as`, `# Limits`, the paper.
+pub trait Method: Sync + 'static {
+    const NAME: &'static str;
+    /// `gradients`, `attention`, `perturbation`, …
+    const GROUP: &'static str;
+    const REQUIRES: &'static [Capability];
+    const INPUTS: &'static [Kind];
+    /// False for methods that answer once, with `"target": null`.
+    const TARGETED: bool;
+    /// What a caller writes: every field an `Option`, unknown fields refused.
+    type Settings: DeserializeOwned + ToSchema;
+    /// All settings with their values, as the answer's `settings` echo them.
+    type Resolved: Serialize + Send + Sync;
+
+    /// Fills in the defaults (they depend on kind, task and model) and checks ranges.
+    fn resolve(settings: Self::Settings, subject: &Subject<'_>) -> Result<Self::Resolved, SettingError>;
+    fn cost(resolved: &Self::Resolved, subject: &Subject<'_>) -> Cost;
+    /// One attribution per target of `ctx`, in their order; a single one for a method without targets.
+    fn explain(resolved: &Self::Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;
+}

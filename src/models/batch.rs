@@ -1,0 +1,57 @@
+//! Rows packed behind one another without padding: only attention sees the borders.
+
+/// What a row holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Token ids and, where the model takes them, token types (else empty). Positions are counted by the family.
+    Tokens { ids: Vec<u32>, type_ids: Vec<u32> },
+    /// Word embeddings (tokens × hidden) in place of ids.
+    Embedded { values: Vec<f32>, tokens: usize, type_ids: Vec<u32> },
+    /// Normalised pixels: channels × height × width.
+    Pixels(Vec<f32>),
+}
+
+/// One evaluation of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub content: Content,
+    /// Positions of this row whose outputs are wanted. They stand here and are never derived from pad ids.
+    pub read: Vec<usize>,
+}
+
+impl Row {
+    /// Tokens of a text row; 1 for an image (the family knows its sequence).
+    pub fn len(&self) -> usize {
+        match &self.content {
+            Content::Tokens { ids, .. } => ids.len(),
+            Content::Embedded { tokens, .. } => *tokens,
+            Content::Pixels(_) => 1,
+        }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rows for one forward. All hold the same kind of content.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub rows: Vec<Row>,
+}
+
+impl Batch {
+    pub fn new(rows: Vec<Row>) -> Self {
+        Self { rows }
+    }
+    /// Where each row begins in the packed sequence, and at the end its length: rows + 1 numbers.
+    pub fn offsets(&self) -> Vec<usize> {
+        let mut offsets = Vec::with_capacity(self.rows.len() + 1);
+        let mut end = 0;
+        offsets.push(end);
+        for row in &self.rows {
+            end += row.len();
+            offsets.push(end);
+        }
+        offsets
+    }
+}

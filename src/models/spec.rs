@@ -1,0 +1,94 @@
+//! What a loaded model says about itself, in the terms methods and tasks need.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::input::Kind;
+
+/// What a model can give. No method names a family, no family names a method: these decide what fits what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    Forward,
+    Gradient,
+    Attention,
+}
+
+/// A set of [`Capability`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct Capabilities(pub Vec<Capability>);
+
+impl Capabilities {
+    pub fn covers(&self, required: &[Capability]) -> bool {
+        required.iter().all(|capability| self.0.contains(capability))
+    }
+}
+
+/// How the logits of a classifier become probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// Softmax over the labels.
+    SingleLabel,
+    /// A sigmoid per label (also a single logit without `problem_type`, as in the pipelines).
+    MultiLabel,
+    /// No probability.
+    Regression,
+}
+
+/// Which positions of a row the head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    First,
+}
+
+/// One position of an image model's sequence, as `input.sequence` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum SequenceItem {
+    /// `"cls"`, `"distillation"`, `"register"`.
+    Named(String),
+    /// `[row, col]` of the patch grid.
+    Patch([usize; 2]),
+}
+
+/// The input of an image model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageSpec {
+    pub channels: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// The patch grid (the last feature map's for convolutional models).
+    pub grid_rows: usize,
+    pub grid_cols: usize,
+    /// What query and key count over.
+    pub sequence: Vec<SequenceItem>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// `model_type`, as in `model.architecture` of an answer.
+    pub architecture: String,
+    pub kind: Kind,
+    pub labels: Vec<String>,
+    pub problem: Problem,
+    pub hidden: usize,
+    pub layers: usize,
+    pub heads: usize,
+    /// Text: the longest row in tokens.
+    pub max_positions: usize,
+    /// Text: rows of the word embedding.
+    pub vocab: usize,
+    /// Text: rows of the type embedding; 0: token types are not sent.
+    pub token_types: usize,
+    pub image: Option<ImageSpec>,
+    pub reads: Reads,
+    pub capabilities: Capabilities,
+}
+
+impl Spec {
+    /// Length in tokens of a row of `tokens` tokens (text) or of any row (images: the sequence), for costs.
+    pub fn row_tokens(&self, tokens: usize) -> usize {
+        self.image.as_ref().map_or(tokens, |image| image.sequence.len())
+    }
+}

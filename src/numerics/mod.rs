@@ -1,0 +1,1 @@
+//! Plain numerical routines: quadrature, weighted least squares, statistics, seeded sampling.

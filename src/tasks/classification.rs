@@ -1,0 +1,2 @@
+//! Text and image classification: single label (softmax), several (sigmoid), regression.
+pub struct Classification {}
