@@ -54,4 +54,10 @@ impl Batch {
         }
         offsets
     }
+    /// The packed positions whose outputs are wanted, row after row.
+    pub fn read(&self) -> Vec<usize> {
+        let offsets = self.offsets();
+        let places = self.rows.iter().zip(offsets).flat_map(|(row, start)| row.read.iter().map(move |at| start + at));
+        places.collect()
+    }
 }

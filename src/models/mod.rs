@@ -4,6 +4,8 @@
 
 pub mod batch;
 mod bert;
+mod config;
+mod encoder;
 mod spec;
 mod tap;
 mod vit;
@@ -43,7 +45,7 @@ pub trait Family: Sync {
     fn model_types(&self) -> &'static [&'static str];
     /// Values of `architectures[0]` that this family runs.
     fn architectures(&self) -> &'static [&'static str];
-    fn load(&self, folder: &ModelFolder, weights: &Weights) -> Result<Box<dyn Model>, LoadError>;
+    fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError>;
 }
 
 pub static FAMILIES: &[&dyn Family] = &[&bert::Bert, &vit::Vit];
@@ -68,8 +70,25 @@ pub enum LoadError {
     Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
 }
 
+impl From<nn::Error> for LoadError {
+    fn from(error: nn::Error) -> Self {
+        Self::Weights { file: "model.safetensors".into(), detail: error.to_string() }
+    }
+}
+
 /// Finds the family that config.json names and loads the model.
 pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
-    let _ = folder;
-    todo!()
+    let config = folder.file("config.json").unwrap_or_default();
+    let common: config::Common = config::read(config)?;
+    let model_type = common.model_type.unwrap_or_default();
+    let Some(family) = FAMILIES.iter().find(|family| family.model_types().contains(&model_type.as_str())) else {
+        let known = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect::<Vec<_>>();
+        return Err(LoadError::UnknownFamily { found: model_type, known: known.join(", ") });
+    };
+    let architecture = common.architectures.and_then(|names| names.into_iter().next()).unwrap_or_default();
+    if !family.architectures().contains(&architecture.as_str()) {
+        let known = family.architectures().join(", ");
+        return Err(LoadError::UnknownArchitecture { found: architecture, model_type, known });
+    }
+    family.load(folder, &Weights::open(folder)?)
 }

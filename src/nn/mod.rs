@@ -1,15 +1,50 @@
 //! Differentiable layers on fused CPU kernels: the only folder that knows how gradients are made.
+//!
+//! A [`Node`] is a packed `rows × cols` array of f32 that may stand on a [`Tape`]; a layer's `forward` computes the
+//! value and, while the tape records, leaves behind what its backward reads. Weights are constants: no layer ever
+//! computes a gradient for one. One file a layer; loops over slices live in `kernel`.
+//!
+//! Every kernel is row-invariant: a row's bits depend on that row alone, not on its neighbours, its place in the
+//! batch or the number of threads. `models` calls this folder; it calls nothing of this crate.
 
+mod activation;
+mod array;
+mod attention;
+mod embedding;
+mod kernel;
+mod linear;
+mod norm;
+mod patches;
+mod shape;
 mod tape;
+#[cfg(test)]
+mod tests;
+
+pub use activation::Activation;
+pub use array::Array;
+pub use attention::{Attention, Probabilities};
+pub use embedding::Embedding;
+pub use linear::Linear;
+pub use norm::LayerNorm;
+pub use patches::Patches;
+pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
+/// Why a forward or backward gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// Arrays or weights that do not fit one another.
     #[error("{op}: {detail}")]
     Shape { op: &'static str, detail: String },
     /// A value that JSON cannot hold left the model.
     #[error("the model's output is not finite")]
     NotFinite,
+}
+
+impl Error {
+    pub(crate) fn shape(op: &'static str, detail: impl Into<String>) -> Self {
+        Self::Shape { op, detail: detail.into() }
+    }
 }

@@ -1,0 +1,116 @@
+//! config.json as transformers reads it: the keys that families share, with transformers' defaults, and bounds on
+//! what a damaged file may ask for.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{LoadError, Problem};
+use crate::nn::Activation;
+
+/// The keys that say which family a model is and what its head means.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Common {
+    pub model_type: Option<String>,
+    #[serde(default)]
+    pub architectures: Option<Vec<String>>,
+    #[serde(default)]
+    id2label: Option<Map<String, Value>>,
+    #[serde(default)]
+    num_labels: Option<usize>,
+    #[serde(default)]
+    problem_type: Option<String>,
+}
+
+impl Common {
+    /// Labels in the order of the logits; `LABEL_0`, … where config.json names none.
+    pub fn labels(&self) -> Result<Vec<String>, LoadError> {
+        let Some(names) = &self.id2label else {
+            let count = self.num_labels.unwrap_or(2);
+            check("num_labels", count, 1, 1_000_000)?;
+            return Ok((0..count).map(|index| format!("LABEL_{index}")).collect());
+        };
+        if names.is_empty() {
+            return Err(invalid("id2label", "names no label"));
+        }
+        (0..names.len())
+            .map(|index| match names.get(&index.to_string()) {
+                Some(Value::String(label)) => Ok(label.clone()),
+                Some(_) => Err(invalid("id2label", format!("the name of label {index} is no string"))),
+                None => {
+                    Err(invalid("id2label", format!("label {index} of {} is missing; count them from 0", names.len())))
+                }
+            })
+            .collect()
+    }
+
+    /// What the logits mean; without `problem_type` as the pipelines do it: one logit is a sigmoid.
+    pub fn problem(&self, labels: usize) -> Result<Problem, LoadError> {
+        match self.problem_type.as_deref() {
+            Some("single_label_classification") => Ok(Problem::SingleLabel),
+            Some("multi_label_classification") => Ok(Problem::MultiLabel),
+            Some("regression") if labels == 1 => Ok(Problem::Regression),
+            Some("regression") => Err(invalid("problem_type", format!("a regression over {labels} values; one is supported"))),
+            Some(other) => Err(invalid(
+                "problem_type",
+                format!("\"{other}\" is not known; known are single_label_classification, multi_label_classification, regression"),
+            )),
+            None if labels == 1 => Ok(Problem::MultiLabel),
+            None => Ok(Problem::SingleLabel),
+        }
+    }
+}
+
+/// Reads config.json into a family's own struct; a wrong type is an error with the key's path.
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LoadError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let key = error.path().to_string();
+        LoadError::Config { key, detail: error.into_inner().to_string() }
+    })
+}
+
+pub fn invalid(key: &str, detail: impl Into<String>) -> LoadError {
+    LoadError::Config { key: key.into(), detail: detail.into() }
+}
+
+/// `least ≤ value ≤ most`, so that absurd values fail before anything is allocated for them.
+pub fn check(key: &str, value: usize, least: usize, most: usize) -> Result<usize, LoadError> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(invalid(key, format!("{value} is outside {least} … {most}")))
+    }
+}
+
+pub fn activation(name: &str) -> Result<Activation, LoadError> {
+    Activation::named(name).ok_or_else(|| {
+        invalid("hidden_act", format!("\"{name}\" is not supported; supported are {}", Activation::NAMES))
+    })
+}
+
+pub fn epsilon(value: f64) -> Result<f32, LoadError> {
+    if value > 0.0 && value < 1.0 { Ok(value as f32) } else { Err(invalid("layer_norm_eps", "must be between 0 and 1")) }
+}
+
+/// The sizes every encoder has.
+pub struct Sizes {
+    pub hidden: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub intermediate: usize,
+}
+
+impl Sizes {
+    pub fn check(self) -> Result<Self, LoadError> {
+        check("hidden_size", self.hidden, 1, 65_536)?;
+        check("num_hidden_layers", self.layers, 1, 1_000)?;
+        check("num_attention_heads", self.heads, 1, self.hidden)?;
+        check("intermediate_size", self.intermediate, 1, 1 << 20)?;
+        if self.hidden % self.heads != 0 {
+            let detail = format!("{} does not divide hidden_size {}", self.heads, self.hidden);
+            return Err(invalid("num_attention_heads", detail));
+        }
+        Ok(self)
+    }
+}

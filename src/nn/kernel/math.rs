@@ -1,0 +1,231 @@
+//! Elementwise functions written so that compilers vectorise them: polynomials, no tables, no branches.
+
+use super::{for_rows, sum, vectorised};
+
+/// e^x for finite x, relative error below 2 ulp; underflows to 0 below −87.3, saturates above 88.3. Range reduction
+/// by ln 2 in two parts and the degree-6 polynomial of Cephes' `expf`.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and taking away 1.5 · 2^23 rounds to the nearest integer in any instruction set.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.3, 88.3);
+    let n = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let r = clamped - n * LN2_HIGH - n * LN2_LOW;
+    let mut p = 1.987_569_2e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
+        p = p * r + coefficient;
+    }
+    let e = p * r * r + r + 1.0;
+    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    if x < -87.3 { 0.0 } else { e * power }
+}
+
+/// erf x within 1e-7. Up to 0.93 an odd polynomial; beyond it 1 − e^{−P(|x|)}, so that nothing cancels.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let s = x * x;
+    let mut p = -5.967_617e-4;
+    for coefficient in [4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1] {
+        p = p * s + coefficient;
+    }
+    let small = p * x + x;
+    // Beyond 4.2 the result rounds to ±1.
+    let t = x.abs().min(4.2);
+    let s = t * t;
+    let low = -1.728_534_7e-5 * t + 3.831_971_3e-4;
+    let mut p = low * s + (-3.883_964_4e-3 * t + 2.425_462_2e-2);
+    for coefficient in [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1] {
+        p = p * t + coefficient;
+    }
+    let large = (1.0 - exp(p * t - t)).copysign(x);
+    if x.abs() > 0.927_734_4 { large } else { small }
+}
+
+/// tanh x within 4e-7, by e^{2x}; small arguments by a series where the quotient would cancel.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let s = x * x;
+    let series = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 - s * (17.0 / 315.0))));
+    let e = exp(2.0 * x.abs().min(10.0));
+    let large = (1.0 - 2.0 / (e + 1.0)).copysign(x);
+    if s < 0.01 { series } else { large }
+}
+
+/// What stands between the two products of a feed-forward block, by config.json's `hidden_act`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationKind {
+    /// x Φ(x), by erf.
+    Gelu,
+    /// The tanh approximation (`gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`).
+    GeluTanh,
+    Relu,
+    Silu,
+    Tanh,
+}
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const CUBIC: f32 = 0.044_715;
+
+#[inline(always)]
+fn value(kind: ActivationKind, x: f32) -> f32 {
+    match kind {
+        ActivationKind::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+        ActivationKind::GeluTanh => 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))),
+        ActivationKind::Relu => x.max(0.0),
+        ActivationKind::Silu => x / (1.0 + exp(-x)),
+        ActivationKind::Tanh => tanh(x),
+    }
+}
+
+/// d value / d x; at 0 the ReLU's is 0, as PyTorch's.
+#[inline(always)]
+fn slope(kind: ActivationKind, x: f32) -> f32 {
+    match kind {
+        ActivationKind::Gelu => {
+            const INV_SQRT_2PI: f32 = 0.398_942_3;
+            0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * INV_SQRT_2PI * exp(-0.5 * x * x)
+        }
+        ActivationKind::GeluTanh => {
+            let t = tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x));
+            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x)
+        }
+        ActivationKind::Relu => f32::from(u8::from(x > 0.0)),
+        ActivationKind::Silu => {
+            let s = 1.0 / (1.0 + exp(-x));
+            s * (1.0 + x * (1.0 - s))
+        }
+        ActivationKind::Tanh => {
+            let t = tanh(x);
+            1.0 - t * t
+        }
+    }
+}
+
+/// Applies `body` with the kind as a constant, so that each one's loop vectorises by itself.
+macro_rules! by_kind {
+    ($kind:expr, |$constant:ident| $body:expr) => {
+        match $kind {
+            ActivationKind::Gelu => { const $constant: ActivationKind = ActivationKind::Gelu; $body }
+            ActivationKind::GeluTanh => { const $constant: ActivationKind = ActivationKind::GeluTanh; $body }
+            ActivationKind::Relu => { const $constant: ActivationKind = ActivationKind::Relu; $body }
+            ActivationKind::Silu => { const $constant: ActivationKind = ActivationKind::Silu; $body }
+            ActivationKind::Tanh => { const $constant: ActivationKind = ActivationKind::Tanh; $body }
+        }
+    };
+}
+
+/// x = f(x), in place.
+pub fn activate(kind: ActivationKind, x: &mut [f32]) {
+    let block = block(x.len());
+    for_rows_or_tail(x, block, |_, x| {
+        by_kind!(kind, |KIND| vectorised(|| x.iter_mut().for_each(|x| *x = value(KIND, *x))));
+    });
+}
+
+/// grad *= f′(x), in place.
+pub fn activate_backward(kind: ActivationKind, x: &[f32], grad: &mut [f32]) {
+    let block = block(grad.len());
+    for_rows_or_tail(grad, block, |index, grad| {
+        let x = &x[index * block..][..grad.len()];
+        by_kind!(kind, |KIND| vectorised(|| {
+            grad.iter_mut().zip(x).for_each(|(grad, &x)| *grad *= slope(KIND, x));
+        }));
+    });
+}
+
+fn block(len: usize) -> usize {
+    len.clamp(1, 4096)
+}
+
+/// [`for_rows`] over blocks, the last of which may be shorter.
+fn for_rows_or_tail(data: &mut [f32], block: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    let whole = data.len() / block;
+    let (blocks, tail) = data.split_at_mut(whole * block);
+    for_rows(blocks, block, &body);
+    if !tail.is_empty() {
+        body(whole, tail);
+    }
+}
+
+/// row = softmax(row), in place. The largest entry is taken away first, so nothing overflows.
+#[inline(always)]
+pub fn softmax_row(row: &mut [f32]) {
+    let mut max = f32::NEG_INFINITY;
+    for &x in row.iter() {
+        max = max.max(x);
+    }
+    row.iter_mut().for_each(|x| *x = exp(*x - max));
+    let scale = 1.0 / sum(row);
+    row.iter_mut().for_each(|x| *x *= scale);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> impl Iterator<Item = f32> {
+        (-4000..=4000).map(|i| i as f32 * 0.005)
+    }
+
+    #[test]
+    fn exp_is_within_two_ulp() {
+        for x in (-8700..=8800).map(|i| i as f32 * 0.01) {
+            let truth = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / truth - 1.0).abs() < 2.4e-7, "exp {x}");
+        }
+        assert_eq!(exp(-1000.0), 0.0);
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn tanh_and_activations_follow_their_formulas() {
+        // 0.5 x (1 + erf(x/√2)) with erf by its Maclaurin series or continued fraction in f64.
+        for x in grid() {
+            let exact = f64::from(x);
+            assert!((f64::from(tanh(x)) - exact.tanh()).abs() < 4e-7, "tanh {x}");
+            let silu = exact / (1.0 + (-exact).exp());
+            assert!((f64::from(value(ActivationKind::Silu, x)) - silu).abs() < 1e-6 * (1.0 + exact.abs()), "silu {x}");
+            assert!((f64::from(erf(x)) - erf_exact(exact)).abs() < 1e-7, "erf {x}");
+        }
+    }
+
+    /// erf x = 2/√π Σ (−1)^n x^{2n+1} / (n! (2n+1)), for |x| ≤ 4; beyond that ±1 within 2e-8.
+    fn erf_exact(x: f64) -> f64 {
+        if x.abs() > 4.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn slopes_are_the_derivatives() {
+        use ActivationKind::*;
+        for kind in [Gelu, GeluTanh, Silu, Tanh] {
+            for x in grid().step_by(37).filter(|x| x.abs() < 8.0) {
+                let h = 4e-3;
+                let central = (f64::from(value(kind, x + h)) - f64::from(value(kind, x - h))) / f64::from(2.0 * h);
+                assert!((f64::from(slope(kind, x)) - central).abs() < 3e-4, "{kind:?} at {x}");
+            }
+        }
+        assert_eq!((slope(Relu, -1.0), slope(Relu, 0.0), slope(Relu, 2.0)), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn activations_do_not_depend_on_place() {
+        let xs: Vec<f32> = grid().collect();
+        let mut all = xs.clone();
+        activate(ActivationKind::Gelu, &mut all);
+        for (x, y) in xs.iter().zip(&all).step_by(11) {
+            let mut one = [*x];
+            activate(ActivationKind::Gelu, &mut one);
+            assert_eq!(one[0].to_bits(), y.to_bits());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Every layer: its gradient against central differences, its rows against their neighbours; the composed candle
+//! operations as an oracle for values.
+
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+}
+
+type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
+
+/// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v.
+fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let x = random(&mut rng, rows * cols);
+    let run = |x: Vec<f32>| {
+        let mut tape = Tape::new(&(), false);
+        let node = tape.variable(Array::new(x, rows, cols));
+        layer(&mut tape, &node).value().to_vec()
+    };
+    let mut tape = Tape::new(&(), true);
+    let input = tape.variable(Array::new(x.clone(), rows, cols));
+    let output = layer(&mut tape, &input);
+    assert_eq!(output.value(), run(x.clone()), "{name}: recording changes values");
+    let seed = random(&mut rng, output.value().len());
+    let gradient = tape.backward(&output, &seed, &input).unwrap();
+    assert_eq!(gradient, tape.backward(&output, &seed, &input).unwrap(), "{name}: backward consumes the tape");
+    for _ in 0..4 {
+        let v = random(&mut rng, x.len());
+        let h = 5e-3f32;
+        let at = |sign: f32| -> f64 {
+            let y = run(x.iter().zip(&v).map(|(x, v)| x + sign * h * v).collect());
+            y.iter().zip(&seed).map(|(y, s)| f64::from(y * s)).sum()
+        };
+        let numeric = (at(1.0) - at(-1.0)) / f64::from(2.0 * h);
+        let exact: f64 = gradient.iter().zip(&v).map(|(g, v)| f64::from(g * v)).sum();
+        let scale = gradient.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt().max(1e-3);
+        assert!((numeric - exact).abs() < 5e-3 * scale, "{name}: {numeric} by differences, {exact} by the tape");
+    }
+}
+
+fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let weight = random(&mut rng, inputs * outputs);
+    Linear::new(weight, Some(random(&mut rng, outputs)), inputs, outputs).unwrap()
+}
+
+fn norm(seed: u64, width: usize) -> LayerNorm {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    LayerNorm::new(random(&mut rng, width), random(&mut rng, width), 1e-12).unwrap()
+}
+
+const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
+
+#[test]
+fn gradients_are_those_of_central_differences() {
+    for (inputs, outputs) in [(5, 3), (3, 1), (1, 4), (70, 80), (80, 10), (10, 80)] {
+        let layer = linear(1, inputs, outputs);
+        check_gradient("linear", 9, inputs, &|tape, x| layer.forward(tape, x).unwrap());
+    }
+    let layer = linear(2, 12, 12);
+    check_gradient("residual", 4, 12, &|tape, x| layer.forward_add(tape, x, x).unwrap());
+    for width in [3, 16, 37] {
+        let layer = norm(3, width);
+        check_gradient("layer norm", 3, width, &|tape, x| layer.forward(tape, x).unwrap());
+    }
+    for name in ["gelu", "gelu_new", "silu", "tanh"] {
+        let layer = Activation::named(name).unwrap();
+        check_gradient(name, 5, 9, &|tape, x| layer.forward(tape, x.clone()));
+    }
+    for (heads, depth) in [(1, 1), (2, 3), (4, 8)] {
+        let layer = Attention { heads };
+        check_gradient("attention", 13, 3 * heads * depth, &|tape, x| {
+            layer.forward(tape, x, &OFFSETS, false).unwrap().0
+        });
+    }
+    let patches = Patches { channels: 2, patch_rows: 2, patch_cols: 3, grid_rows: 2, grid_cols: 2 };
+    check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
+    check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
+    check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
+    let constant = Array::new(vec![2.0; 24], 6, 4);
+    check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
+}
+
+/// A value that is used twice gets the sum of both gradients.
+#[test]
+fn gradients_of_shared_values_add_up() {
+    let (first, second, norm) = (linear(4, 8, 8), linear(5, 8, 8), norm(6, 8));
+    check_gradient("block", 5, 8, &|tape, x| {
+        let x = norm.forward(tape, x).unwrap();
+        let y = first.forward(tape, &x).unwrap();
+        let y = Activation::named("gelu").unwrap().forward(tape, y);
+        second.forward_add(tape, &y, &x).unwrap()
+    });
+}
+
+/// One row's bits are the same alone, among others, and anywhere in the batch.
+#[test]
+fn kernels_are_row_invariant() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    for (inputs, outputs) in [(384, 1152), (100, 65), (384, 3), (64, 384), (7, 5)] {
+        let layer = linear(9, inputs, outputs);
+        let norm = norm(10, outputs);
+        for rows in [1usize, 2, 7, 8, 9, 33, 64, 65, 130, 257] {
+            let x = random(&mut rng, rows * inputs);
+            let forward = |x: &[f32]| {
+                let mut tape = Tape::new(&(), true);
+                let x = tape.variable(Array::new(x.to_vec(), x.len() / inputs, inputs));
+                let y = layer.forward(&mut tape, &x).unwrap();
+                let y = norm.forward(&mut tape, &y).unwrap();
+                let y = Activation::named("gelu").unwrap().forward(&mut tape, y);
+                let gradient = tape.backward(&y, &vec![0.7; y.value().len()], &x).unwrap();
+                (y.value().to_vec(), gradient)
+            };
+            let (together, gradient) = forward(&x);
+            for row in [0, rows / 2, rows - 1] {
+                let (alone, own) = forward(&x[row * inputs..][..inputs]);
+                assert_eq!(alone, together[row * outputs..][..outputs], "{inputs} → {outputs}, row {row} of {rows}");
+                assert_eq!(own, gradient[row * inputs..][..inputs], "gradient, {inputs} → {outputs}, {row} of {rows}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_is_row_invariant_and_equals_composed_operations() {
+    let (heads, depth) = (3, 8);
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let lengths = [5usize, 1, 17, 70];
+    let offsets: Vec<usize> = lengths
+        .iter()
+        .scan(0, |end, n| {
+            *end += n;
+            Some(*end)
+        })
+        .collect();
+    let offsets = [vec![0], offsets].concat();
+    let width = 3 * heads * depth;
+    let x = random(&mut rng, offsets[4] * width);
+    let run = |x: &[f32], offsets: &[usize]| {
+        let mut tape = Tape::new(&(), false);
+        let x = Node::constant(Array::new(x.to_vec(), x.len() / width, width));
+        let (y, p) = Attention { heads }.forward(&mut tape, &x, offsets, true).unwrap();
+        (y.value().to_vec(), p.unwrap().values)
+    };
+    let (packed, _) = run(&x, &offsets);
+    for (row, &n) in lengths.iter().enumerate() {
+        let own = &x[offsets[row] * width..][..n * width];
+        let (alone, p) = run(own, &[0, n]);
+        assert_eq!(alone, packed[offsets[row] * heads * depth..][..alone.len()], "row {row}");
+        let (oracle, oracle_p) = composed(own, n, heads, depth);
+        close("attention", &alone, &oracle, 2e-6);
+        close("probabilities", &p, &oracle_p, 1e-6);
+    }
+}
+
+fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), oracle.len(), "{what}");
+    for (a, b) in ours.iter().zip(oracle) {
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what}: {a} against {b}");
+    }
+}
+
+/// Attention by candle's elementary operations in f64.
+fn composed(qkv: &[f32], n: usize, heads: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
+    let qkv = Tensor::from_slice(qkv, (n, 3, heads, depth), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let part = |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
+    let scores = part(0).matmul(&part(1).transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
+    let p = candle_nn::ops::softmax(&(scores / (depth as f64).sqrt()).unwrap(), 2).unwrap();
+    let y = p.matmul(&part(2)).unwrap().transpose(0, 1).unwrap();
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
+    (flat(&y), flat(&p))
+}
+
+#[test]
+fn norm_and_activations_equal_composed_operations() {
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let (rows, cols) = (5, 37);
+    let x: Vec<f32> = random(&mut rng, rows * cols).iter().map(|x| 4.0 * x + 30.0).collect();
+    let (weight, bias) = (random(&mut rng, cols), random(&mut rng, cols));
+    let layer = LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
+    let ours = layer.forward(&mut Tape::new(&(), false), &Node::constant(Array::new(x.clone(), rows, cols))).unwrap();
+    let tensor = |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let oracle = candle_nn::ops::layer_norm_slow(&tensor(&x, &[rows, cols]), &tensor(&weight, &[cols]), &tensor(&bias, &[cols]), 1e-5);
+    let oracle: Vec<f32> = oracle.unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    close("layer norm", ours.value(), &oracle, 2e-5);
+    let x: Vec<f32> = (-600..600).map(|i| i as f32 * 0.01).collect();
+    let t = tensor(&x, &[x.len()]);
+    for (name, oracle) in [("gelu", t.gelu_erf()), ("gelu_new", t.gelu()), ("silu", t.silu()), ("relu", t.relu())] {
+        let node = Node::constant(Array::new(x.clone(), 1, x.len()));
+        let ours = Activation::named(name).unwrap().forward(&mut Tape::new(&(), false), node);
+        let oracle: Vec<f32> = oracle.unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
+        close(name, ours.value(), &oracle, 1e-6);
+    }
+}
