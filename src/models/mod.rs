@@ -8,6 +8,8 @@ mod config;
 mod encoder;
 mod spec;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod vit;
 pub mod weights;
 
