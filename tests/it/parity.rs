@@ -1,0 +1,253 @@
+//! Whole explanations, from a request to its answer, against transformers and Captum (tests/golden).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use explaind::config::Limits;
+use explaind::engine;
+use explaind::explain::{Answer, Catalog, ExplainRequest, InputView, ServedModel, Wanted, plan};
+use explaind::hub::{HubOptions, Source};
+use serde_json::{Value, json};
+
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
+}
+
+fn no_hub() -> HubOptions {
+    HubOptions {
+        cache: PathBuf::new(),
+        endpoint: String::new(),
+        token: None,
+        offline: true,
+        deadline: std::time::Duration::from_secs(1),
+        progress: false,
+    }
+}
+
+fn catalog(source: Source) -> Catalog {
+    Catalog::new(vec![ServedModel::load(None, &source, &no_hub()).unwrap()]).unwrap()
+}
+
+fn tiny(name: &str) -> Catalog {
+    catalog(Source::Folder(golden(name)))
+}
+
+fn bundled(name: &str) -> Catalog {
+    catalog(Source::Bundled(name.into()))
+}
+
+fn limits() -> Limits {
+    explaind::config::Settings::default().limits
+}
+
+fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
+    let request: ExplainRequest = serde_json::from_value(request).unwrap();
+    let plan = plan(catalog, &limits(), "parity".into(), request, image, Wanted::Explanations).unwrap();
+    engine::run_blocking(Arc::new(plan), 2, 1024).unwrap()
+}
+
+struct Values(HashMap<String, Tensor>);
+
+impl Values {
+    fn of(name: &str) -> Self {
+        let path = golden(&format!("values/{name}.safetensors"));
+        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
+    }
+    fn get(&self, name: &str) -> Option<Vec<f32>> {
+        let tensor = self.0.get(name)?;
+        Some(tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap())
+    }
+    fn shape(&self, name: &str) -> Vec<usize> {
+        self.0[name].dims().to_vec()
+    }
+}
+
+fn cases(name: &str) -> Vec<Value> {
+    let file = std::fs::read(golden(&format!("values/{name}.json"))).unwrap();
+    serde_json::from_slice::<Value>(&file).unwrap()["cases"].as_array().unwrap().clone()
+}
+
+/// Within `tolerance` of the oracle's largest value.
+fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), oracle.len(), "{what}");
+    let scale = oracle.iter().fold(1e-6f32, |max, x| max.max(x.abs()));
+    let worst = ours.iter().zip(oracle).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
+    assert!(worst <= tolerance * scale, "{what}: off by {} of scale", worst / scale);
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+fn logits(answer: &Answer) -> Vec<f32> {
+    answer.prediction.scores.iter().map(|score| score.logit).collect()
+}
+
+fn request(case: &Value, item: Value, target: Value) -> Value {
+    let mut request = json!({"text": case["text"], "explain": [item], "target": target});
+    if case["pair"].is_string() {
+        request["pair"] = case["pair"].clone();
+    }
+    request
+}
+
+const TEXT: [&str; 5] =
+    ["tiny-bert", "tiny-bert-tanh", "tiny-bert-multilabel", "tiny-bert-regression", "tiny-bert-sigmoid"];
+
+/// Captum's integrated gradients, 200 and 16 nodes, on the logit against the pad baseline: within 1e-4 of the
+/// largest score. ReLU (`multilabel`): 1e-3, since rounding may take a node to the other side of a kink.
+#[test]
+fn integrated_gradients_of_texts_are_captums() {
+    for name in TEXT {
+        let (catalog, values) = (tiny(name), Values::of(name));
+        let tolerance = if name == "tiny-bert-multilabel" { 1e-3 } else { 1e-4 };
+        for (index, case) in cases(name).iter().enumerate() {
+            for (target, key) in [(json!(0), "0"), (json!(1), "1"), (json!({"index": 1, "against": 0}), "1-0")] {
+                for (steps, golden) in [(200, format!("{index}.ig.{key}")), (16, format!("{index}.ig16.{key}"))] {
+                    let Some(oracle) = values.get(&golden) else { continue };
+                    let item = json!({"method": "integrated_gradients", "steps": steps});
+                    let answer = ask(&catalog, request(case, item, target.clone()), None);
+                    let one = &answer.explanations.as_ref().unwrap()[0].attribution;
+                    let what = format!("{name} {golden}");
+                    close(&what, one.scores.tokens.as_ref().unwrap(), &oracle, tolerance);
+                    let base = values.get(&format!("{index}.ig_base.{key}")).unwrap();
+                    close(&format!("{what} base"), &[one.base_value.unwrap()], &base, 1e-4);
+                    let output = values.get(&format!("{index}.ig_output.{key}")).unwrap();
+                    close(&format!("{what} output"), &[one.output_value.unwrap()], &output, 1e-4);
+                }
+            }
+        }
+    }
+}
+
+/// Probabilities are the text-classification pipeline's: softmax, sigmoid (several labels; one label), the raw logit.
+#[test]
+fn predictions_are_those_of_the_pipelines() {
+    for name in TEXT {
+        let (catalog, values) = (tiny(name), Values::of(name));
+        for (index, case) in cases(name).iter().enumerate() {
+            let answer = ask(&catalog, request(case, json!("attention"), json!("predicted")), None);
+            close(name, &logits(&answer), &values.get(&format!("{index}.logits")).unwrap(), 1e-5);
+            for score in &answer.prediction.scores {
+                let oracle = case["pipeline"][&score.label].as_f64().unwrap() as f32;
+                let ours = score.probability.unwrap_or(score.logit);
+                assert!((ours - oracle).abs() < 1e-5 * (1.0 + oracle.abs()), "{name} {index}: {ours} against {oracle}");
+            }
+        }
+    }
+}
+
+/// The whole answer's attention maps equal transformers' eager ones, every layer and head.
+#[test]
+fn attention_maps_are_those_of_transformers() {
+    for name in ["tiny-bert", "tiny-vit"] {
+        let (catalog, values) = (tiny(name), Values::of(name));
+        let item = json!({"method": "attention", "layers": "all", "heads": "all"});
+        for index in 0..3 {
+            let answer = match name {
+                "tiny-bert" => ask(&catalog, request(&cases(name)[index], item.clone(), json!("predicted")), None),
+                _ => ask(&catalog, json!({"explain": [item.clone()]}), Some(png(&values, index))),
+            };
+            let one = &answer.explanations.as_ref().unwrap()[0];
+            assert!(one.target.is_none());
+            let layers = one.attribution.scores.layers.as_ref().unwrap();
+            for (layer, heads) in layers.iter().enumerate() {
+                let ours: Vec<f32> = heads.iter().flatten().flatten().copied().collect();
+                let oracle = values.get(&format!("{index}.attention.{layer}")).unwrap();
+                // Images went through resizing: a pixel may differ by one level.
+                close(&format!("{name} {index} layer {layer}"), &ours, &oracle, if name == "tiny-vit" { 2e-3 } else { 1e-5 });
+            }
+        }
+    }
+}
+
+/// The golden image as a client sends it.
+fn png(values: &Values, index: usize) -> Vec<u8> {
+    let shape = values.shape(&format!("{index}.image"));
+    let bytes = values.get(&format!("{index}.image")).unwrap().into_iter().map(|x| x as u8).collect();
+    let image = image::RgbImage::from_raw(shape[1] as u32, shape[0] as u32, bytes).unwrap();
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
+/// Captum's integrated gradients of images, zero baseline, every pixel: within 1e-3 of the largest.
+#[test]
+fn integrated_gradients_of_images_are_captums() {
+    for name in ["tiny-vit", "tiny-vit-plain"] {
+        let (catalog, values) = (tiny(name), Values::of(name));
+        for index in 0..3 {
+            for (steps, kind) in [(200, "ig"), (16, "ig16")] {
+                let oracle = values.get(&format!("{index}.{kind}.1")).unwrap();
+                let item = json!({"method": "integrated_gradients", "steps": steps});
+                let answer = ask(&catalog, json!({"explain": [item], "target": 1}), Some(png(&values, index)));
+                let one = &answer.explanations.as_ref().unwrap()[0].attribution;
+                let grid = one.grid.unwrap();
+                let shape = values.shape(&format!("{index}.{kind}.1"));
+                let mut cells = vec![0.0; grid.rows * grid.cols];
+                for (pixel, value) in oracle.iter().enumerate() {
+                    let (y, x) = (pixel / shape[1], pixel % shape[1]);
+                    cells[y * grid.rows / shape[0] * grid.cols + x * grid.cols / shape[1]] += value;
+                }
+                let ours: Vec<f32> = one.scores.grid.as_ref().unwrap().iter().flatten().copied().collect();
+                close(&format!("{name} {index} {kind}"), &ours, &cells, 1e-3);
+            }
+        }
+    }
+}
+
+/// 20 real sentences: ids, offsets and logits as the Python tokenizer and transformers give them.
+#[test]
+fn bundled_sentiment_is_transformers() {
+    let catalog = bundled("sentiment");
+    let cases = cases("sentiment");
+    assert_eq!(cases.len(), 20);
+    for case in &cases {
+        let answer = ask(&catalog, json!({"text": case["text"], "method": "attention"}), None);
+        same_tokens(&answer, case);
+        close("sentiment", &logits(&answer), &floats(&case["logits"]), 1e-4);
+    }
+}
+
+fn same_tokens(answer: &Answer, case: &Value) {
+    let InputView::Text(text) = &answer.input else { panic!("a text") };
+    let ids: Vec<u64> = text.tokens.iter().map(|token| u64::from(token.id)).collect();
+    assert_eq!(json!(ids), case["ids"], "{}", case["text"]);
+    let offsets: Vec<[usize; 2]> = text.tokens.iter().map(|token| [token.start, token.end]).collect();
+    assert_eq!(json!(offsets), case["offsets"], "{}", case["text"]);
+    let pieces: Vec<&str> = text.tokens.iter().map(|token| token.text.as_str()).collect();
+    assert_eq!(json!(pieces), case["tokens"], "{}", case["text"]);
+}
+
+/// Accents, emoji, CJK, contractions, pairs: character offsets as the Python tokenizer's.
+#[test]
+fn offsets_are_those_of_the_python_tokenizer() {
+    let catalog = bundled("sentiment");
+    for case in cases("offsets") {
+        let answer = ask(&catalog, request(&case, json!("attention"), json!("predicted")), None);
+        same_tokens(&answer, &case);
+    }
+}
+
+/// 10 real images, as PNG of the pixels Pillow decodes: logits within 1e-3 of scale. Two as JPEG, whose decoders may
+/// differ by a level or two: within 5e-2.
+#[test]
+fn bundled_blood_cells_is_transformers() {
+    let catalog = bundled("blood-cells");
+    let cases = cases("blood-cells");
+    assert_eq!(cases.len(), 10);
+    let mut jpegs = 0;
+    for case in &cases {
+        let oracle = floats(&case["logits"]);
+        for (file, tolerance) in [(&case["file"], 1e-3), (&case["jpeg"], 5e-2)] {
+            let Some(file) = file.as_str() else { continue };
+            jpegs += usize::from(file.ends_with(".jpg"));
+            let bytes = std::fs::read(golden(&format!("images/{file}"))).unwrap();
+            let answer = ask(&catalog, json!({"method": "attention"}), Some(bytes));
+            close(file, &logits(&answer), &oracle, tolerance);
+        }
+    }
+    assert_eq!(jpegs, 2);
+}
