@@ -1,13 +1,17 @@
-//! What is loaded: each model with its preprocessing and its task, by the name it is served under.
+//! What is loaded: each model with its preprocessing and its task, by the name it is served under. `cli` and `http`
+//! load it, `explain::plan` picks from it.
 
 use std::sync::Arc;
 
-use crate::hub::{HubError, HubOptions, Source};
+use super::plan::{Field, PlanError};
+use crate::hub::{self, HubError, HubOptions, ModelFolder, Source};
+#[cfg(test)]
+use crate::input::Input;
 use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{TextError, TextProcessor};
-use crate::models::{self, Model};
-use crate::tasks::Task;
+use crate::models::{self, Model, Spec};
+use crate::tasks::{Classification, Task};
 
 /// A model ready to be asked.
 pub struct ServedModel {
@@ -20,11 +24,16 @@ pub struct ServedModel {
     pub processor: Processor,
 }
 
+/// What makes an input ready for the model.
 pub enum Processor {
-    Text(TextProcessor),
+    Text(Box<TextProcessor>),
     Image(ImageProcessor),
+    /// Tests: the same input whatever is sent.
+    #[cfg(test)]
+    Fixed(Input),
 }
 
+/// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
@@ -42,16 +51,63 @@ pub enum LoadError {
 }
 
 impl ServedModel {
+    /// Fetches (if need be), opens and loads `source`, to be served as `name` (default: the source's last part).
     pub fn load(name: Option<String>, source: &Source, hub: &HubOptions) -> Result<Self, LoadError> {
-        let _ = (name, source, hub);
-        todo!()
+        Self::from_folder(name.unwrap_or_else(|| source.default_name()), hub::open(source, hub)?)
     }
+
+    /// Loads a model whose files are there.
+    pub fn from_folder(name: String, folder: ModelFolder) -> Result<Self, LoadError> {
+        let source_name = || folder.source.clone();
+        let model = models::load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
+        let processor = Processor::load(&folder, model.spec())?;
+        let task = Box::new(Classification::new(model.spec()));
+        Ok(Self {
+            name,
+            source: folder.source,
+            revision: folder.revision,
+            sha256: folder.sha256,
+            model,
+            task,
+            processor,
+        })
+    }
+
     pub fn kind(&self) -> Kind {
         self.model.spec().kind
     }
+
     /// Text models: the longest input in tokens.
     pub fn max_tokens(&self) -> Option<usize> {
-        todo!()
+        match &self.processor {
+            Processor::Text(text) => Some(text.max_tokens()),
+            Processor::Image(_) => None,
+            #[cfg(test)]
+            Processor::Fixed(_) => Some(self.model.spec().max_positions),
+        }
+    }
+}
+
+impl Processor {
+    fn load(folder: &ModelFolder, spec: &Spec) -> Result<Self, LoadError> {
+        let source_name = || folder.source.clone();
+        let file = |file: &'static str| {
+            folder.file(file).ok_or_else(|| LoadError::MissingFile { source_name: source_name(), file })
+        };
+        match spec.kind {
+            Kind::Text => {
+                let config = folder.file("tokenizer_config.json");
+                TextProcessor::new(file("tokenizer.json")?, config, spec.max_positions, spec.vocab)
+                    .map(|text| Self::Text(Box::new(text)))
+                    .map_err(|error| LoadError::Tokenizer { source_name: source_name(), error })
+            }
+            Kind::Image => {
+                let size = spec.image.as_ref().map_or((0, 0), |image| (image.rows, image.cols));
+                ImageProcessor::new(file("preprocessor_config.json")?, size)
+                    .map(Self::Image)
+                    .map_err(|error| LoadError::Image { source_name: source_name(), error })
+            }
+        }
     }
 }
 
@@ -62,14 +118,86 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Refuses two models of one name.
     pub fn new(models: Vec<ServedModel>) -> Result<Self, LoadError> {
-        let _ = models;
-        todo!()
+        for (position, model) in models.iter().enumerate() {
+            if models.iter().take(position).any(|other| other.name == model.name) {
+                return Err(LoadError::DuplicateName(model.name.clone()));
+            }
+        }
+        Ok(Self { models: models.into_iter().map(Arc::new).collect() })
     }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
         self.models.iter()
     }
+
     pub fn get(&self, name: &str) -> Option<&Arc<ServedModel>> {
         self.models.iter().find(|model| model.name == name)
+    }
+
+    /// The model of that name, else an error that lists what is loaded.
+    pub fn named(&self, name: &str) -> Result<&Arc<ServedModel>, PlanError> {
+        self.get(name).ok_or_else(|| PlanError::UnknownModel { name: name.to_owned(), known: names(self.iter()) })
+    }
+
+    /// The only model that reads inputs of `kind`.
+    pub fn only(&self, kind: Kind) -> Result<&Arc<ServedModel>, Field> {
+        let fitting: Vec<_> = self.iter().filter(|model| model.kind() == kind).collect();
+        match fitting.as_slice() {
+            [model] => Ok(model),
+            [] => Err(Field::new(
+                "/model",
+                format!("no loaded model reads {}; loaded are {}", noun(kind), names(self.iter())),
+            )),
+            _ => Err(Field::new(
+                "/model",
+                format!("several loaded models read {}; name one of {}", noun(kind), names(fitting.into_iter())),
+            )),
+        }
+    }
+}
+
+/// A kind of input, in a sentence.
+pub(super) fn noun(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Image => "images",
+    }
+}
+
+fn names<'a>(models: impl Iterator<Item = &'a Arc<ServedModel>>) -> String {
+    let names: Vec<_> = models.map(|model| format!("\"{}\"", model.name)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fakes;
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let error = Catalog::new(vec![fakes::text_model("a"), fakes::image_model("b"), fakes::image_model("a")]).err();
+        assert!(matches!(error, Some(LoadError::DuplicateName(name)) if name == "a"));
+    }
+
+    #[test]
+    fn the_only_fitting_model_is_picked() {
+        let catalog =
+            Catalog::new(vec![fakes::text_model("a"), fakes::image_model("b"), fakes::image_model("c")]).unwrap();
+        assert_eq!(catalog.only(Kind::Text).map(|model| model.name.clone()), Ok("a".to_owned()));
+        let error = catalog.only(Kind::Image).err().unwrap();
+        assert_eq!(error.pointer, "/model");
+        assert!(error.detail.contains("\"b\", \"c\"") && !error.detail.contains("\"a\""), "{}", error.detail);
+        let error = Catalog::default().only(Kind::Text).err().unwrap();
+        assert!(error.detail.contains("loaded are none"), "{}", error.detail);
+    }
+
+    #[test]
+    fn unknown_names_list_what_is_loaded() {
+        let catalog = Catalog::new(vec![fakes::text_model("a"), fakes::image_model("b")]).unwrap();
+        let error = catalog.named("x").err().unwrap().to_string();
+        assert!(error.contains("\"x\"") && error.contains("\"a\", \"b\""), "{error}");
     }
 }

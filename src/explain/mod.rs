@@ -1,14 +1,22 @@
 //! One request from its parsed form to its answer: [`request`] (what a caller writes), [`catalog`] (what is loaded),
 //! [`plan`] (tokenise or decode, resolve targets and settings, cost), [`run`] (call the methods), [`outcome`] (what
-//! a caller gets). Blocking code without HTTP, async or a clock.
+//! a caller gets), [`listing`] (what there is to ask). Blocking code without HTTP, async or a clock.
 
 pub mod catalog;
+#[cfg(test)]
+mod fakes;
+mod finite;
+mod items;
+pub mod listing;
 pub mod outcome;
 mod plan;
+mod prepare;
+mod provenance;
 pub mod request;
 mod run;
 
-pub use catalog::{Catalog, LoadError, ServedModel};
+pub use catalog::{Catalog, LoadError, Processor, ServedModel};
+pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};
 pub use plan::{Field, Plan, PlanError, Wanted, plan};
 pub use request::{ExplainItem, ExplainRequest};

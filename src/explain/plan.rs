@@ -1,12 +1,22 @@
 //! From a request to work whose size is known: the model, the input ready for it, every method's settings resolved.
+//!
+//! [`plan`] goes from cheap to dear: what the request alone shows, then what the model's description shows, then
+//! tokenising or decoding, then the settings, whose defaults depend on all of that. Each step reports everything it
+//! finds wrong.
 
 use std::sync::Arc;
 
+use super::items::{self, Chosen};
+use super::prepare::{self, Raw};
 use super::{Catalog, ExplainRequest, ServedModel};
 use crate::config::Limits;
 use crate::input::Input;
-use crate::methods::{Cost, Planned, Warning};
-use crate::tasks::TargetSpec;
+use crate::input::text::Truncation;
+use crate::methods::{Cost, Planned, Subject, Warning};
+use crate::tasks::{TargetSpec, quote};
+
+/// The largest integer that every JSON reader keeps exactly.
+const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// One thing wrong with a request: where (RFC 6901), what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +34,8 @@ impl Field {
 /// Why a request cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("no model is named \"{name}\"; loaded are {known}")]
+    /// 404.
+    #[error("no model is named {}; loaded are {known}", quote(name))]
     UnknownModel { name: String, known: String },
     /// 422, each with its pointer.
     #[error("the request is not valid")]
@@ -32,6 +43,12 @@ pub enum PlanError {
     /// 413: characters or pixels over the limit.
     #[error("{detail}")]
     TooLarge { pointer: String, detail: String },
+}
+
+impl From<Field> for PlanError {
+    fn from(field: Field) -> Self {
+        Self::Invalid(vec![field])
+    }
 }
 
 /// A request, ready to run.
@@ -47,7 +64,7 @@ pub struct Plan {
     pub deadline_ms: u64,
     pub partial: bool,
     pub echo: bool,
-    pub truncation: crate::input::text::Truncation,
+    pub truncation: Truncation,
     pub warnings: Vec<Warning>,
     /// The prediction's and all methods' together.
     pub cost: Cost,
@@ -57,6 +74,7 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     Explanations,
+    /// `explain`, `method` and `evaluate` are ignored.
     Prediction,
 }
 
@@ -65,10 +83,149 @@ pub fn plan(
     catalog: &Catalog,
     limits: &Limits,
     id: String,
-    request: ExplainRequest,
+    mut request: ExplainRequest,
     image: Option<Vec<u8>>,
     wanted: Wanted,
 ) -> Result<Plan, PlanError> {
-    let _ = (catalog, limits, id, request, image, wanted);
-    todo!()
+    let named = request.model.as_deref().map(|name| catalog.named(name)).transpose()?;
+    let mut fields = Vec::new();
+    let raw = prepare::take(&mut request, image, limits, &mut fields)?;
+    check_options(&request, limits, wanted, &mut fields);
+    let model = match (named, &raw) {
+        (Some(model), Some(raw)) => prepare::check_kind(model, raw).map(|()| Some(model)),
+        (Some(model), None) => Ok(Some(model)),
+        (None, Some(raw)) => catalog.only(raw.kind()).map(Some),
+        (None, None) => Ok(None),
+    };
+    let model = model.unwrap_or_else(|field| {
+        fields.push(field);
+        None
+    });
+    let Some(model) = model else { return Err(PlanError::Invalid(fields)) };
+    let target = request.target.take().unwrap_or(TargetSpec::Predicted);
+    let (chosen, targets) = choose(model, &mut request, &target, limits, wanted, &mut fields);
+    match raw {
+        Some(raw) if fields.is_empty() => {
+            finish(Checked { id, model: Arc::clone(model), request, raw, target, chosen, targets, wanted }, limits)
+        }
+        _ => Err(PlanError::Invalid(fields)),
+    }
 }
+
+/// What a request's scalar fields alone show.
+fn check_options(request: &ExplainRequest, limits: &Limits, wanted: Wanted, fields: &mut Vec<Field>) {
+    if request.seed.is_some_and(|seed| seed > MAX_SEED) {
+        fields.push(Field::new("/seed", format!("a seed is an integer from 0 to {MAX_SEED}")));
+    }
+    if request.deadline_ms.is_some_and(|deadline| deadline == 0 || deadline > limits.deadline_ms) {
+        let detail = format!("a deadline is from 1 to {} ms (limits.deadline_ms)", limits.deadline_ms);
+        fields.push(Field::new("/deadline_ms", detail));
+    }
+    if wanted == Wanted::Explanations && request.evaluate == Some(true) {
+        fields.push(Field::new("/evaluate", "faithfulness scores are not available in this version; leave it out"));
+    }
+}
+
+/// The methods and how many targets they explain at most.
+fn choose(
+    model: &ServedModel,
+    request: &mut ExplainRequest,
+    target: &TargetSpec,
+    limits: &Limits,
+    wanted: Wanted,
+    fields: &mut Vec<Field>,
+) -> (Vec<Chosen>, usize) {
+    let chosen = match wanted {
+        Wanted::Explanations => items::choose(request, model.model.spec(), limits.explanations, fields),
+        Wanted::Prediction => Vec::new(),
+    };
+    let targets = model.task.check_target(target).unwrap_or_else(|error| {
+        fields.push(Field::new(format!("/target{}", error.path), error.detail));
+        1
+    });
+    let each = |chosen: &Chosen| if chosen.method.targeted() { targets } else { 1 };
+    let explanations: usize = chosen.iter().map(each).sum();
+    if explanations > limits.explanations {
+        let detail = format!(
+            "the methods and targets make {explanations} explanations and the limit is {}; send fewer of either \
+             or raise limits.explanations",
+            limits.explanations
+        );
+        // Many targets of few methods are the targets' matter.
+        fields.push(Field::new(if targets > chosen.len() { "/target" } else { "/explain" }, detail));
+    }
+    (chosen, targets)
+}
+
+/// A request that nothing but its input and its methods' settings can still make invalid.
+struct Checked {
+    id: String,
+    model: Arc<ServedModel>,
+    request: ExplainRequest,
+    raw: Raw,
+    target: TargetSpec,
+    chosen: Vec<Chosen>,
+    targets: usize,
+    wanted: Wanted,
+}
+
+/// Tokenises or decodes, resolves the settings and adds up the cost.
+fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
+    let Checked { id, model, request, raw, target, chosen, targets, wanted } = checked;
+    let truncation = request.truncation.unwrap_or_default();
+    let input = prepare::prepare(&model, raw, truncation, limits)?;
+    let seed = request.seed.unwrap_or(0);
+    let spec = model.model.spec();
+    let subject = Subject {
+        spec,
+        task: &*model.task,
+        input: &input,
+        targets,
+        seed,
+        max_evaluations: limits.max_evaluations,
+        response_values: limits.response_values,
+    };
+    let mut fields = Vec::new();
+    let mut methods = Vec::with_capacity(chosen.len());
+    for method in chosen {
+        match method.plan(&subject) {
+            Ok(planned) => methods.push(planned),
+            Err(field) => fields.push(field),
+        }
+    }
+    if !fields.is_empty() {
+        return Err(PlanError::Invalid(fields));
+    }
+    let tokens = input.as_text().map_or(1, |text| text.tokens.len());
+    let prediction = Cost { rows: 1, tokens: spec.row_tokens(tokens) as u64 };
+    let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
+    Ok(Plan {
+        id,
+        warnings: truncated(&input).into_iter().collect(),
+        input,
+        target,
+        methods,
+        explains: wanted == Wanted::Explanations,
+        seed,
+        deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),
+        partial: request.partial.unwrap_or(false),
+        echo: request.echo.unwrap_or(false),
+        truncation,
+        cost,
+        model,
+    })
+}
+
+fn truncated(input: &Input) -> Option<Warning> {
+    let text = input.as_text().filter(|text| text.truncated())?;
+    let detail = format!(
+        "the text has {} tokens and the model takes {}; the end was cut and is not explained",
+        text.original_tokens,
+        text.tokens.len()
+    );
+    Some(Warning { code: "truncated".to_owned(), detail })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,8 +1,18 @@
-//! Calls the methods of a plan and puts the answer together.
+//! Calls the methods of a plan and puts the answer together. `engine` calls [`run`] on a job's own thread; `http` and
+//! `cli` send [`to_bytes`].
 
-use super::{Answer, Plan};
-use crate::methods::{self, Ctx, Warning};
-use crate::nn;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::finite::not_finite;
+use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
+use super::provenance::provenance;
+use super::{Answer, Explanation, Plan};
+use crate::input::{Input, Kind};
+use crate::methods::{self, Attribution, Ctx, Grid, Planned, Warning};
+use crate::nn::{self, Stopped};
+use crate::tasks::Target;
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +25,16 @@ pub enum RunError {
     Invalid { pointer: String, detail: String },
     #[error("{method}: {error}")]
     Method { method: &'static str, error: methods::Error },
+    /// A method broke its contract.
+    #[error("{method}: {found} attributions for {expected} targets")]
+    Count { method: &'static str, found: usize, expected: usize },
     #[error(transparent)]
     Model(nn::Error),
+    /// `place` is where in the answer.
+    #[error("{place} is not finite")]
+    NotFinite { place: String },
+    #[error("the answer could not be written: {0}")]
+    Write(#[from] serde_json::Error),
 }
 
 /// What `run` needs beyond a method's [`Ctx`].
@@ -29,13 +47,130 @@ pub trait Job: Ctx {
 }
 
 /// Runs every method. `job`'s targets are those of the plan.
+///
+/// Past the deadline a plan with `partial` answers with what there is, anything else is [`RunError::Stopped`].
 pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
-    let _ = (plan, job);
-    todo!()
+    let mut explanations = Vec::new();
+    let mut cut = false;
+    for method in &plan.methods {
+        match explain(&**method, job) {
+            Ok(found) => explanations.extend(found),
+            Err(RunError::Stopped(Stopped::Deadline)) if plan.partial => {
+                cut = true;
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let answer = Answer {
+        id: plan.id.clone(),
+        model: identity(plan),
+        request: resolved_request(plan, job.targets()),
+        input: input_view(plan),
+        prediction: plan.model.task.prediction(job.logits()),
+        partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
+        explanations: plan.explains.then_some(explanations),
+        warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
+        provenance: provenance(job.threads()),
+    };
+    match not_finite(&answer) {
+        Some(place) => Err(RunError::NotFinite { place }),
+        None => Ok(answer),
+    }
 }
 
-/// The bytes of an answer, as HTTP and the command line send them.
-pub fn to_bytes(answer: &Answer) -> Result<Vec<u8>, RunError> {
-    let _ = answer;
-    todo!()
+/// One method's explanations, one a target. They come from one piece of work: each carries all of its time.
+fn explain(method: &dyn Planned, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
+    let begun = job.elapsed_ms();
+    let attributions = method.explain(job).map_err(|error| match error.stopped() {
+        Some(why) => RunError::Stopped(why),
+        None => RunError::Method { method: method.method(), error },
+    })?;
+    let elapsed_ms = job.elapsed_ms() - begun;
+    let targets: Vec<Option<Target>> =
+        if method.targeted() { job.targets().iter().cloned().map(Some).collect() } else { vec![None] };
+    if attributions.len() != targets.len() {
+        let (found, expected) = (attributions.len(), targets.len());
+        return Err(RunError::Count { method: method.method(), found, expected });
+    }
+    let explanation = |(target, attribution): (Option<Target>, Attribution)| Explanation {
+        method: method.method().to_owned(),
+        target,
+        settings: method.settings().clone(),
+        attribution,
+        elapsed_ms,
+    };
+    Ok(targets.into_iter().zip(attributions).map(explanation).collect())
 }
+
+fn identity(plan: &Plan) -> ModelIdentity {
+    let model = &plan.model;
+    ModelIdentity {
+        name: model.name.clone(),
+        source: model.source.clone(),
+        revision: model.revision.clone(),
+        sha256: model.sha256.clone(),
+        architecture: model.model.spec().architecture.clone(),
+        task: model.task.name().to_owned(),
+    }
+}
+
+fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
+    ResolvedRequest {
+        model: plan.model.name.clone(),
+        target: targets.to_vec(),
+        explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
+        evaluate: false,
+        truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),
+        deadline_ms: plan.deadline_ms,
+        partial: plan.partial,
+        seed: plan.seed,
+        echo: plan.echo,
+    }
+}
+
+/// An item of `explain` with all of its settings, as it could be sent again.
+fn resolved_item(method: &dyn Planned) -> Value {
+    let mut item = Map::new();
+    item.insert("method".to_owned(), method.method().into());
+    if let Value::Object(settings) = method.settings() {
+        item.extend(settings.clone());
+    }
+    Value::Object(item)
+}
+
+fn input_view(plan: &Plan) -> InputView {
+    match &plan.input {
+        Input::Text(text) => InputView::Text(TextView {
+            kind: Kind::Text,
+            sha256: text.sha256.clone(),
+            text: plan.echo.then(|| text.text.clone()),
+            pair: text.pair.clone().filter(|_| plan.echo),
+            tokens: text.tokens.clone(),
+            words: text.words.clone(),
+        }),
+        Input::Image(image) => {
+            let spec = plan.model.model.spec().image.as_ref();
+            InputView::Image(ImageView {
+                kind: Kind::Image,
+                sha256: image.sha256.clone(),
+                image: plan.echo.then(|| STANDARD.encode(&image.bytes)),
+                width: image.width,
+                height: image.height,
+                grid: spec
+                    .map_or(Grid { rows: 1, cols: 1 }, |spec| Grid { rows: spec.grid_rows, cols: spec.grid_cols }),
+                region: image.region,
+                sequence: spec.map(|spec| spec.sequence.clone()).unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// The bytes of an answer, as HTTP and the command line send them: f32 numbers in their shortest form.
+pub fn to_bytes(answer: &Answer) -> Result<Vec<u8>, RunError> {
+    Ok(serde_json::to_vec(answer)?)
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

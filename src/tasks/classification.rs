@@ -1,2 +1,320 @@
-//! Text and image classification: single label (softmax), several (sigmoid), regression.
-pub struct Classification {}
+//! Text and image classification: single label (softmax), several (a sigmoid each), regression (no probability).
+//!
+//! One input is one row, and its logits are one per label.
+
+use std::collections::HashSet;
+
+use super::perturb::{single_row, whole_row};
+use super::{
+    Class, ClassScore, ClassSpec, OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec,
+    Task, quote,
+};
+use crate::input::units::{Fill, Units};
+use crate::input::{Input, Kind};
+use crate::models::{Problem, Row, Spec};
+
+/// How many labels an error message lists.
+const LISTED: usize = 20;
+
+/// A classifier's labels and how its logits become probabilities.
+#[derive(Debug, Clone)]
+pub struct Classification {
+    kind: Kind,
+    labels: Vec<String>,
+    problem: Problem,
+}
+
+/// One entry of a request's target, before the prediction is known.
+enum Selection {
+    One(Target),
+    Predicted,
+    All,
+}
+
+impl Classification {
+    /// The task of the classifier that `spec` describes.
+    pub fn new(spec: &Spec) -> Self {
+        Self { kind: spec.kind, labels: spec.labels.clone(), problem: spec.problem }
+    }
+
+    fn label(&self, index: usize) -> String {
+        self.labels.get(index).cloned().unwrap_or_default()
+    }
+
+    fn class(&self, index: usize) -> Target {
+        Target { label: self.label(index), index, against: None }
+    }
+
+    /// The classes there are, for an error's detail.
+    fn known(&self) -> String {
+        let listed = self.labels.iter().take(LISTED).enumerate().map(|(index, label)| format!("{index} \"{label}\""));
+        let listed = listed.collect::<Vec<_>>().join(", ");
+        match self.labels.len().saturating_sub(LISTED) {
+            0 => format!("the model has {listed}"),
+            more => format!("the model has {listed} and {more} more"),
+        }
+    }
+
+    fn index(&self, index: u64, path: &str) -> Result<usize, TargetError> {
+        usize::try_from(index).ok().filter(|&index| index < self.labels.len()).ok_or_else(|| TargetError {
+            path: path.to_owned(),
+            detail: format!("there is no class {index}: {}", self.known()),
+        })
+    }
+
+    fn position(&self, label: &str) -> Option<usize> {
+        self.labels.iter().position(|known| known == label)
+    }
+
+    /// A string: first a label, then (`digits`: from a query or a command line) an index, then `predicted` or `all`.
+    fn named(&self, text: &str, digits: bool, path: &str) -> Result<Selection, TargetError> {
+        if let Some(index) = self.position(text) {
+            return Ok(Selection::One(self.class(index)));
+        }
+        if digits && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let index = text.parse().unwrap_or(u64::MAX);
+            return self.index(index, path).map(|index| Selection::One(self.class(index)));
+        }
+        match text {
+            "predicted" => Ok(Selection::Predicted),
+            "all" => Ok(Selection::All),
+            _ => Err(TargetError {
+                path: path.to_owned(),
+                detail: format!("{} is no label, nor \"predicted\" or \"all\": {}", quote(text), self.known()),
+            }),
+        }
+    }
+
+    fn side(&self, class: &ClassSpec, path: &str) -> Result<usize, TargetError> {
+        match class {
+            ClassSpec::Index(index) => self.index(*index, path),
+            ClassSpec::Label(label) => self.position(label).ok_or_else(|| TargetError {
+                path: path.to_owned(),
+                detail: format!("{} is no label: {}", quote(label), self.known()),
+            }),
+        }
+    }
+
+    /// `spec` as a flat list of selections; `path` is where it stands in the request's target.
+    fn selections(&self, spec: &TargetSpec, path: &str) -> Result<Vec<Selection>, TargetError> {
+        Ok(match spec {
+            TargetSpec::Index(index) => vec![Selection::One(self.class(self.index(*index, path)?))],
+            TargetSpec::Name(text) => vec![self.named(text, false, path)?],
+            TargetSpec::Text(text) => vec![self.named(text, true, path)?],
+            TargetSpec::Predicted => vec![Selection::Predicted],
+            TargetSpec::Contrast(contrast) => {
+                let mut target = self.class(self.side(&contrast.index, &format!("{path}/index"))?);
+                if let Some(against) = &contrast.against {
+                    let path = format!("{path}/against");
+                    let index = self.side(against, &path)?;
+                    if index == target.index {
+                        let detail = "a class's difference to itself is always 0; name another class".to_owned();
+                        return Err(TargetError { path, detail });
+                    }
+                    target.against = Some(Class { label: self.label(index), index });
+                }
+                vec![Selection::One(target)]
+            }
+            TargetSpec::List(list) if list.is_empty() => {
+                return Err(TargetError {
+                    path: path.to_owned(),
+                    detail: "the list is empty; name a target, or leave it out for the predicted class".to_owned(),
+                });
+            }
+            TargetSpec::List(list) => {
+                let mut all = Vec::with_capacity(list.len());
+                for (position, spec) in list.iter().enumerate() {
+                    all.extend(self.selections(spec, &format!("{path}/{position}"))?);
+                }
+                all
+            }
+        })
+    }
+
+    /// The class with the largest logit, the first of equals. A regression is about its first output.
+    fn predicted(&self, logits: &[f32]) -> usize {
+        if self.problem == Problem::Regression {
+            return 0;
+        }
+        let mut best = 0;
+        for (index, logit) in logits.iter().enumerate() {
+            if *logit > logits[best] {
+                best = index;
+            }
+        }
+        best
+    }
+
+    /// One class's output. A class the model did not answer gives NaN, which no answer lets pass.
+    fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
+        let Some(&logit) = logits.get(index) else { return f64::NAN };
+        let logit = f64::from(logit);
+        match (output, self.problem) {
+            // Methods refuse the other spaces for a regression, which has no probability.
+            (OutputSpace::Logit, _) | (_, Problem::Regression) => logit,
+            (OutputSpace::Probability, Problem::SingleLabel) => (logit - log_sum_exp(logits)).exp(),
+            (OutputSpace::LogProbability, Problem::SingleLabel) => logit - log_sum_exp(logits),
+            (OutputSpace::Probability, Problem::MultiLabel) => sigmoid(logit),
+            (OutputSpace::LogProbability, Problem::MultiLabel) => -softplus(-logit),
+        }
+    }
+
+    /// Adds `sign` × d output / d logits to `gradient`.
+    fn add_gradient(&self, logits: &[f32], index: usize, output: OutputSpace, sign: f64, gradient: &mut [f64]) {
+        let Some(&logit) = logits.get(index) else { return };
+        let logit = f64::from(logit);
+        match (output, self.problem) {
+            (OutputSpace::Logit, _) | (_, Problem::Regression) => gradient[index] += sign,
+            (OutputSpace::Probability, Problem::MultiLabel) => {
+                gradient[index] += sign * sigmoid(logit) * sigmoid(-logit)
+            }
+            (OutputSpace::LogProbability, Problem::MultiLabel) => gradient[index] += sign * sigmoid(-logit),
+            (OutputSpace::Probability | OutputSpace::LogProbability, Problem::SingleLabel) => {
+                let normaliser = log_sum_exp(logits);
+                let scale = if output == OutputSpace::Probability { (logit - normaliser).exp() } else { 1.0 };
+                // 1 − p as the sum of the others: exact where p is close to 1.
+                let mut others = 0.0;
+                for (other, &logit) in logits.iter().enumerate().filter(|&(other, _)| other != index) {
+                    let probability = (f64::from(logit) - normaliser).exp();
+                    others += probability;
+                    gradient[other] -= sign * scale * probability;
+                }
+                gradient[index] += sign * scale * others;
+            }
+        }
+    }
+
+    /// One per logit; `None` for a regression.
+    fn probabilities(&self, logits: &[f32]) -> Vec<Option<f32>> {
+        let normaliser = log_sum_exp(logits);
+        let probability = |&logit: &f32| match self.problem {
+            Problem::SingleLabel => Some((f64::from(logit) - normaliser).exp() as f32),
+            Problem::MultiLabel => Some(sigmoid(f64::from(logit)) as f32),
+            Problem::Regression => None,
+        };
+        logits.iter().map(probability).collect()
+    }
+}
+
+impl Task for Classification {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Text => "text-classification",
+            Kind::Image => "image-classification",
+        }
+    }
+
+    fn perturber<'a>(
+        &self,
+        spec: &Spec,
+        input: &'a Input,
+        units: &'a Units,
+        fill: Fill,
+    ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+        single_row(spec, input, units, fill)
+    }
+
+    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
+        vec![whole_row(spec, input)]
+    }
+
+    fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
+        let mut known = HashSet::new();
+        let (mut predicted, mut all) = (false, false);
+        for selection in self.selections(spec, "")? {
+            match selection {
+                Selection::One(target) => {
+                    known.insert(target);
+                }
+                Selection::All => all = true,
+                Selection::Predicted => predicted = true,
+            }
+        }
+        if all {
+            known.extend((0..self.labels.len()).map(|index| self.class(index)));
+        }
+        // The predicted class is one of those named already where all are.
+        let all = (0..self.labels.len()).all(|index| known.contains(&self.class(index)));
+        Ok(known.len() + usize::from(predicted && !all))
+    }
+
+    fn targets(&self, spec: &TargetSpec, logits: &[f32]) -> Result<Vec<Target>, TargetError> {
+        let mut seen = HashSet::new();
+        let mut targets = Vec::new();
+        let mut all = false;
+        let mut push = |target: Target| {
+            if seen.insert(target.clone()) {
+                targets.push(target);
+            }
+        };
+        for selection in self.selections(spec, "")? {
+            match selection {
+                Selection::One(target) => push(target),
+                Selection::Predicted => push(self.class(self.predicted(logits))),
+                // Once is enough, however often it is written.
+                Selection::All if all => {}
+                Selection::All => {
+                    all = true;
+                    (0..self.labels.len()).for_each(|index| push(self.class(index)));
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    fn has_probability(&self) -> bool {
+        self.problem != Problem::Regression
+    }
+
+    fn prediction(&self, logits: &[f32]) -> Prediction {
+        let index = self.predicted(logits);
+        let probabilities = self.probabilities(logits);
+        let scores = logits.iter().zip(&probabilities).enumerate();
+        let scores = scores.map(|(index, (&logit, &probability))| ClassScore {
+            label: self.label(index),
+            index,
+            logit,
+            probability,
+        });
+        Prediction {
+            label: self.label(index),
+            index,
+            probability: probabilities.get(index).copied().flatten(),
+            scores: scores.collect(),
+        }
+    }
+
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        let value = self.output(logits, target.index, output);
+        target.against.as_ref().map_or(value, |against| value - self.output(logits, against.index, output))
+    }
+
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        let mut gradient = vec![0.0; logits.len()];
+        self.add_gradient(logits, target.index, output, 1.0, &mut gradient);
+        if let Some(against) = &target.against {
+            self.add_gradient(logits, against.index, output, -1.0, &mut gradient);
+        }
+        gradient.into_iter().map(|value| value as f32).collect()
+    }
+}
+
+/// log Σ e^logit without overflow.
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    largest + sum.ln()
+}
+
+fn sigmoid(logit: f64) -> f64 {
+    if logit >= 0.0 { 1.0 / (1.0 + (-logit).exp()) } else { logit.exp() / (1.0 + logit.exp()) }
+}
+
+/// log(1 + e^x) without overflow.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+#[cfg(test)]
+#[path = "classification_tests.rs"]
+mod tests;

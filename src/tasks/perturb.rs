@@ -1,5 +1,13 @@
 //! An input with some of its units away, as model rows: in id and pixel space, never by rebuilding strings.
+//!
+//! A task makes a [`Perturber`] once per input, units and fill; the engine then asks it for a row per mask.
 
+use crate::input::image::blur;
+use crate::input::units::{Fill, Mask, Units};
+use crate::input::{ImageInput, Input, TextInput};
+use crate::models::{Content, Reads, Row, Spec};
+
+/// Why an input cannot be perturbed as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PerturbError {
     #[error("fill \"{fill}\" needs a {token} token and the tokenizer has none")]
@@ -7,3 +15,213 @@ pub enum PerturbError {
     #[error("fill \"{0}\" does not fit this kind of input")]
     WrongKind(&'static str),
 }
+
+/// Makes rows of one input with only some of its units present.
+pub trait Perturber: Send + Sync {
+    /// The rows with only the units of `mask` present.
+    fn rows(&self, mask: &Mask) -> Vec<Row>;
+}
+
+/// The name of a fill, as callers write it.
+fn name(fill: Fill) -> &'static str {
+    match fill {
+        Fill::Remove => "remove",
+        Fill::Mask => "mask",
+        Fill::Pad => "pad",
+        Fill::Unk => "unk",
+        Fill::Mean => "mean",
+        Fill::Blur => "blur",
+        Fill::Zero => "zero",
+    }
+}
+
+/// Whether `fill` can be applied to `input`: it is one of the input's kind, and its token exists.
+pub fn check_fill(input: &Input, fill: Fill) -> Result<(), PerturbError> {
+    match (input, fill) {
+        (Input::Text(text), Fill::Remove) => match remainder(text) {
+            None if text.tokens.iter().all(|token| !token.special) => Err(NOTHING_REMAINS),
+            _ => Ok(()),
+        },
+        (Input::Text(text), Fill::Mask | Fill::Pad | Fill::Unk) => replacement(text, fill).map(|_| ()),
+        (Input::Image(_), Fill::Mean | Fill::Blur | Fill::Zero) => Ok(()),
+        _ => Err(PerturbError::WrongKind(name(fill))),
+    }
+}
+
+/// The perturber of an input that is one row.
+pub(super) fn single_row<'a>(
+    spec: &Spec,
+    input: &'a Input,
+    units: &'a Units,
+    fill: Fill,
+) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+    check_fill(input, fill)?;
+    match (input, units) {
+        (Input::Text(text), Units::Text { members, .. }) => {
+            Ok(Box::new(TextPerturber::new(spec, text, members, fill)?))
+        }
+        (Input::Image(image), Units::Image { segmentation, .. }) => {
+            let filled = filled_pixels(image, &segmentation.labels, segmentation.count, fill);
+            Ok(Box::new(ImagePerturber { image, labels: &segmentation.labels, filled, read: read(spec) }))
+        }
+        _ => Err(PerturbError::WrongKind(name(fill))),
+    }
+}
+
+/// The whole input as its one row.
+pub(super) fn whole_row(spec: &Spec, input: &Input) -> Row {
+    let content = match input {
+        Input::Text(text) => Content::Tokens {
+            ids: text.ids().collect(),
+            type_ids: if spec.token_types > 0 { text.type_ids.clone() } else { Vec::new() },
+        },
+        Input::Image(image) => Content::Pixels(image.pixels.clone()),
+    };
+    Row { content, read: read(spec) }
+}
+
+/// The positions the head reads; removal never moves them, since the first token is a special.
+fn read(spec: &Spec) -> Vec<usize> {
+    match spec.reads {
+        Reads::First => vec![0],
+    }
+}
+
+/// The id that stands in for an absent token; `None`: the token is deleted.
+fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError> {
+    let (token, id) = match fill {
+        Fill::Mask => ("mask", text.specials.mask),
+        Fill::Pad => ("pad", text.specials.pad),
+        Fill::Unk => ("unk", text.specials.unk),
+        Fill::Remove => return Ok(None),
+        Fill::Mean | Fill::Blur | Fill::Zero => return Err(PerturbError::WrongKind(name(fill))),
+    };
+    id.map(Some).ok_or(PerturbError::MissingToken { fill: name(fill), token })
+}
+
+/// What stands for a text of which nothing is left.
+fn remainder(text: &TextInput) -> Option<u32> {
+    text.specials.bos.or(text.specials.unk)
+}
+
+const NOTHING_REMAINS: PerturbError = PerturbError::MissingToken { fill: "remove", token: "bos or unk" };
+
+struct TextPerturber<'a> {
+    text: &'a TextInput,
+    /// Per token: its unit; tokens of none always stay.
+    unit_of: Vec<Option<usize>>,
+    /// `None`: absent tokens are deleted.
+    replacement: Option<u32>,
+    /// What is left where deletion leaves nothing: tokenizers without specials.
+    remainder: Option<u32>,
+    types: bool,
+    read: Vec<usize>,
+}
+
+impl<'a> TextPerturber<'a> {
+    fn new(spec: &Spec, text: &'a TextInput, members: &[Vec<usize>], fill: Fill) -> Result<Self, PerturbError> {
+        let mut unit_of = vec![None; text.tokens.len()];
+        for (unit, tokens) in members.iter().enumerate() {
+            for &token in tokens {
+                if let Some(slot) = unit_of.get_mut(token) {
+                    *slot = Some(unit);
+                }
+            }
+        }
+        let replacement = replacement(text, fill)?;
+        let remainder = remainder(text);
+        let can_vanish = replacement.is_none() && unit_of.iter().all(Option::is_some);
+        if can_vanish && remainder.is_none() {
+            return Err(NOTHING_REMAINS);
+        }
+        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, read: read(spec) })
+    }
+}
+
+impl Perturber for TextPerturber<'_> {
+    fn rows(&self, mask: &Mask) -> Vec<Row> {
+        let mut ids = Vec::with_capacity(self.unit_of.len());
+        let mut type_ids = Vec::with_capacity(if self.types { self.unit_of.len() } else { 0 });
+        for ((token, unit), &type_id) in self.text.tokens.iter().zip(&self.unit_of).zip(&self.text.type_ids) {
+            let present = unit.is_none_or(|unit| mask.contains(unit));
+            let Some(id) = (if present { Some(token.id) } else { self.replacement }) else { continue };
+            ids.push(id);
+            if self.types {
+                type_ids.push(type_id);
+            }
+        }
+        if ids.is_empty() {
+            ids.extend(self.remainder);
+            type_ids.resize(if self.types { ids.len() } else { 0 }, 0);
+        }
+        vec![Row { content: Content::Tokens { ids, type_ids }, read: self.read.clone() }]
+    }
+}
+
+struct ImagePerturber<'a> {
+    image: &'a ImageInput,
+    /// Per pixel: its unit.
+    labels: &'a [u16],
+    /// The model's input with every unit absent: 3 × rows × cols.
+    filled: Vec<f32>,
+    read: Vec<usize>,
+}
+
+impl Perturber for ImagePerturber<'_> {
+    fn rows(&self, mask: &Mask) -> Vec<Row> {
+        let plane = self.labels.len();
+        let mut pixels = self.image.pixels.clone();
+        if plane > 0 {
+            for (shown, filled) in pixels.chunks_exact_mut(plane).zip(self.filled.chunks_exact(plane)) {
+                for ((shown, &filled), &label) in shown.iter_mut().zip(filled).zip(self.labels) {
+                    if !mask.contains(usize::from(label)) {
+                        *shown = filled;
+                    }
+                }
+            }
+        }
+        vec![Row { content: Content::Pixels(pixels), read: self.read.clone() }]
+    }
+}
+
+/// The model's input (3 × rows × cols, normalised) with every segment filled.
+fn filled_pixels(image: &ImageInput, labels: &[u16], count: usize, fill: Fill) -> Vec<f32> {
+    match fill {
+        Fill::Mean => normalised(image, &segment_means(&image.rgb, labels, count)),
+        Fill::Blur => {
+            let sigma = 0.1 * image.rows.min(image.cols) as f64;
+            normalised(image, &blur(&image.rgb, image.rows, image.cols, sigma))
+        }
+        _ => vec![0.0; image.pixels.len()],
+    }
+}
+
+/// Interleaved colours (rows × cols × 3, 0 … 255) as the model reads them (3 × rows × cols).
+fn normalised(image: &ImageInput, rgb: &[f32]) -> Vec<f32> {
+    let mut pixels = Vec::with_capacity(rgb.len());
+    for channel in 0..3 {
+        pixels.extend(rgb.iter().skip(channel).step_by(3).map(|&byte| image.normalisation.value(byte, channel)));
+    }
+    pixels
+}
+
+/// Every pixel in its segment's mean colour. Means are cut to whole bytes, because lime writes them into a byte image
+/// and its users' numbers rest on that.
+fn segment_means(rgb: &[u8], labels: &[u16], count: usize) -> Vec<f32> {
+    let mut sums = vec![[0u64; 3]; count];
+    let mut sizes = vec![0u64; count];
+    for (colour, &label) in rgb.chunks_exact(3).zip(labels) {
+        let label = usize::from(label);
+        sizes[label] += 1;
+        for (sum, &byte) in sums[label].iter_mut().zip(colour) {
+            *sum += u64::from(byte);
+        }
+    }
+    let means: Vec<[f32; 3]> =
+        sums.iter().zip(&sizes).map(|(sum, &size)| sum.map(|sum| (sum / size.max(1)) as f32)).collect();
+    labels.iter().flat_map(|&label| means[usize::from(label)]).collect()
+}
+
+#[cfg(test)]
+#[path = "perturb_tests.rs"]
+mod tests;

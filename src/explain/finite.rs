@@ -1,0 +1,74 @@
+//! No NaN or infinity leaves: JSON has neither, and serde_json would write `null` in their place.
+//!
+//! Every type is taken apart by all of its fields, so that a new one does not compile until it is looked at here.
+
+use super::outcome::{Answer, Explanation, InputView};
+use crate::methods::attribution::{Attribution, Diagnostics, PixelMap, Scores};
+use crate::tasks::Prediction;
+
+/// The first number of `answer` that is not finite, by its place.
+pub(super) fn not_finite(answer: &Answer) -> Option<String> {
+    let Answer { input, prediction, explanations, .. } = answer;
+    let region = match input {
+        InputView::Text(_) => true,
+        InputView::Image(image) => finite(&[image.region.x, image.region.y, image.region.width, image.region.height]),
+    };
+    if !region {
+        return Some("input.region".to_owned());
+    }
+    if !prediction_is_finite(prediction) {
+        return Some("the prediction".to_owned());
+    }
+    explanations.iter().flatten().find_map(|explanation| {
+        let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
+        let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
+        Some(format!("{method}: {place}"))
+    })
+}
+
+fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
+    values.into_iter().all(|value| value.is_finite())
+}
+
+fn prediction_is_finite(prediction: &Prediction) -> bool {
+    let Prediction { label: _, index: _, probability, scores } = prediction;
+    finite(probability) && scores.iter().all(|score| score.logit.is_finite() && finite(&score.probability))
+}
+
+fn place_in(attribution: &Attribution) -> Option<&'static str> {
+    let Attribution { scores, grid: _, segments: _, base_value, output_value, residual, diagnostics, partial: _ } =
+        attribution;
+    let values = [
+        ("base_value", finite(base_value)),
+        ("output_value", finite(output_value)),
+        ("residual", finite(residual)),
+        ("scores", scores_are_finite(scores)),
+        ("diagnostics", diagnostics_are_finite(diagnostics)),
+    ];
+    values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)
+}
+
+fn scores_are_finite(scores: &Scores) -> bool {
+    let Scores { tokens, words, grid, segments, pixels, layers } = scores;
+    finite(tokens.iter().flatten())
+        && finite(words.iter().flatten())
+        && finite(grid.iter().flatten().flatten())
+        && finite(segments.iter().flatten())
+        && finite(layers.iter().flatten().flatten().flatten().flatten())
+        && pixels.as_ref().is_none_or(|PixelMap { png: _, scale, offset }| finite([scale, offset]))
+}
+
+fn diagnostics_are_finite(diagnostics: &Diagnostics) -> bool {
+    let Diagnostics {
+        evaluations: _,
+        converged: _,
+        convergence_delta,
+        nodes: _,
+        exact: _,
+        samples: _,
+        standard_error,
+        r2,
+        intercept,
+    } = diagnostics;
+    finite(convergence_delta) && finite(standard_error.iter().flatten()) && finite(r2) && finite(intercept)
+}

@@ -1,0 +1,183 @@
+//! A request's text or image, checked against the limits and made ready for a model.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::catalog::{Processor, noun};
+use super::plan::{Field, PlanError};
+use super::{ExplainRequest, ServedModel};
+use crate::config::Limits;
+use crate::input::image::{ImageError, ImageLimits};
+use crate::input::text::{TextError, Truncation};
+use crate::input::{Input, Kind};
+
+/// Standard base64, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What a request wants explained, as sent.
+pub(super) enum Raw {
+    Text {
+        text: String,
+        pair: Option<String>,
+    },
+    /// `pointer` is where the image stands in the request: empty for a body or a part of its own.
+    Image {
+        bytes: Vec<u8>,
+        pointer: &'static str,
+    },
+}
+
+impl Raw {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Text { .. } => Kind::Text,
+            Self::Image { .. } => Kind::Image,
+        }
+    }
+
+    fn pointer(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "/text",
+            Self::Image { pointer, .. } => pointer,
+        }
+    }
+}
+
+/// The one input of `request`, taken out of it. `None` with a field in `fields` where there is none or more than one.
+pub(super) fn take(
+    request: &mut ExplainRequest,
+    body: Option<Vec<u8>>,
+    limits: &Limits,
+    fields: &mut Vec<Field>,
+) -> Result<Option<Raw>, PlanError> {
+    let (text, pair, image) = (request.text.take(), request.pair.take(), request.image.take());
+    check_length(text.as_deref(), pair.as_deref(), limits)?;
+    if pair.is_some() && text.is_none() {
+        fields.push(Field::new("/pair", "a pair needs the first text in \"text\" and does not go with an image"));
+    }
+    match (text, image, body) {
+        (Some(text), None, None) => Ok(Some(Raw::Text { text, pair })),
+        (None, None, Some(bytes)) => Ok(Some(Raw::Image { bytes, pointer: "" })),
+        (None, Some(image), None) => match decode(&image) {
+            Ok(bytes) => Ok(Some(Raw::Image { bytes, pointer: "/image" })),
+            Err(field) => {
+                fields.push(field);
+                Ok(None)
+            }
+        },
+        (None, None, None) => {
+            // A pair alone was reported above.
+            if pair.is_none() {
+                fields.push(Field::new("", "there is nothing to explain: send \"text\" or \"image\""));
+            }
+            Ok(None)
+        }
+        (_, Some(_), _) => {
+            fields.push(Field::new("/image", "send one input: either \"text\" or one image"));
+            Ok(None)
+        }
+        (Some(_), None, Some(_)) => {
+            fields.push(Field::new("/text", "send one input: the image came as a body or part of its own"));
+            Ok(None)
+        }
+    }
+}
+
+/// Characters of text and pair together, against `limits.text_chars`.
+fn check_length(text: Option<&str>, pair: Option<&str>, limits: &Limits) -> Result<(), PlanError> {
+    let count = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
+    let (first, second) = (count(text), count(pair));
+    let max = limits.text_chars;
+    if first + second <= max {
+        return Ok(());
+    }
+    let pointer = if first > max || pair.is_none() { "/text" } else { "/pair" };
+    let both = if pair.is_some() { "text and pair have" } else { "the text has" };
+    let detail =
+        format!("{both} {} characters and the limit is {max}; send less or raise limits.text_chars", first + second);
+    Err(PlanError::TooLarge { pointer: pointer.to_owned(), detail })
+}
+
+fn decode(image: &str) -> Result<Vec<u8>, Field> {
+    BASE64.decode(image).map_err(|error| {
+        let detail = if image.starts_with("data:") {
+            "a data URL is no base64: send what follows its comma".to_owned()
+        } else {
+            format!("no valid base64: {error}; send standard base64 without line breaks")
+        };
+        Field::new("/image", detail)
+    })
+}
+
+/// Whether `model` reads inputs of `raw`'s kind.
+pub(super) fn check_kind(model: &ServedModel, raw: &Raw) -> Result<(), Field> {
+    if model.kind() == raw.kind() {
+        return Ok(());
+    }
+    let detail = format!(
+        "model \"{}\" reads {} and not {}; send what it reads or name another model",
+        model.name,
+        noun(model.kind()),
+        noun(raw.kind())
+    );
+    Err(Field::new(raw.pointer(), detail))
+}
+
+/// Tokenises or decodes.
+pub(super) fn prepare(
+    model: &ServedModel,
+    raw: Raw,
+    truncation: Truncation,
+    limits: &Limits,
+) -> Result<Input, PlanError> {
+    let pointer = raw.pointer();
+    let invalid = |detail: String| PlanError::Invalid(vec![Field::new(pointer, detail)]);
+    let input = match (&model.processor, raw) {
+        (Processor::Text(processor), Raw::Text { text, pair }) => processor
+            .encode(&text, pair.as_deref(), truncation)
+            .map(Input::Text)
+            .map_err(|error: TextError| invalid(error.to_string()))?,
+        (Processor::Image(processor), Raw::Image { bytes, .. }) => processor
+            .prepare(bytes, ImageLimits { pixels: limits.pixels })
+            .map(Input::Image)
+            .map_err(|error| match error {
+                ImageError::TooLarge { .. } => {
+                    PlanError::TooLarge { pointer: pointer.to_owned(), detail: error.to_string() }
+                }
+                ImageError::Config(_) | ImageError::Decode(_) => invalid(error.to_string()),
+            })?,
+        #[cfg(test)]
+        (Processor::Fixed(input), _) => input.clone(),
+        (Processor::Text(_) | Processor::Image(_), raw) => {
+            return Err(PlanError::Invalid(check_kind(model, &raw).err().into_iter().collect()));
+        }
+    };
+    match &input {
+        // A tokenizer without special tokens makes nothing of an empty text, and a model reads at least one token.
+        Input::Text(text) if text.tokens.is_empty() => {
+            Err(invalid("the text has no tokens and this model's tokenizer adds none; send some text".to_owned()))
+        }
+        _ => Ok(input),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_with_or_without_padding_and_nothing_else() {
+        assert_eq!(decode("aGk=").unwrap(), b"hi");
+        assert_eq!(decode("aGk").unwrap(), b"hi");
+        for bad in ["aG k=", "aGk=\n", "a!", "aGl", "_-8="] {
+            let field = decode(bad).unwrap_err();
+            assert_eq!(field.pointer, "/image", "{bad}");
+            assert!(field.detail.contains("base64"), "{bad}: {}", field.detail);
+        }
+        assert!(decode("data:image/png;base64,aGk=").unwrap_err().detail.contains("data URL"));
+    }
+}

@@ -1,0 +1,177 @@
+use super::*;
+use crate::input::Kind;
+use crate::input::image::{Normalisation, Region};
+use crate::input::segment::Segmentation;
+use crate::input::text::{SpecialIds, Token, Word};
+use crate::input::units::UnitKind;
+use crate::models::{Capabilities, Problem};
+
+fn spec(token_types: usize) -> Spec {
+    Spec {
+        architecture: "fake".into(),
+        kind: Kind::Text,
+        labels: vec!["a".into(), "b".into()],
+        problem: Problem::SingleLabel,
+        hidden: 1,
+        layers: 1,
+        heads: 1,
+        max_positions: 16,
+        vocab: 200,
+        token_types,
+        image: None,
+        reads: Reads::First,
+        capabilities: Capabilities::default(),
+    }
+}
+
+/// `[CLS] ab ##c d [SEP] e [SEP]` with words abc, d, e; the last segment is a pair's.
+fn text() -> TextInput {
+    let words = [None, Some(0), Some(0), Some(1), None, Some(2), None];
+    let token = |(index, word): (usize, Option<usize>)| Token {
+        id: 100 + index as u32,
+        text: String::new(),
+        start: 0,
+        end: 0,
+        special: word.is_none(),
+        word,
+        sequence: None,
+    };
+    TextInput {
+        text: "abc d".into(),
+        pair: Some("e".into()),
+        tokens: words.into_iter().enumerate().map(token).collect(),
+        type_ids: vec![0, 0, 0, 0, 0, 1, 1],
+        words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; 3],
+        original_tokens: 7,
+        specials: SpecialIds { pad: Some(0), mask: Some(3), ..SpecialIds::default() },
+        sha256: String::new(),
+    }
+}
+
+/// Of `units`, those with a 1 are present.
+fn mask(units: &[u8]) -> Mask {
+    let mut mask = Mask::empty(units.len());
+    units.iter().enumerate().for_each(|(unit, &present)| mask.set(unit, present == 1));
+    mask
+}
+
+fn tokens(token_types: usize, fill: Fill, units: &[u8]) -> (Vec<u32>, Vec<u32>) {
+    let (input, unit_set) = (Input::Text(text()), Units::words(&text()));
+    let rows = single_row(&spec(token_types), &input, &unit_set, fill).unwrap().rows(&mask(units));
+    assert_eq!((rows.len(), rows[0].read.as_slice()), (1, [0].as_slice()));
+    match rows.into_iter().next().unwrap().content {
+        Content::Tokens { ids, type_ids } => (ids, type_ids),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn removal_deletes_ids_with_their_types() {
+    assert_eq!(tokens(2, Fill::Remove, &[0, 1, 1]), (vec![100, 103, 104, 105, 106], vec![0, 0, 0, 1, 1]));
+    assert_eq!(tokens(0, Fill::Remove, &[1, 1, 0]), (vec![100, 101, 102, 103, 104, 106], vec![]));
+    assert_eq!(tokens(2, Fill::Remove, &[0, 0, 0]), (vec![100, 104, 106], vec![0, 0, 1]));
+}
+
+#[test]
+fn other_fills_replace_one_for_one() {
+    assert_eq!(tokens(2, Fill::Mask, &[0, 1, 0]), (vec![100, 3, 3, 103, 104, 3, 106], text().type_ids));
+    assert_eq!(tokens(0, Fill::Pad, &[1, 0, 1]), (vec![100, 101, 102, 0, 104, 105, 106], vec![]));
+}
+
+#[test]
+fn the_full_mask_is_the_whole_input() {
+    let input = Input::Text(text());
+    let Content::Tokens { ids, type_ids } = whole_row(&spec(2), &input).content else { panic!() };
+    for fill in [Fill::Remove, Fill::Mask, Fill::Pad] {
+        assert_eq!(tokens(2, fill, &[1, 1, 1]), (ids.clone(), type_ids.clone()));
+    }
+}
+
+#[test]
+fn a_fill_must_fit() {
+    let input = Input::Text(text());
+    assert_eq!(check_fill(&input, Fill::Remove), Ok(()));
+    assert_eq!(check_fill(&input, Fill::Unk), Err(PerturbError::MissingToken { fill: "unk", token: "unk" }));
+    assert_eq!(check_fill(&input, Fill::Mean), Err(PerturbError::WrongKind("mean")));
+    let image = Input::Image(image());
+    assert_eq!(check_fill(&image, Fill::Blur), Ok(()));
+    assert_eq!(check_fill(&image, Fill::Remove), Err(PerturbError::WrongKind("remove")));
+    assert!(single_row(&spec(0), &image, &Units::words(&text()), Fill::Zero).is_err());
+}
+
+#[test]
+fn without_specials_something_remains() {
+    let mut bare = text();
+    bare.tokens.retain(|token| !token.special);
+    bare.type_ids = vec![0; 4];
+    let units = Units::words(&bare);
+    let input = Input::Text(bare.clone());
+    assert!(matches!(
+        single_row(&spec(0), &input, &units, Fill::Remove).err(),
+        Some(PerturbError::MissingToken { token: "bos or unk", .. })
+    ));
+    assert!(check_fill(&input, Fill::Remove).is_err());
+    bare.specials.unk = Some(7);
+    let input = Input::Text(bare);
+    let rows = single_row(&spec(2), &input, &units, Fill::Remove).unwrap().rows(&mask(&[0, 0, 0]));
+    assert_eq!(rows[0].content, Content::Tokens { ids: vec![7], type_ids: vec![0] });
+}
+
+/// 1 × 4 pixels; channel c of pixel p is 10·p + c, but the last pixel's are all 33.
+fn image() -> ImageInput {
+    let rgb = vec![0, 1, 2, 11, 12, 13, 20, 21, 22, 33, 33, 33];
+    let normalisation = Normalisation { scale: 1.0, mean: [1.0; 3], std: [2.0; 3] };
+    let pixels = (0..3).flat_map(|c| (0..4).map(move |p| (c, p)));
+    let pixels = pixels.map(|(c, p)| normalisation.value(f32::from(rgb[3 * p + c]), c)).collect();
+    ImageInput {
+        width: 4,
+        height: 1,
+        region: Region { x: 0.0, y: 0.0, width: 4.0, height: 1.0 },
+        rows: 1,
+        cols: 4,
+        rgb,
+        pixels,
+        normalisation,
+        bytes: Vec::new(),
+        sha256: String::new(),
+    }
+}
+
+fn pixels(fill: Fill, units: &[u8]) -> Vec<f32> {
+    let segmentation = Segmentation { rows: 1, cols: 4, labels: vec![0, 0, 1, 1], count: 2 };
+    let units_of = Units::Image { kind: UnitKind::Segment, segmentation };
+    let input = Input::Image(image());
+    let row = single_row(&spec(0), &input, &units_of, fill).unwrap().rows(&mask(units)).remove(0);
+    match row.content {
+        Content::Pixels(pixels) => pixels,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn absent_segments_take_their_mean_colour_in_whole_bytes() {
+    let whole = image().pixels;
+    assert_eq!(pixels(Fill::Mean, &[1, 1]), whole);
+    // Segment 0's red is (0 + 11) / 2 = 5.5, cut to 5 → (5 − 1) / 2.
+    let first = pixels(Fill::Mean, &[0, 1]);
+    assert_eq!(first[..4], [2.0, 2.0, whole[2], whole[3]]);
+    // Segment 1's green is (21 + 33) / 2 = 27.
+    assert_eq!(pixels(Fill::Mean, &[1, 0])[4..8], [whole[4], whole[5], 13.0, 13.0]);
+}
+
+#[test]
+fn zero_is_zero_after_normalisation() {
+    let zeroed = pixels(Fill::Zero, &[0, 1]);
+    for channel in 0..3 {
+        assert_eq!(zeroed[4 * channel..4 * channel + 2], [0.0, 0.0]);
+        assert_eq!(zeroed[4 * channel + 2..4 * channel + 4], image().pixels[4 * channel + 2..4 * channel + 4]);
+    }
+}
+
+#[test]
+fn blur_takes_the_blurred_image() {
+    let blurred = blur(&image().rgb, 1, 4, 0.1);
+    let expected = image().normalisation.value(blurred[3 * 3 + 1], 1);
+    let shown = pixels(Fill::Blur, &[1, 0]);
+    assert_eq!((shown[7], shown[0]), (expected, image().pixels[0]));
+}
