@@ -27,13 +27,13 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<RawSettings, ConfigError>
                     raw.add_model(file.model(table)?, origin)?;
                 }
             }
-            DeValue::Table(keys) if section.get_ref() != MODELS => {
+            DeValue::Table(keys) if raw::sections().any(|known| known == section.get_ref() && known != MODELS) => {
                 for (name, value) in keys {
                     let full = format!("{}.{}", section.get_ref(), name.get_ref());
                     let key = Key::named(&full).ok_or_else(|| file.unknown(&full, name))?;
                     let checked = convert(key, value.get_ref());
-                    let checked = checked
-                        .ok_or_else(|| raw::invalid(key, file.slice(value.span()), file.at(value.span())))?;
+                    let checked =
+                        checked.ok_or_else(|| raw::invalid(key, file.slice(value.span()), file.at(value.span())))?;
                     raw.values.insert(key.name, checked);
                 }
             }
@@ -93,8 +93,8 @@ impl File<'_> {
             };
             *slot = Some(text.to_string());
         }
-        let source = source
-            .ok_or_else(|| self.wrong("models.source", table, "given: a hub id, a folder, or bundled:NAME"))?;
+        let source =
+            source.ok_or_else(|| self.wrong("models.source", table, "given: a hub id, a folder, or bundled:NAME"))?;
         Ok(ModelSetting { name, source })
     }
 }

@@ -113,8 +113,18 @@ pub const KEYS: &[Key] = &[
     key("hub.cache", Kind::Path, None, "Cache folder of downloads; unset, as HF_HUB_CACHE or HF_HOME say."),
     key("hub.offline", Kind::Bool, None, "Read the cache alone, no network; unset, as HF_HUB_OFFLINE says."),
     integer("hub.deadline_seconds", 1, 7 * DAY_SECONDS, "3600", "How long the download of one model may take."),
-    key("auth.keys_file", Kind::Path, None, "File of API keys, one a line, or sha256:HEX of one; unset, no key needed."),
+    key(
+        "auth.keys_file",
+        Kind::Path,
+        None,
+        "File of API keys, one a line, or sha256:HEX of one; unset, no key needed.",
+    ),
     key("cors.origins", Kind::Origins, Some(""), "Web origins whose pages may call the service; empty, none."),
-    key("log.format", Kind::Choice(&["auto", "pretty", "json"]), Some("auto"), "auto: pretty on a terminal, else json."),
+    key(
+        "log.format",
+        Kind::Choice(&["auto", "pretty", "json"]),
+        Some("auto"),
+        "auto: pretty on a terminal, else json.",
+    ),
     key("log.level", Kind::Text, Some("info"), "A tracing filter, such as info or explaind=debug,warn."),
 ];

@@ -47,8 +47,8 @@ pub fn load(
 }
 
 fn read(path: &Path) -> Result<RawSettings, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     file::parse(&text, path)
 }
 

@@ -166,7 +166,7 @@ fn looks_like_a_setting(name: &str) -> bool {
     !of_kubernetes && rest.contains('_') && sections().any(|known| known == section)
 }
 
-fn sections() -> impl Iterator<Item = &'static str> {
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
     KEYS.iter().filter_map(|key| key.name.split('.').next()).chain([MODELS])
 }
 

@@ -29,10 +29,8 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
             response_values: merged.count("limits.response_values"),
             deadline_ms: merged.integer("limits.deadline_ms"),
             batch_lines: merged.count("limits.batch_lines"),
-            requests_per_minute_per_address: u32::try_from(
-                merged.integer("limits.requests_per_minute_per_address"),
-            )
-            .unwrap_or(u32::MAX),
+            requests_per_minute_per_address: u32::try_from(merged.integer("limits.requests_per_minute_per_address"))
+                .unwrap_or(u32::MAX),
         },
         queue: Queue { cost: merged.integer("queue.cost"), requests: merged.count("queue.requests") },
         compute: Compute {
