@@ -1,12 +1,70 @@
-//! Settings: raw ones (a TOML file, the environment, flags; every field optional, unknown keys refused) merged into
+//! Settings: raw ones (a TOML file, the environment, flags; every key optional, unknown keys refused) merged into
 //! resolved ones. A flag wins, then the environment, then the file, then the default.
+//!
+//! `keys.rs` is the table that drives it all. Called by `cli`, which turns [`Settings`] into what the other modules
+//! want. No setting is a secret: API keys stay in their file and the hub's token in its own variable, so [`Settings`]
+//! may be printed as it is.
+
+mod error;
+mod file;
+mod keys;
+mod raw;
+mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// All settings, resolved.
-#[derive(Debug, Clone, PartialEq)]
+use serde::{Serialize, Serializer};
+
+pub use error::{ConfigError, Origin};
+pub use keys::{KEYS, Key, Kind};
+pub use raw::RawSettings;
+
+/// The name of the list of models, which has no row in [`KEYS`].
+const MODELS: &str = "models";
+
+/// Merges flags, environment and file (the one given, else the one that `EXPLAIND_CONFIG` names, else none) over the
+/// defaults.
+///
+/// # Errors
+/// A file that cannot be read or is not TOML, an unknown key, or a value out of range, with where it was set.
+pub fn load(
+    flags: RawSettings,
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    let env: Vec<_> = env.collect();
+    let named = env.iter().find(|(name, path)| name == "EXPLAIND_CONFIG" && !path.is_empty());
+    let path = file.map(Path::to_owned).or_else(|| named.map(|(_, path)| PathBuf::from(path)));
+    let from_file = match path {
+        Some(path) => read(&path)?,
+        None => RawSettings::default(),
+    };
+    Ok(resolve::resolve(from_file.overlaid(RawSettings::from_env(env.into_iter())?).overlaid(flags)))
+}
+
+fn read(path: &Path) -> Result<RawSettings, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    file::parse(&text, path)
+}
+
+/// Every setting at its default.
+impl Default for Settings {
+    fn default() -> Self {
+        resolve::resolve(RawSettings::default())
+    }
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
+}
+
+/// All settings, resolved. Serialised, they bear the names they have in the file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
     pub server: Server,
     pub limits: Limits,
@@ -20,19 +78,22 @@ pub struct Settings {
     pub models: Vec<ModelSetting>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Server {
     pub listen: SocketAddr,
     /// Open connections at once.
     pub connections: usize,
+    #[serde(rename = "header_seconds", serialize_with = "seconds")]
     pub header_timeout: Duration,
+    #[serde(rename = "body_seconds", serialize_with = "seconds")]
     pub body_timeout: Duration,
     /// How long running work may take after SIGTERM.
+    #[serde(rename = "drain_seconds", serialize_with = "seconds")]
     pub drain: Duration,
 }
 
 /// Bounds on a single request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limits {
     pub body_bytes: usize,
     pub pixels: u64,
@@ -48,55 +109,57 @@ pub struct Limits {
 }
 
 /// Bounds on what waits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Queue {
     /// Planned rows × tokens of all admitted requests.
     pub cost: u64,
     pub requests: usize,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Compute {
+    /// At least 1: 0 is resolved to one per available core.
     pub threads: usize,
     /// Tokens of one batch: what a job computes before it looks up.
     pub tokens_per_turn: usize,
     pub precision: Precision,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     F32,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hub {
     /// `None`: as the environment says (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, home).
     pub cache: Option<PathBuf>,
-    /// HF_HUB_OFFLINE where not set.
-    pub offline: bool,
+    /// `None`: as HF_HUB_OFFLINE says.
+    pub offline: Option<bool>,
+    #[serde(rename = "deadline_seconds", serialize_with = "seconds")]
     pub deadline: Duration,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Auth {
     /// One key a line, or `sha256:HEX` of one; blank lines and `#` comments skipped.
     pub keys_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cors {
     pub origins: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Log {
     pub format: LogFormat,
     /// A tracing filter: `info`, `explaind=debug,warn`, …
     pub level: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Pretty on a terminal, JSON elsewhere.
@@ -105,9 +168,23 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A model to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelSetting {
+    /// `None`: the source's default name.
     pub name: Option<String>,
     pub source: String,
+}
+
+impl ModelSetting {
+    /// Reads `NAME=SOURCE` or `SOURCE`. What stands before the first `=` is a name only if it could be one, so a path
+    /// that holds `=` needs no quoting.
+    pub fn parse(text: &str) -> Self {
+        match text.split_once('=') {
+            Some((name, source)) if raw::is_model_name(name) => {
+                Self { name: Some(name.to_owned()), source: source.to_owned() }
+            }
+            _ => Self { name: None, source: text.to_owned() },
+        }
+    }
 }
