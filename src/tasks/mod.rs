@@ -12,7 +12,7 @@ use crate::input::units::{Fill, Mask, Units};
 use crate::models::{Row, Spec};
 
 pub use classification::Classification;
-pub use perturb::PerturbError;
+pub use perturb::{PerturbError, Perturber};
 
 /// The space the explained output is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -101,7 +101,16 @@ pub struct TargetError {
 pub trait Task: Send + Sync {
     /// Hugging Face's name: `text-classification`, `image-classification`.
     fn name(&self) -> &'static str;
-    /// The rows of `input` with only the units of `mask` present.
+    /// What turns masks over `units` into rows of `input`. Everything that no mask changes is computed here, once.
+    fn perturber<'a>(
+        &self,
+        spec: &Spec,
+        input: &'a Input,
+        units: &'a Units,
+        fill: Fill,
+    ) -> Result<Box<dyn Perturber + 'a>, PerturbError>;
+    /// The rows of `input` with only the units of `mask` present. For several masks ask for a
+    /// [`Task::perturber`] once.
     fn rows(
         &self,
         spec: &Spec,
@@ -109,7 +118,9 @@ pub trait Task: Send + Sync {
         units: &Units,
         fill: Fill,
         mask: &Mask,
-    ) -> Result<Vec<Row>, PerturbError>;
+    ) -> Result<Vec<Row>, PerturbError> {
+        Ok(self.perturber(spec, input, units, fill)?.rows(mask))
+    }
     /// The rows of the whole input.
     fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row>;
     /// Checks a request's `target` before anything is computed and counts its targets at most (repeated ones once,

@@ -7,3 +7,9 @@ pub enum PerturbError {
     #[error("fill \"{0}\" does not fit this kind of input")]
     WrongKind(&'static str),
 }
+
+/// Makes rows of one input with only some of its units present.
+pub trait Perturber: Send + Sync {
+    /// The rows with only the units of `mask` present.
+    fn rows(&self, mask: &crate::input::units::Mask) -> Vec<crate::models::Row>;
+}
