@@ -25,7 +25,7 @@ pub trait Evaluate {
     fn spec(&self) -> &Spec;
     /// The batch's embeddings, row after row.
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error>;
-    /// One forward and a backward for each of `objectives`.
+    /// One forward and a backward for each of `objectives`. Logits that are not finite are an error.
     fn evaluate(
         &self,
         pace: &dyn Pace,
@@ -57,15 +57,18 @@ impl Evaluate for &dyn Model {
         let mut tape = Tape::new(pace, objectives > 0);
         let outputs = self.forward(&mut tape, batch, taps)?;
         let logits = outputs.logits.value().to_vec();
-        if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(nn::Error::NotFinite);
-        }
+        finite(&logits)?;
         let gradients = (0..objectives)
             .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))
             .collect::<Result<_, _>>()?;
         let labels = outputs.logits.cols();
         Ok(Evaluation { logits, labels, gradients, attention: outputs.attention })
     }
+}
+
+/// Numbers that JSON cannot hold end the work where they appear, before anything is derived from them.
+pub fn finite(logits: &[f32]) -> Result<(), nn::Error> {
+    if logits.iter().all(|logit| logit.is_finite()) { Ok(()) } else { Err(nn::Error::NotFinite) }
 }
 
 /// No objectives: never called.

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::evaluate::{Evaluate, Evaluation, Seed};
+use super::evaluate::{Evaluate, Evaluation, Seed, finite};
 use crate::input::text::{SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
@@ -84,6 +84,7 @@ impl Evaluate for Fake {
                 logits.extend([sum, self.bias - sum]);
             }
         }
+        finite(&logits)?;
         let mut gradients = Vec::new();
         for objective in 0..objectives {
             self.gradients.set(self.gradients.get() + 1);

@@ -4,6 +4,7 @@
 //! cost, a place among the running jobs, and a named worker thread. Nothing here computes on a runtime thread.
 
 mod error;
+mod lane;
 mod phase;
 mod room;
 mod worker;
@@ -19,11 +20,11 @@ use tracing::Span;
 use super::admission::{Bounds, Origin};
 use super::deadline::{Cancel, Deadline};
 use super::executor::Turns;
-use super::sizing::Lane;
 use crate::config;
 use crate::explain::{Catalog, ExplainRequest, Plan, Wanted, plan};
 
 pub use error::{EngineError, StartError};
+use lane::Lane;
 pub use phase::Phase;
 use phase::Phases;
 use room::{Permit, Room};

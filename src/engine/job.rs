@@ -56,7 +56,7 @@ pub struct JobCtx<'a> {
     work: Work<'a>,
     lead: Lead<'a>,
     began: Duration,
-    /// The input's own row where it is a single one.
+    /// The whole input's rows.
     whole: Vec<Row>,
     logits: Vec<f32>,
     targets: Vec<Target>,
@@ -79,7 +79,7 @@ impl Pace for Lead<'_> {
 }
 
 impl Lead<'_> {
-    /// Evaluates `batch` while holding the turn. The logits are finite and as many as the rows' positions read.
+    /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
     fn evaluate(
         &self,
         model: &dyn Evaluate,
@@ -97,9 +97,6 @@ impl Lead<'_> {
             let detail =
                 format!("{} logits for {positions} positions of {} labels", evaluation.logits.len(), evaluation.labels);
             return Err(nn::Error::Shape { op: "forward", detail });
-        }
-        if !evaluation.logits.iter().all(|logit| logit.is_finite()) {
-            return Err(nn::Error::NotFinite);
         }
         let tokens = batch.rows.iter().map(|row| model.spec().row_tokens(row.len())).sum();
         let spent = self.spent.get();
@@ -243,9 +240,8 @@ impl<'a> JobCtx<'a> {
             return Err(nn::Error::Shape { op: "backward", detail }.into());
         }
         if evaluation.attention.iter().any(|map| map.lengths.len() != rows) {
-            return Err(
-                nn::Error::Shape { op: "attention", detail: format!("a tapped layer is not {rows} rows") }.into()
-            );
+            let detail = format!("a tapped layer is not {rows} rows");
+            return Err(nn::Error::Shape { op: "attention", detail }.into());
         }
         for row in 0..rows {
             let logits = &evaluation.logits[row * per_row..][..per_row];

@@ -30,6 +30,7 @@ pub enum EngineError {
         /// Model rows evaluated until then.
         done: u64,
     },
+    /// It was told to stop; a caller who has gone never sees this.
     #[error("nobody waits for the answer any more")]
     Cancelled,
     /// A panic or another fault of the service's own; what it was stands in the log under this id.

@@ -47,32 +47,26 @@ pub(super) enum Failure {
 
 type Outcome<T> = Result<T, Failure>;
 
+/// A thread that was started, or why it could not be.
+pub(super) type Started<T> = std::io::Result<oneshot::Receiver<Outcome<T>>>;
+
 /// Runs `work` on a thread of its own that catches its panic. The result is dropped where nobody receives it.
-pub(super) fn on_thread<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> oneshot::Receiver<Outcome<T>> {
+pub(super) fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Started<T> {
     let (sender, receiver) = oneshot::channel();
-    let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
-    let answer = |sender: &std::sync::Mutex<Option<oneshot::Sender<Outcome<T>>>>, outcome| {
-        let sender = sender.lock().ok().and_then(|mut sender| sender.take());
-        // Whoever waited may have gone.
-        let _ = sender.map(|sender| sender.send(outcome));
-    };
-    let inside = Arc::clone(&sender);
-    let spawned = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Failure::Panicked);
-        answer(&inside, outcome);
-    });
-    if let Err(error) = spawned {
-        answer(&sender, Err(Failure::Thread(error)));
-    }
-    receiver
+        // Whoever waited may have gone.
+        let _ = sender.send(outcome);
+    })?;
+    Ok(receiver)
 }
 
 /// Waits for a thread of [`on_thread`].
-pub(super) async fn outcome<T>(receiver: oneshot::Receiver<Outcome<T>>) -> Outcome<T> {
-    receiver.await.unwrap_or(Err(Failure::Panicked))
+pub(super) async fn outcome<T>(started: Started<T>) -> Outcome<T> {
+    match started {
+        Ok(receiver) => receiver.await.unwrap_or(Err(Failure::Panicked)),
+        Err(error) => Err(Failure::Thread(error)),
+    }
 }
 
 /// Logs a fault under the request's id. A panic's message may quote the input, so it is not repeated here.
@@ -88,9 +82,10 @@ impl Engine {
         &self,
         load: impl FnOnce() -> Result<Catalog, LoadError> + Send + 'static,
     ) -> impl Future<Output = Result<(), StartError>> + Send + 'static {
-        let (shared, last) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let shared = Arc::clone(&self.shared);
         let loading = on_thread("explaind-load", move || {
-            let loaded = load().map_err(StartError::Load).and_then(|catalog| warm_up(&shared, catalog));
+            let load = || load().map_err(StartError::Load).and_then(|catalog| warm_up(&shared, catalog));
+            let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or(Err(StartError::Panicked));
             match loaded {
                 Ok(loaded) => {
                     // A second load finds the first one's models and leaves them.
@@ -104,14 +99,14 @@ impl Engine {
                 }
             }
         });
+        if let Err(error) = &loading {
+            self.shared.phases.broke(error.to_string());
+        }
         async move {
-            let error = match outcome(loading).await {
-                Ok(loaded) => return loaded,
-                Err(Failure::Panicked) => StartError::Panicked,
-                Err(Failure::Thread(error)) => StartError::Thread(error),
-            };
-            last.phases.broke(error.to_string());
-            Err(error)
+            outcome(loading).await.unwrap_or_else(|failure| match failure {
+                Failure::Panicked => Err(StartError::Panicked),
+                Failure::Thread(error) => Err(StartError::Thread(error)),
+            })
         }
     }
 
@@ -212,5 +207,37 @@ fn stats(answer: &Answer, compute_ms: f64, spent: Spent) -> JobStats {
         model: answer.model.name.clone(),
         methods: methods.collect(),
         ..JobStats::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods;
+
+    fn translated(error: RunError) -> EngineError {
+        translate("id".to_owned(), error, Spent { rows: 3, tokens: 9 })
+    }
+
+    #[test]
+    fn a_stop_is_found_wherever_it_surfaced() {
+        let model = || nn::Error::Stopped(Stopped::Deadline);
+        let method = RunError::Method { method: "lime", error: methods::Error::Model(model()) };
+        for error in [RunError::Stopped(Stopped::Deadline), RunError::Model(model()), method] {
+            assert!(matches!(translated(error), EngineError::Deadline { done: 3 }));
+        }
+        assert!(matches!(translated(RunError::Stopped(Stopped::Cancelled)), EngineError::Cancelled));
+    }
+
+    #[test]
+    fn faults_of_the_service_say_the_id_alone() {
+        let error = translated(RunError::Model(nn::Error::NotFinite));
+        assert_eq!(error.to_string(), "the request failed; its id is id");
+    }
+
+    #[test]
+    fn a_wrong_target_is_the_callers() {
+        let error = RunError::Invalid { pointer: "/target".to_owned(), detail: "no".to_owned() };
+        assert!(matches!(translated(error), EngineError::Run(RunError::Invalid { .. })));
     }
 }
