@@ -1,8 +1,403 @@
-//! One running job: implements the methods' `Ctx` over a model and its turn.
-use crate::explain::{Answer, Plan, RunError};
-pub struct Deadline {}
-/// Runs a plan on this thread, with the compute to itself: the command line and tests.
-pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize) -> Result<Answer, RunError> {
-    let _ = (plan, threads, tokens_per_turn);
-    todo!()
+//! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
+//!
+//! Masks are evaluated once a request; rows go into forwards by a token budget. Everything the model is asked goes
+//! through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::deadline::{Cancel, Deadline, Watch};
+use super::evaluate::{Evaluate, Evaluation, Seed, no_seed};
+use super::executor::{Seat, Turns};
+use super::memo::{Memo, planned_tokens};
+use super::sizing;
+use crate::explain::{self, Answer, Plan, RunError};
+use crate::input::Input;
+use crate::input::units::{Fill, Mask, Units};
+use crate::methods::{Ctx, Error, Objective, Pass, RowView, TappedAttention, Warning};
+use crate::models::{AttentionMap, Batch, Content, Model, Row, Spec, TapPlan};
+use crate::nn::{self, Pace, Stopped};
+use crate::tasks::{Target, TargetSpec, Task};
+
+/// What a job works on: the parts of a [`Plan`] that it needs.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    pub model: &'a dyn Evaluate,
+    pub task: &'a dyn Task,
+    pub input: &'a Input,
+    pub target: &'a TargetSpec,
+    pub seed: u64,
+    pub partial: bool,
+    /// Planned tokens.
+    pub cost: u64,
 }
+
+/// How a job may use the machine.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    pub turns: &'a Turns,
+    pub watch: Watch<'a>,
+    pub threads: usize,
+    pub tokens_per_turn: usize,
+}
+
+/// What a job has computed so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Model rows.
+    pub rows: u64,
+    /// Tokens of these rows, without the share of gradients.
+    pub tokens: u64,
+}
+
+/// A job, its input evaluated and its targets known.
+pub struct JobCtx<'a> {
+    work: Work<'a>,
+    lead: Lead<'a>,
+    began: Duration,
+    /// The whole input's rows.
+    whole: Vec<Row>,
+    logits: Vec<f32>,
+    targets: Vec<Target>,
+    memo: RefCell<Memo>,
+    warnings: RefCell<Vec<Warning>>,
+}
+
+/// The way to the model: takes the turn, keeps the pace and counts.
+struct Lead<'a> {
+    means: Means<'a>,
+    seat: Seat<'a>,
+    spent: &'a Cell<Spent>,
+}
+
+impl Pace for Lead<'_> {
+    fn step(&self) -> Result<(), Stopped> {
+        self.means.watch.check()?;
+        self.seat.offer(self.means.watch)
+    }
+}
+
+impl Lead<'_> {
+    /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
+    fn evaluate(
+        &self,
+        model: &dyn Evaluate,
+        batch: &Batch,
+        taps: &TapPlan,
+        objectives: usize,
+        seed: Seed<'_>,
+    ) -> Result<Evaluation, nn::Error> {
+        let evaluation = {
+            let _turn = self.seat.take(self.means.watch)?;
+            model.evaluate(self, batch, taps, objectives, seed)?
+        };
+        let positions: usize = batch.rows.iter().map(|row| row.read.len()).sum();
+        if evaluation.logits.len() != positions * evaluation.labels {
+            let detail =
+                format!("{} logits for {positions} positions of {} labels", evaluation.logits.len(), evaluation.labels);
+            return Err(nn::Error::Shape { op: "forward", detail });
+        }
+        let tokens = batch.rows.iter().map(|row| model.spec().row_tokens(row.len())).sum();
+        let spent = self.spent.get();
+        self.spent.set(Spent { rows: spent.rows + batch.rows.len() as u64, tokens: spent.tokens + tokens as u64 });
+        self.seat.spend(sizing::spent(tokens, objectives));
+        Ok(evaluation)
+    }
+}
+
+impl<'a> JobCtx<'a> {
+    /// Evaluates the whole input and resolves the targets from it. `spent` counts from here on.
+    ///
+    /// # Errors
+    /// The model failed, the job had to stop, or the target is wrong in a way that only the prediction could show.
+    pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
+        let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
+        let batch = Batch::new(work.task.whole(work.model.spec(), work.input));
+        let evaluation =
+            lead.evaluate(work.model, &batch, &TapPlan::default(), 0, &no_seed).map_err(|error| match error {
+                nn::Error::Stopped(why) => RunError::Stopped(why),
+                error => RunError::Model(error),
+            })?;
+        let targets = work
+            .task
+            .targets(work.target, &evaluation.logits)
+            .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
+        Ok(Self {
+            work,
+            lead,
+            began: means.watch.deadline.elapsed(),
+            whole: batch.rows,
+            logits: evaluation.logits,
+            targets,
+            memo: RefCell::default(),
+            warnings: RefCell::default(),
+        })
+    }
+
+    fn spec(&self) -> &'a Spec {
+        self.work.model.spec()
+    }
+
+    /// Evaluates `masks` (none of them known, none twice) and keeps their logits. Rows are made chunk by chunk:
+    /// those of 1,000 masked images would not fit into memory.
+    fn evaluate_masks(&self, units: &Units, fill: Fill, mut masks: Vec<&Mask>) -> Result<(), Error> {
+        let perturber = self.work.task.perturber(self.spec(), self.work.input, units, fill)?;
+        // Rows of like length share a forward, so that the last chunk of long ones is the only thin one. The sort
+        // is stable and its key depends on the mask alone.
+        masks.sort_by_cached_key(|mask| planned_tokens(self.work.input, units, fill, mask));
+        let budget = self.lead.means.tokens_per_turn;
+        let mut chunk = Chunk::default();
+        for mask in masks {
+            let rows = perturber.rows(mask);
+            let tokens = rows.iter().map(|row| self.spec().row_tokens(row.len())).sum::<usize>();
+            if !chunk.masks.is_empty() && chunk.tokens + tokens > budget {
+                self.evaluate_chunk(units, fill, std::mem::take(&mut chunk))?;
+            }
+            chunk.masks.push((mask, rows.len()));
+            chunk.rows.extend(rows);
+            chunk.tokens += tokens;
+        }
+        if chunk.masks.is_empty() { Ok(()) } else { self.evaluate_chunk(units, fill, chunk) }
+    }
+
+    fn evaluate_chunk(&self, units: &Units, fill: Fill, chunk: Chunk<'_>) -> Result<(), Error> {
+        let batch = Batch::new(chunk.rows);
+        let evaluation = self.lead.evaluate(self.work.model, &batch, &TapPlan::default(), 0, &no_seed)?;
+        let mut rows = batch.rows.iter();
+        let mut rest = evaluation.logits.as_slice();
+        let mut memo = self.memo.borrow_mut();
+        let shelf = memo.shelf(units, fill);
+        for (mask, count) in chunk.masks {
+            // A mask of several rows has their logits behind one another.
+            let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
+            let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
+            shelf.insert(mask.clone(), own.into());
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// The row that variants are made of. An input of several rows has no single embedding to vary.
+    fn single_row(&self) -> Result<&Row, nn::Error> {
+        match self.whole.as_slice() {
+            [row] => Ok(row),
+            rows => {
+                Err(nn::Error::Shape { op: "pass", detail: format!("the input is {} rows, expected one", rows.len()) })
+            }
+        }
+    }
+
+    /// Numbers in the embedding of `row`.
+    fn embedding_len(&self, row: &Row) -> usize {
+        match &row.content {
+            Content::Pixels(pixels) => pixels.len(),
+            _ => row.len() * self.spec().hidden,
+        }
+    }
+
+    /// Variant `index` of the input's row.
+    fn variant(&self, pass: &Pass<'_>, row: &Row, index: usize) -> Row {
+        let Some(embedding) = pass.embedding else { return row.clone() };
+        let mut values = vec![0.0; self.embedding_len(row)];
+        embedding(index, &mut values);
+        let content = match &row.content {
+            Content::Pixels(_) => Content::Pixels(values),
+            Content::Tokens { type_ids, .. } | Content::Embedded { type_ids, .. } => {
+                Content::Embedded { values, tokens: row.len(), type_ids: type_ids.clone() }
+            }
+        };
+        Row { content, read: row.read.clone() }
+    }
+
+    /// d objective / d logits for every row of a chunk at once.
+    fn seed(&self, pass: &Pass<'_>, per_row: usize, objective: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+        let objective = &pass.objectives[objective];
+        let mut seed = Vec::with_capacity(logits.len());
+        for row in logits.chunks_exact(per_row) {
+            seed.extend(self.work.task.cotangent(row, &objective.target, objective.output));
+        }
+        if seed.len() == logits.len() {
+            return Ok(seed);
+        }
+        let detail = format!("a seed of {} for {} logits", seed.len(), logits.len());
+        Err(nn::Error::Shape { op: "cotangent", detail })
+    }
+
+    /// Hands the rows of a chunk that begins at variant `first` to the sink.
+    fn deliver(
+        &self,
+        pass: &Pass<'_>,
+        first: usize,
+        rows: usize,
+        evaluation: &Evaluation,
+        sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let size = self.embedding_len(self.single_row()?);
+        let per_row = evaluation.logits.len() / rows.max(1);
+        if evaluation.gradients.iter().any(|gradient| gradient.len() != rows * size) {
+            let detail = format!("a gradient is not {rows} rows of {size}");
+            return Err(nn::Error::Shape { op: "backward", detail }.into());
+        }
+        if evaluation.attention.iter().any(|map| map.lengths.len() != rows) {
+            let detail = format!("a tapped layer is not {rows} rows");
+            return Err(nn::Error::Shape { op: "attention", detail }.into());
+        }
+        for row in 0..rows {
+            let logits = &evaluation.logits[row * per_row..][..per_row];
+            let value = |objective: &Objective| self.work.task.value(logits, &objective.target, objective.output);
+            let values: Vec<f64> = pass.objectives.iter().map(value).collect();
+            let gradients: Vec<&[f32]> =
+                evaluation.gradients.iter().map(|gradient| &gradient[row * size..][..size]).collect();
+            let attention: Vec<_> = evaluation.attention.iter().map(|map| tapped(map, row)).collect();
+            let view =
+                RowView { row: first + row, logits, values: &values, gradients: &gradients, attention: &attention };
+            sink(&view)?;
+        }
+        Ok(())
+    }
+}
+
+/// One row of a tapped layer.
+fn tapped(map: &AttentionMap, row: usize) -> TappedAttention<'_> {
+    TappedAttention { layer: map.layer, heads: map.heads, length: map.lengths[row], values: map.row(row) }
+}
+
+/// Masks whose rows go into one forward, each with its number of rows.
+#[derive(Default)]
+struct Chunk<'m> {
+    masks: Vec<(&'m Mask, usize)>,
+    rows: Vec<Row>,
+    tokens: usize,
+}
+
+impl Ctx for JobCtx<'_> {
+    fn spec(&self) -> &Spec {
+        self.work.model.spec()
+    }
+    fn task(&self) -> &dyn Task {
+        self.work.task
+    }
+    fn input(&self) -> &Input {
+        self.work.input
+    }
+    fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+    fn seed(&self) -> u64 {
+        self.work.seed
+    }
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+    fn partial(&self) -> bool {
+        self.work.partial
+    }
+
+    fn outputs(&self, units: &Units, fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+        let mut seen = HashSet::new();
+        let missing: Vec<&Mask> = {
+            let mut memo = self.memo.borrow_mut();
+            let shelf = memo.shelf(units, fill);
+            // With every unit present the input is whole: its logits are the prediction's.
+            shelf.entry(Mask::full(units.len())).or_insert_with(|| self.logits.as_slice().into());
+            masks.iter().filter(|mask| !shelf.contains_key(mask) && seen.insert(*mask)).collect()
+        };
+        if !missing.is_empty() {
+            self.evaluate_masks(units, fill, missing)?;
+        }
+        let mut memo = self.memo.borrow_mut();
+        let shelf = memo.shelf(units, fill);
+        Ok(masks.iter().map(|mask| shelf.get(mask).map_or_else(Vec::new, |logits| logits.to_vec())).collect())
+    }
+
+    fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let row = self.single_row()?;
+        let objectives = pass.objectives.len();
+        let tokens = self.spec().row_tokens(row.len());
+        let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
+        let rows_a_turn = sizing::rows_a_turn(self.lead.means.tokens_per_turn, weight);
+        let per_row = self.logits.len().max(1);
+        let seed = |objective: usize, logits: &[f32]| self.seed(pass, per_row, objective, logits);
+        let mut first = 0;
+        while first < pass.rows {
+            let rows = rows_a_turn.min(pass.rows - first);
+            let batch = Batch::new((first..first + rows).map(|index| self.variant(pass, row, index)).collect());
+            let evaluation = self.lead.evaluate(self.work.model, &batch, &pass.taps, objectives, &seed)?;
+            self.deliver(pass, first, rows, &evaluation, sink)?;
+            first += rows;
+        }
+        Ok(())
+    }
+
+    fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
+        let row = self.single_row()?;
+        let content = match (&row.content, ids) {
+            (Content::Pixels(pixels), _) => return Ok(pixels.clone()),
+            (Content::Tokens { type_ids, .. }, Some(ids)) => {
+                Content::Tokens { ids: ids.to_vec(), type_ids: type_ids.clone() }
+            }
+            (content, _) => content.clone(),
+        };
+        let batch = Batch::new(vec![Row { content, read: row.read.clone() }]);
+        let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
+        let values = self.work.model.embed(&self.lead, &batch)?;
+        if values.len() == self.embedding_len(row) {
+            return Ok(values);
+        }
+        let detail = format!("{} ids for an input of {} tokens", ids.map_or(row.len(), <[u32]>::len), row.len());
+        Err(nn::Error::Shape { op: "embedding", detail }.into())
+    }
+
+    fn checkpoint(&self) -> Result<(), Stopped> {
+        self.lead.means.watch.check()
+    }
+
+    fn warn(&self, code: &'static str, detail: String) {
+        let warning = Warning { code: code.to_owned(), detail };
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+}
+
+impl explain::Job for JobCtx<'_> {
+    fn elapsed_ms(&self) -> f32 {
+        self.lead.means.watch.deadline.elapsed().saturating_sub(self.began).as_secs_f32() * 1000.0
+    }
+    fn threads(&self) -> usize {
+        self.lead.means.threads
+    }
+    /// The job's own; the plan's are the plan's.
+    fn warnings(&self) -> Vec<Warning> {
+        self.warnings.borrow().clone()
+    }
+}
+
+/// Runs a plan on this thread. `spent` tells what it computed, also where it fails.
+pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<Answer, RunError> {
+    let model: &dyn Model = &*plan.model.model;
+    let work = Work {
+        model: &model,
+        task: &*plan.model.task,
+        input: &plan.input,
+        target: &plan.target,
+        seed: plan.seed,
+        partial: plan.partial,
+        cost: plan.cost.tokens,
+    };
+    let job = JobCtx::begin(work, means, spent)?;
+    explain::run(plan, &job)
+}
+
+/// Runs a plan on this thread, with the compute to itself: the command line and tests. The deadline counts from here.
+pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize) -> Result<Answer, RunError> {
+    let (turns, cancel) = (Turns::new(), Cancel::new());
+    let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
+    let watch = Watch { deadline: &deadline, cancel: &cancel };
+    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn }, &Cell::default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,24 @@
 //! deadlines, cancellation, drain. [`run_blocking`] is the whole of it without queue or runtime.
 
 pub mod admission;
+mod deadline;
+mod evaluate;
 pub mod executor;
 #[cfg(feature = "http")]
 mod handle;
 mod job;
+mod memo;
+#[cfg(feature = "http")]
+mod probe;
 mod sizing;
 
+#[cfg(test)]
+mod fake;
+
+pub use deadline::{Cancel, Deadline, Watch};
 pub use executor::Turns;
 #[cfg(feature = "http")]
-pub use handle::{Engine, EngineError, EngineStatus, Phase};
-pub use job::{Deadline, run_blocking};
+pub use handle::{
+    Engine, EngineError, EngineOptions, EngineStatus, JobOutput, JobRequest, JobStats, MethodStats, Phase, StartError,
+};
+pub use job::run_blocking;

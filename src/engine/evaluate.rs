@@ -1,0 +1,77 @@
+//! What a job asks of a model, in plain numbers: the seam between a job's caching and chunking, which tests run over
+//! a function, and the tape.
+
+use crate::models::{AttentionMap, Batch, Model, Spec, TapPlan};
+use crate::nn::{self, Pace, Tape};
+
+/// What one chunk of rows gave.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// Positions read × `labels`, row after row.
+    pub logits: Vec<f32>,
+    pub labels: usize,
+    /// One per objective: as long as the chunk's embeddings (or pixels), row after row.
+    pub gradients: Vec<Vec<f32>>,
+    /// One per tapped layer.
+    pub attention: Vec<AttentionMap>,
+}
+
+/// d objective / d logits for all logits of a chunk at once, given the objective's index and the logits. Rows do not
+/// mix, so one backward serves all of them.
+pub type Seed<'a> = &'a dyn Fn(usize, &[f32]) -> Result<Vec<f32>, nn::Error>;
+
+/// A model that can be asked.
+pub trait Evaluate {
+    fn spec(&self) -> &Spec;
+    /// The batch's embeddings, row after row.
+    fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error>;
+    /// One forward and a backward for each of `objectives`. Logits that are not finite are an error.
+    fn evaluate(
+        &self,
+        pace: &dyn Pace,
+        batch: &Batch,
+        taps: &TapPlan,
+        objectives: usize,
+        seed: Seed<'_>,
+    ) -> Result<Evaluation, nn::Error>;
+}
+
+impl Evaluate for &dyn Model {
+    fn spec(&self) -> &Spec {
+        Model::spec(*self)
+    }
+
+    fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
+        let mut tape = Tape::new(pace, false);
+        Ok(Model::embed(*self, &mut tape, batch)?.value().to_vec())
+    }
+
+    fn evaluate(
+        &self,
+        pace: &dyn Pace,
+        batch: &Batch,
+        taps: &TapPlan,
+        objectives: usize,
+        seed: Seed<'_>,
+    ) -> Result<Evaluation, nn::Error> {
+        let mut tape = Tape::new(pace, objectives > 0);
+        let outputs = self.forward(&mut tape, batch, taps)?;
+        let logits = outputs.logits.value().to_vec();
+        finite(&logits)?;
+        let gradients = (0..objectives)
+            .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))
+            .collect::<Result<_, _>>()?;
+        let labels = outputs.logits.cols();
+        Ok(Evaluation { logits, labels, gradients, attention: outputs.attention })
+    }
+}
+
+/// Numbers that JSON cannot hold end the work where they appear, before anything is derived from them.
+pub fn finite(logits: &[f32]) -> Result<(), nn::Error> {
+    if logits.iter().all(|logit| logit.is_finite()) { Ok(()) } else { Err(nn::Error::NotFinite) }
+}
+
+/// No objectives: never called.
+pub fn no_seed(_objective: usize, _logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+    Ok(Vec::new())
+}
