@@ -49,8 +49,8 @@ impl Units {
     pub fn words(input: &TextInput) -> Self {
         let mut members = vec![Vec::new(); input.words.len()];
         for (index, token) in input.tokens.iter().enumerate() {
-            if let Some(word) = token.word {
-                members[word].push(index);
+            if let Some(tokens) = token.word.and_then(|word| members.get_mut(word)) {
+                tokens.push(index);
             }
         }
         Self::Text { kind: UnitKind::Word, members }
@@ -106,5 +106,35 @@ impl Mask {
     /// How many units are present.
     pub fn count(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_a_set() {
+        for units in [0, 1, 63, 64, 65, 130] {
+            let mut mask = Mask::full(units);
+            assert_eq!(mask.count(), units);
+            for unit in 0..units {
+                assert!(mask.contains(unit));
+                mask.set(unit, false);
+                assert!(!mask.contains(unit));
+            }
+            assert_eq!(mask, Mask::empty(units));
+        }
+    }
+
+    #[test]
+    fn masks_are_ordered_and_equal_by_their_units() {
+        let mut mask = Mask::empty(70);
+        mask.set(69, true);
+        mask.set(3, true);
+        let mut other = Mask::full(70);
+        (0..70).filter(|unit| ![3, 69].contains(unit)).for_each(|unit| other.set(unit, false));
+        assert_eq!(mask, other);
+        assert!(Mask::empty(70) < mask);
     }
 }

@@ -1,7 +1,18 @@
 //! Text into token ids, character offsets and words, by the model's own `tokenizer.json`.
+//!
+//! Here are the types; `processor` loads a tokenizer and encodes, `specials` finds the tokens with a meaning of their
+//! own, `words` groups tokens into words. `explain` calls it through [`TextProcessor`]. Nothing here knows a model.
+
+mod processor;
+mod specials;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use processor::TextProcessor;
 
 /// What to do with a text of more tokens than the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -27,7 +38,7 @@ pub struct Token {
     pub end: usize,
     /// Added by the tokenizer's template (`[CLS]`, `[SEP]`, …) rather than written by the caller.
     pub special: bool,
-    /// Index in `words`; null at specials.
+    /// Index in `words`; null at specials. White space between words belongs to the word after it.
     pub word: Option<usize>,
     /// With a pair: which text (0 or 1) the token belongs to, null at specials. Absent without a pair.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "sequence")]
@@ -104,34 +115,4 @@ pub enum TextError {
     TooManyTokens { tokens: usize, max: usize },
     #[error("the text could not be tokenised: {0}")]
     Encode(String),
-}
-
-/// A model's tokenizer with its truncation, specials and word grouping.
-pub struct TextProcessor {
-    _tokenizer: tokenizers::Tokenizer,
-}
-
-impl TextProcessor {
-    /// Reads `tokenizer.json` (and `tokenizer_config.json`: special tokens, `model_max_length`). `max_positions` is
-    /// what the model itself can take; `vocab_size` its embedding rows, which every id must fit.
-    pub fn new(
-        tokenizer_json: &[u8],
-        tokenizer_config: Option<&[u8]>,
-        max_positions: usize,
-        vocab_size: usize,
-    ) -> Result<Self, TextError> {
-        let _ = (tokenizer_json, tokenizer_config, max_positions, vocab_size);
-        todo!()
-    }
-    /// The longest input in tokens, specials included.
-    pub fn max_tokens(&self) -> usize {
-        todo!()
-    }
-    pub fn specials(&self) -> SpecialIds {
-        todo!()
-    }
-    pub fn encode(&self, text: &str, pair: Option<&str>, truncation: Truncation) -> Result<TextInput, TextError> {
-        let _ = (text, pair, truncation);
-        todo!()
-    }
 }

@@ -1,7 +1,22 @@
 //! Images into normalised pixels, exactly as Hugging Face's PIL image processors do it.
+//!
+//! Here are the types; `config` reads `preprocessor_config.json`, `decode` turns a file's bytes into RGB under limits,
+//! `resize` is Pillow's resampling, `processor` puts them together, `blur` is the Gaussian of fills and baselines.
+//! `explain` calls it through [`ImageProcessor`]. Nothing here knows a model.
+
+mod blur;
+mod config;
+mod decode;
+mod processor;
+mod resize;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use blur::blur;
+pub use processor::ImageProcessor;
 
 /// Bounds on what is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -10,7 +25,8 @@ pub struct ImageLimits {
     pub pixels: u64,
 }
 
-/// The part of the image as sent (after EXIF rotation) that the model sees, in its pixels.
+/// The part of the image as sent (after EXIF rotation) that the model sees, in its pixels. Where a centre crop is
+/// larger than the image, the model sees black around it: the region then begins before 0 and ends after the image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Region {
     pub x: f32,
@@ -28,6 +44,7 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
+    /// The model's value of one channel (0 red, 1 green, 2 blue) of a pixel; `byte` may lie between two bytes.
     pub fn value(&self, byte: f32, channel: usize) -> f32 {
         (byte * self.scale - self.mean[channel]) / self.std[channel]
     }
@@ -59,24 +76,11 @@ pub enum ImageError {
     Config(String),
     #[error("the image could not be decoded: {0}; send a PNG, JPEG or WebP file")]
     Decode(String),
+    #[error(
+        "the image of {width} x {height} pixels becomes {became_width} x {became_height} by preprocessor_config.json and \
+         the model takes {cols} x {rows}; send an image of that shape"
+    )]
+    Shape { width: usize, height: usize, became_width: usize, became_height: usize, rows: usize, cols: usize },
     #[error("the image has {pixels} pixels and the limit is {max}; send a smaller one or raise limits.pixels")]
     TooLarge { pixels: u64, max: u64 },
-}
-
-/// What `preprocessor_config.json` says, as transformers' `ViTImageProcessor` reads it.
-#[derive(Debug, Clone)]
-pub struct ImageProcessor {}
-
-impl ImageProcessor {
-    /// `size` is the model's own input size (rows, cols), which the processor's must equal.
-    pub fn new(preprocessor_config: &[u8], size: (usize, usize)) -> Result<Self, ImageError> {
-        let _ = (preprocessor_config, size);
-        todo!()
-    }
-    /// Decodes (PNG, JPEG, WebP; EXIF orientation applied; alpha dropped; 16 bit and grey handled), resizes and
-    /// normalises.
-    pub fn prepare(&self, bytes: Vec<u8>, limits: ImageLimits) -> Result<ImageInput, ImageError> {
-        let _ = (bytes, limits);
-        todo!()
-    }
 }

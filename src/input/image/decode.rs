@@ -1,0 +1,58 @@
+//! A file's bytes into RGB, under limits: PNG, JPEG, WebP, upright by EXIF, alpha dropped, 16 bit ÷ 257.
+//!
+//! Follows transformers' `load_image` (`exif_transpose`, then `convert("RGB")`). JPEG's own decoding is the `image`
+//! crate's: within 2 levels of Pillow's for grey and 4:4:4 files, further at colour edges where colour is subsampled.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::{ImageError, ImageLimits};
+
+/// A decoder's own needs besides the pixels: tables, metadata.
+const DECODER_BYTES: u64 = 64 << 20;
+/// The widest pixel a decoder writes: 16-bit RGBA.
+const PIXEL_BYTES: u64 = 8;
+
+/// Decodes the first (or only) frame.
+///
+/// # Errors
+/// [`ImageError::TooLarge`] from the header alone, before anything is unpacked; [`ImageError::Decode`] for the rest.
+pub(super) fn decode(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, ImageError> {
+    // A decoder that panics on some broken file must not take the service along.
+    catch_unwind(AssertUnwindSafe(|| decode_unguarded(bytes, limits)))
+        .unwrap_or_else(|_| Err(ImageError::Decode("the decoder failed inside".to_owned())))
+}
+
+fn decode_unguarded(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, ImageError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {}
+        Some(other) => return Err(ImageError::Decode(format!("{other:?} files are not read"))),
+        None => return Err(ImageError::Decode("it is no image file that is known".to_owned())),
+    }
+    let mut allocation = Limits::no_limits();
+    allocation.max_alloc = Some(limits.pixels.saturating_mul(PIXEL_BYTES).saturating_add(DECODER_BYTES));
+    reader.limits(allocation);
+    let mut decoder = reader.into_decoder().map_err(unreadable)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > limits.pixels {
+        return Err(ImageError::TooLarge { pixels, max: limits.pixels });
+    }
+    if pixels == 0 {
+        return Err(ImageError::Decode("it has no pixels".to_owned()));
+    }
+    // Broken EXIF data is no reason to refuse a picture that can be seen.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let rgb = DynamicImage::from_decoder(decoder).map_err(unreadable)?.into_rgb8();
+    let mut upright = DynamicImage::ImageRgb8(rgb);
+    upright.apply_orientation(orientation);
+    Ok(upright.into_rgb8())
+}
+
+fn unreadable(error: impl std::fmt::Display) -> ImageError {
+    ImageError::Decode(error.to_string())
+}

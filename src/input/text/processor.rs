@@ -1,0 +1,265 @@
+//! Loads a `tokenizer.json` and encodes text with it: truncation, offsets, words, checks.
+//!
+//! Truncation and padding of the file are switched off: the limit is the model's, and the number of tokens before the
+//! cut must be known. The template (`[CLS] … [SEP]`) is applied by hand after the cut, since post-processing twice
+//! would trim byte-level offsets twice.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sha2::{Digest, Sha256};
+use tokenizers::models::ModelWrapper;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
+use tokenizers::{Encoding, PostProcessor, Tokenizer};
+
+use super::specials::{TokenizerConfig, well_known};
+use super::words::{Piece, group};
+use super::{SpecialIds, TextError, TextInput, Token, Truncation, Word};
+
+/// A model's tokenizer with its truncation, specials and word grouping.
+pub struct TextProcessor {
+    /// Without its post-processor, which is applied after truncation.
+    tokenizer: Tokenizer,
+    post: Option<PostProcessorWrapper>,
+    specials: SpecialIds,
+    max_tokens: usize,
+    vocab_size: usize,
+}
+
+impl TextProcessor {
+    /// Reads `tokenizer.json` (and `tokenizer_config.json`: special tokens, `model_max_length`). `max_positions` is
+    /// what the model itself can take; `vocab_size` its embedding rows, which every id must fit.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an id outside the embedding, or a template longer than the model's input.
+    pub fn new(
+        tokenizer_json: &[u8],
+        tokenizer_config: Option<&[u8]>,
+        max_positions: usize,
+        vocab_size: usize,
+    ) -> Result<Self, TextError> {
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(tokenizer_json))
+            .map_err(|detail| broken(format!("{detail}; it must be a Hugging Face fast tokenizer")))?;
+        tokenizer.with_truncation(None).map_err(|error| broken(error.to_string()))?;
+        tokenizer.with_padding(None);
+        clear_dropout(&mut tokenizer);
+        check_vocabulary(&tokenizer, vocab_size)?;
+
+        let (specials, max_length) = match tokenizer_config {
+            Some(bytes) => {
+                let config = TokenizerConfig::parse(bytes)?;
+                (config.special_ids(&tokenizer), config.max_length())
+            }
+            None => (well_known(&tokenizer), None),
+        };
+        let post = tokenizer.get_post_processor().cloned();
+        tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
+        let processor = Self { tokenizer, post, specials, max_tokens, vocab_size };
+        processor.check_template()?;
+        Ok(processor)
+    }
+
+    /// The longest input in tokens, specials included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    pub fn specials(&self) -> SpecialIds {
+        self.specials
+    }
+
+    /// Encodes a text or a pair. Offsets count the Unicode characters of a token's own text; the empty text is valid.
+    ///
+    /// # Errors
+    /// [`TextError::TooManyTokens`] under [`Truncation::Error`], or where a pair's template alone is too long;
+    /// [`TextError::Encode`] where the tokenizer fails.
+    pub fn encode(&self, text: &str, pair: Option<&str>, truncation: Truncation) -> Result<TextInput, TextError> {
+        let (encoding, original_tokens) =
+            guarded(|| self.encode_cut(text, pair, truncation)).map_err(TextError::Encode)??;
+        self.check_ids(&encoding)?;
+        let (tokens, words) = tokens_and_words(&encoding, text, pair);
+        Ok(TextInput {
+            text: text.to_owned(),
+            pair: pair.map(str::to_owned),
+            tokens,
+            type_ids: encoding.get_type_ids().to_vec(),
+            words,
+            original_tokens,
+            specials: self.specials,
+            sha256: sha256(text, pair),
+        })
+    }
+
+    /// The encoding within `max_tokens`, and how many tokens there were before the cut. The outer error is the
+    /// tokenizer's own.
+    fn encode_cut(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        truncation: Truncation,
+    ) -> tokenizers::Result<Result<(Encoding, usize), TextError>> {
+        let first = self.tokenizer.encode_char_offsets(text, false)?;
+        let second = pair.map(|pair| self.tokenizer.encode_char_offsets(pair, false)).transpose()?;
+        let written = first.len() + second.as_ref().map_or(0, Encoding::len);
+        // A template repeats a sequence only in theory, but then the length must be measured, not added up.
+        let whole = self.finish(first.clone(), second.clone())?;
+        let (tokens, max) = (whole.len(), self.max_tokens);
+        if tokens <= max {
+            return Ok(Ok((whole, tokens)));
+        }
+        let room = max.checked_sub(tokens.saturating_sub(written));
+        let Some(room) = room.filter(|_| truncation == Truncation::Truncate) else {
+            return Ok(Err(TextError::TooManyTokens { tokens, max }));
+        };
+        let (first, second) = cut(first, second, room)?;
+        let encoding = self.finish(first, second)?;
+        if encoding.len() > max {
+            return Ok(Err(TextError::TooManyTokens { tokens: encoding.len(), max }));
+        }
+        Ok(Ok((encoding, tokens)))
+    }
+
+    /// Applies the template to one or two encodings, as `Tokenizer::post_process` does.
+    fn finish(&self, first: Encoding, mut second: Option<Encoding>) -> tokenizers::Result<Encoding> {
+        if let Some(second) = &mut second {
+            second.set_type_ids(vec![1; second.len()]);
+        }
+        match &self.post {
+            Some(post) => post.process(first, second, true),
+            None => {
+                let parts = std::iter::once(first).chain(second);
+                Ok(Encoding::merge(
+                    parts.enumerate().map(|(index, mut part)| {
+                        part.set_sequence_id(index);
+                        part
+                    }),
+                    false,
+                ))
+            }
+        }
+    }
+
+    /// The template's own tokens, which stand in no vocabulary list, fit the embedding and the model's length.
+    fn check_template(&self) -> Result<(), TextError> {
+        for pair in [None, Some("")] {
+            let part = |text: &str| self.tokenizer.encode_char_offsets(text, false);
+            let encoding = guarded(|| self.finish(part("")?, pair.map(part).transpose()?)).map_err(broken)?;
+            self.check_ids(&encoding)?;
+            let (specials, max) = (encoding.len(), self.max_tokens);
+            if pair.is_none() && specials >= max {
+                return Err(broken(format!(
+                    "its template adds {specials} tokens and the model takes {max}, which leaves no room for text"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ids(&self, encoding: &Encoding) -> Result<(), TextError> {
+        match encoding.get_ids().iter().find(|&&id| id as usize >= self.vocab_size) {
+            Some(id) => Err(outside(&format!("id {id}"), self.vocab_size)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs tokenizer code; an error or a panic in it becomes a text.
+fn guarded<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(format!("the tokenizer failed inside ({text})"))
+        }
+    }
+}
+
+fn broken(detail: String) -> TextError {
+    TextError::Tokenizer { file: "tokenizer.json", detail }
+}
+
+fn outside(what: &str, vocab_size: usize) -> TextError {
+    broken(format!("{what} is outside the model's {vocab_size} embeddings; the tokenizer is another model's"))
+}
+
+/// BPE dropout is a training aid; left on, the same text would get other tokens each time.
+fn clear_dropout(tokenizer: &mut Tokenizer) {
+    if let ModelWrapper::BPE(bpe) = tokenizer.get_model()
+        && bpe.dropout.is_some()
+    {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        tokenizer.with_model(bpe);
+    }
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), TextError> {
+    let vocabulary = tokenizer.get_vocab(true);
+    // The largest id, so that the message does not depend on the map's order.
+    let largest = vocabulary.iter().max_by_key(|(token, id)| (**id, token.as_str()));
+    match largest {
+        Some((token, id)) if *id as usize >= vocab_size => {
+            Err(outside(&format!("token {token:?} (id {id})"), vocab_size))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Cuts the end so that both together keep `room` tokens: Hugging Face's `longest_first`.
+fn cut(first: Encoding, second: Option<Encoding>, room: usize) -> tokenizers::Result<(Encoding, Option<Encoding>)> {
+    let params = TruncationParams {
+        direction: TruncationDirection::Right,
+        max_length: room,
+        strategy: TruncationStrategy::LongestFirst,
+        stride: 0,
+    };
+    let (mut first, mut second) = truncate_encodings(first, second, &params)?;
+    // What was cut off would be run through the template as well, in every combination of a pair.
+    first.take_overflowing();
+    if let Some(second) = &mut second {
+        second.take_overflowing();
+    }
+    Ok((first, second))
+}
+
+/// Tokens and words of an encoding. The offsets are the tokenizer's own, held inside the text.
+fn tokens_and_words(encoding: &Encoding, text: &str, pair: Option<&str>) -> (Vec<Token>, Vec<Word>) {
+    let texts: Vec<Vec<char>> = std::iter::once(text).chain(pair).map(|text| text.chars().collect()).collect();
+    let mut pieces: Vec<(Vec<usize>, Vec<Piece>)> = vec![Default::default(); texts.len()];
+    let sequences = encoding.get_sequence_ids();
+    let mut tokens = Vec::with_capacity(encoding.len());
+    for (index, (&id, piece)) in encoding.get_ids().iter().zip(encoding.get_tokens()).enumerate() {
+        let special = encoding.get_special_tokens_mask().get(index) == Some(&1);
+        let sequence = sequences.get(index).copied().flatten().unwrap_or(0).min(texts.len() - 1);
+        let (start, end) = encoding.get_offsets().get(index).copied().unwrap_or_default();
+        let end = end.min(texts[sequence].len());
+        let start = start.min(end);
+        if !special {
+            let group = encoding.get_word_ids().get(index).copied().flatten();
+            pieces[sequence].0.push(index);
+            pieces[sequence].1.push(Piece { start, end, group });
+        }
+        let sequence = pair.map(|_| (!special).then_some(sequence));
+        tokens.push(Token { id, text: piece.clone(), start, end, special, word: None, sequence });
+    }
+    let mut words = Vec::new();
+    for (sequence, (indices, pieces)) in pieces.iter().enumerate() {
+        let of_piece = group(&texts[sequence], pieces, pair.map(|_| sequence), &mut words);
+        for (&index, word) in indices.iter().zip(of_piece) {
+            tokens[index].word = word;
+        }
+    }
+    (tokens, words)
+}
+
+fn sha256(text: &str, pair: Option<&str>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(text);
+    if let Some(pair) = pair {
+        hash.update([0]);
+        hash.update(pair);
+    }
+    format!("{:x}", hash.finalize())
+}
