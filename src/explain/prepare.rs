@@ -148,7 +148,7 @@ pub(super) fn prepare(
                 ImageError::TooLarge { .. } => {
                     PlanError::TooLarge { pointer: pointer.to_owned(), detail: error.to_string() }
                 }
-                ImageError::Config(_) | ImageError::Decode(_) => invalid(error.to_string()),
+                ImageError::Config(_) | ImageError::Decode(_) | ImageError::Shape { .. } => invalid(error.to_string()),
             })?,
         #[cfg(test)]
         (Processor::Fixed(input), _) => input.clone(),
