@@ -1,0 +1,129 @@
+//! `POST /explain` and `POST /predict`: one input, one answer.
+
+use std::time::Duration;
+
+use axum::extract::{Extension, Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use tracing::Span;
+
+use crate::engine::{JobRequest, JobStats};
+use crate::explain::{Answer, ExplainRequest, Wanted};
+use crate::http::forms::{Form, QueryForm, named_methods, registered};
+use crate::http::layers::RequestId;
+use crate::http::negotiate::accept;
+use crate::http::openapi::MultipartForm;
+use crate::http::openapi::responses::JobProblems;
+use crate::http::problem::Problem;
+use crate::http::state::AppState;
+use crate::telemetry::{Explained, Stages};
+
+/// Explain one input with one or more methods
+///
+/// The body is JSON; or multipart with the file in a part `image` and, if need be, the JSON without the image in a
+/// part `request`; or the raw image or text, with `method`, `target` and `model` in the query string.
+#[utoipa::path(
+    post, path = "/explain", tag = "explain", operation_id = "explain",
+    params(QueryForm),
+    request_body(description = "The input and what is asked about it", content(
+        (ExplainRequest = "application/json"), (MultipartForm = "multipart/form-data"),
+        (String = "text/plain"), (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"),
+    )),
+    responses((status = 200, description = "The prediction and its explanations", body = Answer), JobProblems),
+)]
+pub async fn explain(
+    State(state): State<AppState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    one(state, id, request, Wanted::Explanations).await
+}
+
+/// Predict without explaining
+///
+/// The same three body forms as `/explain`; the answer is the same without `explanations`.
+#[utoipa::path(
+    post, path = "/predict", tag = "explain", operation_id = "predict",
+    params(QueryForm),
+    request_body(description = "The input", content(
+        (ExplainRequest = "application/json"), (MultipartForm = "multipart/form-data"),
+        (String = "text/plain"), (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"),
+    )),
+    responses((status = 200, description = "The prediction", body = Answer), JobProblems),
+)]
+pub async fn predict(
+    State(state): State<AppState>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    one(state, id, request, Wanted::Prediction).await
+}
+
+async fn one(state: AppState, id: RequestId, request: Request, wanted: Wanted) -> Result<Response, Problem> {
+    accept(request.headers(), "application/json")?;
+    // `_room` is held until the job is done: until then the input is in memory.
+    let (form, _room) = Form::read(&state, request).await?;
+    let bytes = run(&state, id.0.to_string(), form, wanted, false).await?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response())
+}
+
+/// Runs one request and counts it. Dropping the future cancels the job.
+pub async fn run(state: &AppState, id: String, form: Form, wanted: Wanted, wait: bool) -> Result<Vec<u8>, Problem> {
+    let methods = match wanted {
+        Wanted::Explanations => named_methods(&form.request),
+        Wanted::Prediction => Vec::new(),
+    };
+    let job = JobRequest {
+        id,
+        request: form.request,
+        image: form.image,
+        body_bytes: form.body_bytes,
+        wanted,
+        wait,
+        span: Span::current(),
+    };
+    match state.engine.run(job).await {
+        Ok(output) => {
+            count(state, &output.stats);
+            Ok(output.bytes)
+        }
+        Err(error) => {
+            let problem = Problem::from(error);
+            state.metrics.explained(&methods, problem.code.as_str());
+            Err(problem)
+        }
+    }
+}
+
+fn count(state: &AppState, stats: &JobStats) {
+    let milliseconds = |value: f64| Duration::try_from_secs_f64(value / 1e3).unwrap_or_default();
+    let stages = Stages {
+        queue: milliseconds(stats.queue_ms),
+        plan: milliseconds(stats.plan_ms),
+        compute: milliseconds(stats.compute_ms),
+    };
+    let explained: Vec<Explained> = stats
+        .methods
+        .iter()
+        .filter_map(|method| {
+            let name = *registered(std::iter::once(method.name.as_str())).first()?;
+            Some(Explained {
+                method: name,
+                evaluations: method.evaluations as u64,
+                took: milliseconds(method.elapsed_ms),
+            })
+        })
+        .collect();
+    state.metrics.job(stages, &explained, stats.rows, stats.tokens);
+    tracing::info!(
+        model = stats.model,
+        explanations = explained.len(),
+        rows = stats.rows,
+        tokens = stats.tokens,
+        queue_ms = stats.queue_ms,
+        plan_ms = stats.plan_ms,
+        compute_ms = stats.compute_ms,
+        "job done"
+    );
+}

@@ -1,0 +1,76 @@
+//! What every handler shares. Cheap to clone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderValue;
+use tokio::sync::Semaphore;
+
+use super::layers::{AddressLimit, Keys};
+use crate::config::Settings;
+use crate::engine::{Engine, Phase};
+use crate::telemetry::Metrics;
+
+/// Bodies of all requests together, in KiB, that are being read or waited for; see [`AppState::body_room`].
+const BODY_ROOM_KIB: usize = 256 * 1024;
+
+/// Why the service cannot start with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("auth.keys_file {path}: {detail}")]
+    Keys { path: std::path::PathBuf, detail: String },
+    #[error("cors.origins: \"{0}\" is no origin; write scheme://host[:port], or * for every one")]
+    Origin(String),
+}
+
+/// The service's state.
+#[derive(Clone)]
+pub struct AppState {
+    pub(super) engine: Engine,
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) keys: Option<Arc<Keys>>,
+    pub(super) addresses: Option<Arc<AddressLimit>>,
+    pub(super) origins: Arc<[HeaderValue]>,
+    /// Permits of one KiB each: large bodies of all connections together stay within them.
+    pub(super) body_room: Arc<Semaphore>,
+    draining: Arc<AtomicBool>,
+}
+
+impl AppState {
+    /// # Errors
+    /// The keys file cannot be read or holds no key; an origin is none.
+    pub fn new(engine: Engine, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Result<Self, StateError> {
+        let keys = settings.auth.keys_file.as_deref().map(Keys::read).transpose()?.map(Arc::new);
+        let addresses = AddressLimit::new(settings.limits.requests_per_minute_per_address).map(Arc::new);
+        let origins = settings.cors.origins.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?;
+        // One body of the largest size always fits.
+        let room = BODY_ROOM_KIB.max(settings.limits.body_bytes.div_ceil(1024)).min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            engine,
+            settings,
+            metrics,
+            keys,
+            addresses,
+            origins,
+            body_room: Arc::new(Semaphore::new(room)),
+            draining: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    /// The engine's phase; draining from the moment a shutdown began.
+    pub(super) fn phase(&self) -> Phase {
+        if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { self.engine.phase() }
+    }
+
+    pub(super) fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+fn parse_origin(origin: &str) -> Result<HeaderValue, StateError> {
+    let wrong = || StateError::Origin(origin.to_owned());
+    let host = origin.split_once("://").map(|(_, host)| host);
+    let is_origin = origin == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']));
+    if is_origin { HeaderValue::from_str(origin).map_err(|_| wrong()) } else { Err(wrong()) }
+}
