@@ -1,0 +1,144 @@
+//! `explaind serve`: opens the socket, loads the models behind it, serves until a signal, drains.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, load};
+use crate::config::{LogFormat, Settings};
+use crate::engine::Engine;
+use crate::http::{self, AppState};
+use crate::telemetry::{self, Metrics};
+
+/// Threads of the runtime. They move bytes only; the compute has its own.
+const RUNTIME_THREADS: usize = 2;
+
+pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    telemetry::init(log_format(settings.log.format), &settings.log.level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("explaind-http")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Io { what: "the runtime".to_owned(), error })?;
+    let served = runtime.block_on(serve(Arc::new(settings)));
+    // A model that still loads, or a job past the drain, must not hold the exit up.
+    runtime.shutdown_background();
+    served
+}
+
+fn log_format(format: LogFormat) -> telemetry::Format {
+    match format {
+        LogFormat::Auto => telemetry::Format::Auto,
+        LogFormat::Pretty => telemetry::Format::Pretty,
+        LogFormat::Json => telemetry::Format::Json,
+    }
+}
+
+async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let engine = Engine::new(&settings.queue, &settings.compute);
+    let state = AppState::new(engine.clone(), Arc::clone(&settings), metrics)?;
+    let listener = listen(settings.server.listen).await?;
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    let mut server = tokio::spawn(http::serve(listener, state, stop.clone().cancelled_owned()));
+    let mut loading = load_models(engine.clone(), Arc::clone(&settings));
+    let mut loaded = false;
+    loop {
+        tokio::select! {
+            // Draining with models that never came, or after a good life: both end well.
+            ended = &mut server => return joined(ended)?.map(|()| ExitCode::SUCCESS).map_err(serving),
+            result = &mut loading, if !loaded => {
+                joined(result)??;
+                loaded = true;
+            }
+            () = engine.broken() => return Err(Failure::Engine("a self-check failed after a panic".to_owned())),
+        }
+    }
+}
+
+/// Opens the socket and says so: a caller that chose port 0 reads the port from this line.
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let failed = |error| Failure::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let mut out = std::io::stdout().lock();
+    let announced = writeln!(out, "listening on http://{bound}").and_then(|()| out.flush());
+    announced.map_err(|error| Failure::Io { what: "standard output".to_owned(), error })?;
+    Ok(listener)
+}
+
+/// Loads and warms on a blocking thread, so that probes are answered meanwhile.
+fn load_models(engine: Engine, settings: Arc<Settings>) -> JoinHandle<Result<(), Failure>> {
+    tokio::task::spawn_blocking(move || {
+        let catalog = load::catalog(&load::wanted(&settings), &settings)?;
+        engine.install(catalog).map_err(|error| Failure::Engine(error.to_string()))
+    })
+}
+
+fn serving(error: std::io::Error) -> Failure {
+    Failure::Io { what: "the server".to_owned(), error }
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
+    result.map_err(|error| Failure::Engine(error.to_string()))
+}
+
+/// The first signal begins the drain, a second ends the process at once with the code a shell expects (128 + signal).
+fn stop_on_signal(stop: CancellationToken) -> Result<(), Failure> {
+    let failed = |error| Failure::Io { what: "signal handlers".to_owned(), error };
+    let mut signals = Signals::new().map_err(failed)?;
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::info!("stopping: no new requests are taken, running ones finish");
+        stop.cancel();
+        std::process::exit(signals.next().await);
+    });
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for a signal; the exit code that it stands for.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> i32 {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => 130,
+            // Without a handler there is no signal to wait for; the system ends the process itself.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
