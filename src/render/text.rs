@@ -129,7 +129,7 @@ impl Page {
         }
     }
 
-    /// The grid as cells of two columns: shades, or without colour sign and tenths of the largest score.
+    /// The grid as cells of shades, or without colour of sign and tenths of the largest score.
     fn grid(&mut self, explanation: &Explanation) {
         let Some(grid) = &explanation.attribution.scores.grid else { return };
         let scale = scored::scale(grid.iter().flatten().copied());
@@ -155,10 +155,10 @@ impl Page {
     }
 }
 
-/// `+9`, `-3`, or ` ·` for less than half a tenth.
+/// ` +9`, ` -3`, or `  ·` for less than half a tenth.
 fn tenths(strength: f32) -> String {
     let tenth = (strength.abs() * 10.0).round().min(9.0);
-    if tenth < 1.0 { " ·".to_owned() } else { format!("{}{tenth:.0}", if strength < 0.0 { '-' } else { '+' }) }
+    if tenth < 1.0 { "  ·".to_owned() } else { format!(" {}{tenth:.0}", if strength < 0.0 { '-' } else { '+' }) }
 }
 
 /// `name` in exactly `width` columns: padded, or cut with an ellipsis.
