@@ -1,7 +1,7 @@
 //! `explaind explain`: one input, in this process, without HTTP or a runtime. Its JSON has the bytes of `POST
 //! /explain`.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -97,7 +97,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::read(path)
     };
-    read.map_err(|error| Failure::Io { what: path.display().to_string(), error })
+    read.map_err(|error| Failure::io(path.display().to_string(), error))
 }
 
 /// The one model to load: that of `--model`, else the bundled one that the request names, else the bundled one that
@@ -138,15 +138,10 @@ fn text_options(terminal: bool) -> TextOptions {
 }
 
 fn write(output: Option<&Path>, bytes: &[u8]) -> Result<(), Failure> {
-    let written = match output {
-        Some(path) => std::fs::write(path, bytes),
-        None => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
-        }
-    };
-    let what = || output.map_or("standard output".to_owned(), |path| path.display().to_string());
-    written.map_err(|error| Failure::Io { what: what(), error })
+    match output {
+        Some(path) => std::fs::write(path, bytes).map_err(|error| Failure::io(path.display().to_string(), error)),
+        None => super::print(bytes),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::engine::StartError;
 use crate::explain::{LoadError, PlanError, RunError};
 use crate::http::StateError;
 use crate::hub::HubError;
@@ -37,13 +38,20 @@ pub enum Failure {
     Engine(String),
 }
 
-impl From<HubError> for Failure {
-    fn from(error: HubError) -> Self {
-        Self::Load(LoadError::Hub(error))
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Load(error) => Self::Load(error),
+            other => Self::Engine(other.to_string()),
+        }
     }
 }
 
 impl Failure {
+    pub(super) fn io(what: impl Into<String>, error: std::io::Error) -> Self {
+        Self::Io { what: what.into(), error }
+    }
+
     /// 1 the work failed, 2 usage, 64 settings, 65 a model that is there but cannot be used, 66 a model that is not
     /// there, 70 the engine, 75 the port.
     pub fn code(&self) -> u8 {
@@ -85,11 +93,12 @@ mod tests {
 
     #[test]
     fn a_missing_model_and_a_broken_one_are_told_apart() {
-        let missing = Failure::from(HubError::UnknownBundled { name: "a".into(), known: "b".into() });
-        let pickle = Failure::from(HubError::Pickle { what: "a/b".into(), file: "pytorch_model.bin".into() });
-        let broken = Failure::Load(LoadError::MissingFile { source_name: "a".into(), file: "config.json" });
-        let twice = Failure::Load(LoadError::DuplicateName("a".into()));
-        assert_eq!([missing.code(), pickle.code(), broken.code(), twice.code()], [66, 65, 65, 64]);
+        let missing = HubError::UnknownBundled { name: "a".into(), known: "b".into() };
+        let pickle = HubError::Pickle { what: "a/b".into(), file: "pytorch_model.bin".into() };
+        let broken = LoadError::MissingFile { source_name: "a".into(), file: "config.json" };
+        let twice = LoadError::DuplicateName("a".into());
+        let codes = [LoadError::from(missing), pickle.into(), broken, twice].map(|error| Failure::from(error).code());
+        assert_eq!(codes, [66, 65, 65, 64]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `explaind models`, `methods` and `openapi`: what there is. Tables for people, the bytes of HTTP for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -40,10 +40,7 @@ pub(super) fn methods(arguments: &ListArguments, settings: &Settings) -> Result<
 }
 
 pub(super) fn openapi() -> Result<ExitCode, Failure> {
-    let mut document = serde_json::to_string_pretty(&http::openapi())
-        .map_err(|error| Failure::Io { what: "the OpenAPI document".to_owned(), error: error.into() })?;
-    document.push('\n');
-    print(&document)
+    print(&http::openapi())
 }
 
 fn wants_json(arguments: &ListArguments) -> bool {
@@ -54,16 +51,12 @@ fn wants_json(arguments: &ListArguments) -> bool {
 }
 
 fn json(view: &impl Serialize) -> Result<ExitCode, Failure> {
-    let text = serde_json::to_string(view)
-        .map_err(|error| Failure::Io { what: "the list".to_owned(), error: error.into() })?;
+    let text = serde_json::to_string(view).map_err(|error| Failure::io("the list", error.into()))?;
     print(&text)
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Failure::Io { what: "standard output".to_owned(), error })?;
-    Ok(ExitCode::SUCCESS)
+    super::print(text.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 fn kind_name(kind: Kind) -> &'static str {

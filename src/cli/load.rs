@@ -2,9 +2,8 @@
 
 use std::io::IsTerminal as _;
 
-use super::Failure;
 use crate::config::{ModelSetting, Settings};
-use crate::explain::{Catalog, ServedModel};
+use crate::explain::{Catalog, LoadError, ServedModel};
 use crate::hub::{HubOptions, HubOverrides, Source};
 use crate::input::Kind;
 
@@ -27,7 +26,7 @@ pub(super) fn bundled(kind: Kind) -> Option<ModelSetting> {
 }
 
 /// Downloads (if need be) and loads `models`, in their order. Blocks.
-pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Catalog, Failure> {
+pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Catalog, LoadError> {
     let overrides = HubOverrides {
         cache: settings.hub.cache.clone(),
         offline: settings.hub.offline,
@@ -37,8 +36,8 @@ pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Ca
     let hub = HubOptions::from_env(|name| std::env::var(name).ok(), overrides);
     let load = |model: &ModelSetting| {
         let source = Source::parse(&model.source)?;
-        Ok(ServedModel::load(model.name.clone(), &source, &hub)?)
+        ServedModel::load(model.name.clone(), &source, &hub)
     };
-    let models = models.iter().map(load).collect::<Result<Vec<_>, Failure>>()?;
-    Ok(Catalog::new(models)?)
+    let models = models.iter().map(load).collect::<Result<Vec<_>, LoadError>>()?;
+    Catalog::new(models)
 }

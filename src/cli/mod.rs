@@ -14,6 +14,7 @@ mod load;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -67,4 +68,13 @@ fn resolve(flags: &RawSettings, file: Option<&Path>) -> Result<Settings, Failure
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(config::load(flags.clone(), file, env)?)
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) ends the output, not in an error.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::io("standard output", error)),
+        _ => Ok(()),
+    }
 }

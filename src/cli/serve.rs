@@ -2,21 +2,23 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, load};
 use crate::config::{LogFormat, Settings};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineOptions};
 use crate::http::{self, AppState};
 use crate::telemetry::{self, Metrics};
 
 /// Threads of the runtime. They move bytes only; the compute has its own.
 const RUNTIME_THREADS: usize = 2;
+/// Requests made ready at once.
+const MAX_PLAN_THREADS: usize = 4;
 
 pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
     telemetry::init(log_format(settings.log.format), &settings.log.level)?;
@@ -25,7 +27,7 @@ pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
         .thread_name("explaind-http")
         .enable_all()
         .build()
-        .map_err(|error| Failure::Io { what: "the runtime".to_owned(), error })?;
+        .map_err(|error| Failure::io("the runtime", error))?;
     let served = runtime.block_on(serve(Arc::new(settings)));
     // A model that still loads, or a job past the drain, must not hold the exit up.
     runtime.shutdown_background();
@@ -41,25 +43,45 @@ fn log_format(format: LogFormat) -> telemetry::Format {
 }
 
 async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
+    let engine = Engine::start(options(&settings));
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let engine = Engine::new(&settings.queue, &settings.compute);
     let state = AppState::new(engine.clone(), Arc::clone(&settings), metrics)?;
     let listener = listen(settings.server.listen).await?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
-    let mut server = tokio::spawn(http::serve(listener, state, stop.clone().cancelled_owned()));
-    let mut loading = load_models(engine.clone(), Arc::clone(&settings));
+    let mut server = tokio::spawn(http::serve(listener, state, stop.cancelled_owned()));
+    // Probes are answered while the models load on the engine's own thread.
+    let mut loading = pin!(engine.load({
+        let settings = Arc::clone(&settings);
+        move || load::catalog(&load::wanted(&settings), &settings)
+    }));
     let mut loaded = false;
     loop {
         tokio::select! {
-            // Draining with models that never came, or after a good life: both end well.
-            ended = &mut server => return joined(ended)?.map(|()| ExitCode::SUCCESS).map_err(serving),
+            // In this order: a failed load breaks the engine too, and its own error says more.
+            biased;
             result = &mut loading, if !loaded => {
-                joined(result)??;
+                result?;
                 loaded = true;
             }
-            () = engine.broken() => return Err(Failure::Engine("a self-check failed after a panic".to_owned())),
+            reason = engine.broken() => return Err(Failure::Engine(reason)),
+            // The drain is over, whether or not the models ever came.
+            ended = &mut server => {
+                let served = ended.map_err(|error| Failure::Engine(error.to_string()))?;
+                return served.map(|()| ExitCode::SUCCESS).map_err(|error| Failure::io("the server", error));
+            }
         }
+    }
+}
+
+fn options(settings: &Settings) -> EngineOptions {
+    EngineOptions {
+        threads: settings.compute.threads,
+        tokens_per_turn: settings.compute.tokens_per_turn,
+        queue: settings.queue.clone(),
+        // Tokenising and decoding run beside the compute; more than this would only take its cores.
+        plan_threads: settings.compute.threads.min(MAX_PLAN_THREADS),
+        limits: settings.limits.clone(),
     }
 }
 
@@ -70,30 +92,13 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = listener.local_addr().map_err(failed)?;
     let mut out = std::io::stdout().lock();
     let announced = writeln!(out, "listening on http://{bound}").and_then(|()| out.flush());
-    announced.map_err(|error| Failure::Io { what: "standard output".to_owned(), error })?;
+    announced.map_err(|error| Failure::io("standard output", error))?;
     Ok(listener)
-}
-
-/// Loads and warms on a blocking thread, so that probes are answered meanwhile.
-fn load_models(engine: Engine, settings: Arc<Settings>) -> JoinHandle<Result<(), Failure>> {
-    tokio::task::spawn_blocking(move || {
-        let catalog = load::catalog(&load::wanted(&settings), &settings)?;
-        engine.install(catalog).map_err(|error| Failure::Engine(error.to_string()))
-    })
-}
-
-fn serving(error: std::io::Error) -> Failure {
-    Failure::Io { what: "the server".to_owned(), error }
-}
-
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
-    result.map_err(|error| Failure::Engine(error.to_string()))
 }
 
 /// The first signal begins the drain, a second ends the process at once with the code a shell expects (128 + signal).
 fn stop_on_signal(stop: CancellationToken) -> Result<(), Failure> {
-    let failed = |error| Failure::Io { what: "signal handlers".to_owned(), error };
-    let mut signals = Signals::new().map_err(failed)?;
+    let mut signals = Signals::new().map_err(|error| Failure::io("signal handlers", error))?;
     tokio::spawn(async move {
         signals.next().await;
         tracing::info!("stopping: no new requests are taken, running ones finish");
