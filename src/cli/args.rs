@@ -1,0 +1,156 @@
+//! What can be written on the command line. Only shapes: nothing is read or opened here.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use super::flags::{All, Flags, List, Run};
+
+/// Explains what a Hugging Face model did: which words, pixels, heads and layers made it say what it said.
+#[derive(Debug, Parser)]
+#[command(name = "explaind", version, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve models over HTTP
+    Serve(Box<ServeArguments>),
+    /// Explain one text or image, without a server
+    Explain(Box<ExplainArguments>),
+    /// List the models that the settings name, and what each can do
+    Models(Box<ListArguments>),
+    /// List the methods with their settings
+    Methods(Box<ListArguments>),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Ask a running server whether it is ready (exit 0) or not (exit 1)
+    Healthcheck(HealthcheckArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// TOML file with settings; a flag wins over the environment, that over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: Flags<All>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("input").required(true).args(["text", "text_file", "image", "request"]))]
+pub(super) struct ExplainArguments {
+    /// The text to explain
+    #[arg(long, value_name = "T")]
+    pub text: Option<String>,
+    /// Second text, for models of sentence pairs
+    #[arg(long, value_name = "T", conflicts_with_all = ["image", "request"])]
+    pub pair: Option<String>,
+    /// A file with the text to explain, in UTF-8
+    #[arg(long, value_name = "F")]
+    pub text_file: Option<PathBuf>,
+    /// A PNG, JPEG or WebP file to explain
+    #[arg(long, value_name = "F")]
+    pub image: Option<PathBuf>,
+    /// A file with the JSON of POST /explain, or - for standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub request: Option<PathBuf>,
+    /// The model: a Hugging Face id, a folder, or bundled:NAME [default: the bundled one that fits the input]
+    #[arg(long, value_name = "[NAME=]SOURCE")]
+    pub model: Option<String>,
+    /// A method with its defaults; may be repeated [default: integrated_gradients where the model has gradients]
+    #[arg(long = "method", value_name = "M", conflicts_with = "request")]
+    pub methods: Vec<String>,
+    /// What to explain: a label, a class index, predicted or all [default: predicted]
+    #[arg(long, value_name = "T", conflicts_with = "request")]
+    pub target: Option<String>,
+    /// How to write the answer [default: by --output's ending, else text on a terminal, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Write into this file instead of standard output
+    #[arg(long, value_name = "F")]
+    pub output: Option<PathBuf>,
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: Flags<Run>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// The same bytes as POST /explain
+    Json,
+    /// Shaded words and a table
+    Text,
+    /// A self-contained page
+    Html,
+    /// A picture; the only one of a text
+    Svg,
+    /// A picture of an image's heat maps
+    Png,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    /// How to write the list [default: table on a terminal, else json]
+    #[arg(long, value_enum)]
+    pub format: Option<ListFormat>,
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: Flags<List>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListFormat {
+    /// The same bytes as GET /models and GET /methods
+    Json,
+    Table,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealthcheckArguments {
+    /// Where the server listens
+    #[arg(long, value_name = "U", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(line: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from([&["explaind"], line].concat())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn explain_takes_exactly_one_input() {
+        assert!(parse(&["explain", "--text", "a"]).is_ok());
+        assert!(parse(&["explain", "--text", "a", "--pair", "b"]).is_ok());
+        assert!(parse(&["explain", "--request", "-"]).is_ok());
+        assert!(parse(&["explain"]).is_err());
+        assert!(parse(&["explain", "--text", "a", "--image", "b"]).is_err());
+        assert!(parse(&["explain", "--image", "a", "--pair", "b"]).is_err());
+        assert!(parse(&["explain", "--request", "-", "--method", "lime"]).is_err());
+    }
+
+    #[test]
+    fn methods_repeat() {
+        let Ok(Arguments { command: Command::Explain(explain) }) =
+            parse(&["explain", "--text", "a", "--method", "lime", "--method", "attention"])
+        else {
+            panic!("not parsed")
+        };
+        assert_eq!(explain.methods, ["lime", "attention"]);
+    }
+}

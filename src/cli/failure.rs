@@ -1,0 +1,110 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::engine::StartError;
+use crate::explain::{LoadError, PlanError, RunError};
+use crate::http::StateError;
+use crate::hub::HubError;
+use crate::render::RenderError;
+use crate::telemetry::LogError;
+
+/// A command's end without success. The message is printed by `main`.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{}", fields(.0))]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error("cannot listen on {address}: {error}; choose another with --listen, or 127.0.0.1:0 for a free port")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error("{what}: {error}")]
+    Io { what: String, error: std::io::Error },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("the engine is broken: {0}")]
+    Engine(String),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Load(error) => Self::Load(error),
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn io(what: impl Into<String>, error: std::io::Error) -> Self {
+        Self::Io { what: what.into(), error }
+    }
+
+    /// 1 the work failed, 2 usage, 64 settings, 65 a model that is there but cannot be used, 66 a model that is not
+    /// there, 70 the engine, 75 the port.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Run(_) | Self::Io { .. } => 1,
+            Self::Usage(_) | Self::Plan(_) | Self::Render(_) => 2,
+            Self::Config(_) | Self::Log(_) | Self::State(_) => 64,
+            Self::Load(error) => match error {
+                LoadError::DuplicateName(_) | LoadError::Hub(HubError::BadSource(_)) => 64,
+                LoadError::Hub(HubError::Pickle { .. }) => 65,
+                LoadError::Hub(_) => 66,
+                _ => 65,
+            },
+            Self::Engine(_) => 70,
+            Self::Listen { .. } => 75,
+        }
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+}
+
+/// Every wrong field on its own line.
+fn fields(error: &PlanError) -> String {
+    let PlanError::Invalid(fields) = error else { return error.to_string() };
+    let mut message = error.to_string();
+    for field in fields {
+        let pointer = if field.pointer.is_empty() { "/" } else { &field.pointer };
+        message.push_str(&format!("\n  {pointer}: {}", field.detail));
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::Field;
+
+    #[test]
+    fn a_missing_model_and_a_broken_one_are_told_apart() {
+        let missing = HubError::UnknownBundled { name: "a".into(), known: "b".into() };
+        let pickle = HubError::Pickle { what: "a/b".into(), file: "pytorch_model.bin".into() };
+        let broken = LoadError::MissingFile { source_name: "a".into(), file: "config.json" };
+        let twice = LoadError::DuplicateName("a".into());
+        let codes = [LoadError::from(missing), pickle.into(), broken, twice].map(|error| Failure::from(error).code());
+        assert_eq!(codes, [66, 65, 65, 64]);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        let error = PlanError::Invalid(vec![Field::new("/target", "no such label"), Field::new("", "two inputs")]);
+        let message = Failure::from(error).to_string();
+        assert_eq!(message, "the request is not valid\n  /target: no such label\n  /: two inputs");
+    }
+}
