@@ -29,7 +29,9 @@ pub(super) fn decode(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, Imag
 fn decode_unguarded(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, ImageError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
     match reader.format() {
-        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {}
+        Some(ImageFormat::Png | ImageFormat::Jpeg) => {}
+        Some(ImageFormat::WebP) if webp_chunks_fit(bytes) => {}
+        Some(ImageFormat::WebP) => return Err(ImageError::Decode("it is cut off".to_owned())),
         Some(other) => return Err(ImageError::Decode(format!("{other:?} files are not read"))),
         None => return Err(ImageError::Decode("it is no image file that is known".to_owned())),
     }
@@ -51,6 +53,23 @@ fn decode_unguarded(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, Image
     let mut upright = DynamicImage::ImageRgb8(rgb);
     upright.apply_orientation(orientation);
     Ok(upright.into_rgb8())
+}
+
+/// No chunk claims to be longer than the file: the decoder would set aside up to 4 GiB for its metadata first.
+fn webp_chunks_fit(bytes: &[u8]) -> bool {
+    let size_at = |at: usize| {
+        let size = bytes.get(at + 4..)?.first_chunk::<4>()?;
+        Some(u32::from_le_bytes(*size) as usize)
+    };
+    let Some(riff) = size_at(0) else { return false };
+    let mut at = 12;
+    while at + 8 <= bytes.len().min(riff.saturating_add(8)) {
+        match size_at(at) {
+            Some(size) if size <= bytes.len() - at - 8 => at += 8 + size + size % 2,
+            _ => return false,
+        }
+    }
+    true
 }
 
 fn unreadable(error: impl std::fmt::Display) -> ImageError {

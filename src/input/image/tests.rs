@@ -191,6 +191,10 @@ fn broken_files_say_so() {
         refused(&whole[..whole.len() / 2]);
     }
     refused(&golden("grey.jpeg")[..30]);
+    let mut lying = golden("exif_6.webp");
+    let exif = lying.windows(4).position(|name| name == b"EXIF").unwrap();
+    lying[exif + 4..exif + 8].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(refused(&lying).contains("cut off"));
     refused(&header_only(10, 10));
     refused(b"");
     assert!(refused(b"GIF89a\x01\x00\x01\x00\x00\x00\x00").contains("Gif files are not read"));

@@ -1,5 +1,7 @@
 //! Quickshift: every pixel hangs on the nearest pixel of higher density; trees are segments.
 
+use std::ops::Range;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
@@ -49,16 +51,17 @@ pub fn quickshift(rgb: &[u8], rows: usize, cols: usize, seed: u64) -> Segmentati
 }
 
 impl Field {
-    /// Parzen density of every pixel, and noise. Rows are independent: the sum of a pixel is in one order.
+    /// Parzen density of every pixel, and noise. Pixels are independent, and the sum of each is in one order.
     fn densities(&self, seed: u64) -> Vec<f64> {
         let scale = -0.5 / (KERNEL_SIZE * KERNEL_SIZE);
         let density = |pixel: usize| {
+            let mut line = [0.0; 2 * REACH + 1];
             let mut density = 0.0;
-            self.visit(pixel, |_, squares| {
-                for &square in squares {
-                    density += (square * scale).exp();
+            for row in window(pixel / self.cols, self.rows) {
+                for square in self.squares(pixel, row, &mut line).1 {
+                    density += (*square * scale).exp();
                 }
-            });
+            }
             density
         };
         let mut densities: Vec<f64> = (0..self.rows * self.cols).into_par_iter().map(density).collect();
@@ -69,44 +72,55 @@ impl Field {
         densities
     }
 
-    /// Index of the nearest pixel of higher density within reach; a pixel without one is its own.
+    /// Index of the nearest pixel of higher density within reach (the first of several, row by row); a pixel without
+    /// one is its own.
     fn parents(&self, densities: &[f64]) -> Vec<usize> {
         let parent = |pixel: usize| {
-            let own = densities[pixel];
-            let mut parent = pixel;
-            let mut closest = f64::MAX;
-            self.visit(pixel, |first, squares| {
-                for (offset, (&square, &density)) in squares.iter().zip(&densities[first..]).enumerate() {
-                    if density > own && square < closest {
-                        closest = square;
-                        parent = first + offset;
+            let mut line = [0.0; 2 * REACH + 1];
+            let own_row = pixel / self.cols;
+            let (mut closest, mut parent) = (f64::MAX, pixel);
+            // From near to far, so that rows which are too far by place alone need no look.
+            for distance in 0..=REACH {
+                if (distance * distance) as f64 > closest {
+                    break;
+                }
+                let above = own_row.checked_sub(distance);
+                let below = Some(own_row + distance).filter(|&row| distance > 0 && row < self.rows);
+                for row in above.into_iter().chain(below) {
+                    let (first, squares) = self.squares(pixel, row, &mut line);
+                    for (index, &square) in (first..).zip(squares.iter()) {
+                        let nearer = square < closest || (square == closest && index < parent);
+                        if nearer && densities[index] > densities[pixel] {
+                            (closest, parent) = (square, index);
+                        }
                     }
                 }
-            });
+            }
             if closest.sqrt() > MAX_DISTANCE { pixel } else { parent }
         };
         (0..self.rows * self.cols).into_par_iter().map(parent).collect()
     }
 
-    /// Calls `line` for each row of the window around `pixel`: index of the row's first pixel in reach, and the squared
-    /// distances in colour and place from there on.
-    fn visit(&self, pixel: usize, mut line: impl FnMut(usize, &[f64])) {
-        let (row, col) = (pixel / self.cols, pixel % self.cols);
-        let window = |at: usize, length: usize| at.saturating_sub(REACH)..(at + REACH + 1).min(length);
+    /// Squared distances in colour and place from `pixel` to the pixels of `row` within reach, written into `line`;
+    /// with the index of the first of them.
+    fn squares<'a>(&self, pixel: usize, row: usize, line: &'a mut [f64; 2 * REACH + 1]) -> (usize, &'a [f64]) {
+        let col = pixel % self.cols;
         let cols = window(col, self.cols);
+        let (first, end) = (row * self.cols + cols.start, row * self.cols + cols.end);
         let own = self.colours.each_ref().map(|plane| plane[pixel]);
-        let mut buffer = [0.0; 2 * REACH + 1];
-        for other_row in window(row, self.rows) {
-            let (first, end) = (other_row * self.cols + cols.start, other_row * self.cols + cols.end);
-            let [l, a, b] = self.colours.each_ref().map(|plane| &plane[first..end]);
-            let squares = &mut buffer[..cols.len()];
-            let down = row as f64 - other_row as f64;
-            for (offset, square) in squares.iter_mut().enumerate() {
-                let across = col as f64 - (cols.start + offset) as f64;
-                let (dl, da, db) = (own[0] - l[offset], own[1] - a[offset], own[2] - b[offset]);
-                *square = dl * dl + da * da + db * db + down * down + across * across;
-            }
-            line(first, squares);
+        let [l, a, b] = self.colours.each_ref().map(|plane| &plane[first..end]);
+        let down = (pixel / self.cols) as f64 - row as f64;
+        let squares = &mut line[..cols.len()];
+        for (offset, square) in squares.iter_mut().enumerate() {
+            let across = col as f64 - (cols.start + offset) as f64;
+            let (dl, da, db) = (own[0] - l[offset], own[1] - a[offset], own[2] - b[offset]);
+            *square = dl * dl + da * da + db * db + down * down + across * across;
         }
+        (first, squares)
     }
+}
+
+/// Rows or columns within reach of `at`.
+fn window(at: usize, length: usize) -> Range<usize> {
+    at.saturating_sub(REACH)..(at + REACH + 1).min(length)
 }
