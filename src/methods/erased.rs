@@ -71,8 +71,7 @@ impl<M: Method> ErasedMethod for M {
     }
     fn plan(&self, settings: Map<String, Value>, subject: &Subject<'_>) -> Result<Box<dyn Planned>, SettingError> {
         let settings: M::Settings = serde_path_to_error::deserialize(Value::Object(settings)).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+            let path = pointer(error.path());
             SettingError { path, detail: error.into_inner().to_string() }
         })?;
         let resolved = M::resolve(settings, subject)?;
@@ -80,6 +79,20 @@ impl<M: Method> ErasedMethod for M {
         let cost = M::cost(&resolved, subject);
         Ok(Box::new(Ready::<M> { resolved, settings: echo, cost }))
     }
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1"))),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
 }
 
 fn to_value(resolved: &impl Serialize) -> Result<Value, SettingError> {

@@ -50,10 +50,14 @@ impl Common {
             Some("single_label_classification") => Ok(Problem::SingleLabel),
             Some("multi_label_classification") => Ok(Problem::MultiLabel),
             Some("regression") if labels == 1 => Ok(Problem::Regression),
-            Some("regression") => Err(invalid("problem_type", format!("a regression over {labels} values; one is supported"))),
+            Some("regression") => {
+                Err(invalid("problem_type", format!("a regression over {labels} values; one is supported")))
+            }
             Some(other) => Err(invalid(
                 "problem_type",
-                format!("\"{other}\" is not known; known are single_label_classification, multi_label_classification, regression"),
+                format!(
+                    "\"{other}\" is not known; known are single_label_classification, multi_label_classification, regression"
+                ),
             )),
             None if labels == 1 => Ok(Problem::MultiLabel),
             None => Ok(Problem::SingleLabel),
@@ -90,7 +94,11 @@ pub fn activation(name: &str) -> Result<Activation, LoadError> {
 }
 
 pub fn epsilon(value: f64) -> Result<f32, LoadError> {
-    if value > 0.0 && value < 1.0 { Ok(value as f32) } else { Err(invalid("layer_norm_eps", "must be between 0 and 1")) }
+    if value > 0.0 && value < 1.0 {
+        Ok(value as f32)
+    } else {
+        Err(invalid("layer_norm_eps", "must be between 0 and 1"))
+    }
 }
 
 /// The sizes every encoder has.
@@ -107,7 +115,7 @@ impl Sizes {
         check("num_hidden_layers", self.layers, 1, 1_000)?;
         check("num_attention_heads", self.heads, 1, self.hidden)?;
         check("intermediate_size", self.intermediate, 1, 1 << 20)?;
-        if self.hidden % self.heads != 0 {
+        if !self.hidden.is_multiple_of(self.heads) {
             let detail = format!("{} does not divide hidden_size {}", self.heads, self.hidden);
             return Err(invalid("num_attention_heads", detail));
         }

@@ -171,13 +171,7 @@ fn image_spec(config: &Config) -> Result<ImageSpec, LoadError> {
 }
 
 /// Names of a layer's parts: those of transformers 5's `ViTModel`, and those of every release before.
-fn layer(
-    weights: &Weights<'_>,
-    index: usize,
-    sizes: &Sizes,
-    epsilon: f32,
-    qkv_bias: bool,
-) -> Result<Layer, LoadError> {
+fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32, qkv_bias: bool) -> Result<Layer, LoadError> {
     let new = format!("vit.layers.{index}.");
     let modern = weights.contains(&format!("{new}layernorm_before.weight"));
     let name = |now: &str, before: &str| match modern {
@@ -186,7 +180,12 @@ fn layer(
     };
     let hidden = sizes.hidden;
     let projection = |now: &str, before: &str| {
-        weights.linear(&name(&format!("attention.{now}"), &format!("attention.attention.{before}")), hidden, hidden, qkv_bias)
+        weights.linear(
+            &name(&format!("attention.{now}"), &format!("attention.attention.{before}")),
+            hidden,
+            hidden,
+            qkv_bias,
+        )
     };
     let qkv = vec![projection("q_proj", "query")?, projection("k_proj", "key")?, projection("v_proj", "value")?];
     let norm = |part: &str| weights.layer_norm(&name(part, part), hidden, epsilon);

@@ -100,7 +100,7 @@ impl Layout {
     fn new(qkv: &Node, offsets: &[usize], heads: usize) -> Result<Self, Error> {
         let width = qkv.cols() / 3;
         let sorted = offsets.first() == Some(&0) && offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-        if heads == 0 || qkv.cols() % (3 * heads) != 0 || !sorted || offsets.last() != Some(&qkv.rows()) {
+        if heads == 0 || !qkv.cols().is_multiple_of(3 * heads) || !sorted || offsets.last() != Some(&qkv.rows()) {
             let detail = format!("{} rows × {} columns for {heads} heads", qkv.rows(), qkv.cols());
             return Err(Error::shape("attention", detail));
         }

@@ -168,7 +168,8 @@ fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
 /// Attention by candle's elementary operations in f64.
 fn composed(qkv: &[f32], n: usize, heads: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
     let qkv = Tensor::from_slice(qkv, (n, 3, heads, depth), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-    let part = |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
+    let part =
+        |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
     let scores = part(0).matmul(&part(1).transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
     let p = candle_nn::ops::softmax(&(scores / (depth as f64).sqrt()).unwrap(), 2).unwrap();
     let y = p.matmul(&part(2)).unwrap().transpose(0, 1).unwrap();
@@ -184,8 +185,14 @@ fn norm_and_activations_equal_composed_operations() {
     let (weight, bias) = (random(&mut rng, cols), random(&mut rng, cols));
     let layer = LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
     let ours = layer.forward(&mut Tape::new(&(), false), &Node::constant(Array::new(x.clone(), rows, cols))).unwrap();
-    let tensor = |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-    let oracle = candle_nn::ops::layer_norm_slow(&tensor(&x, &[rows, cols]), &tensor(&weight, &[cols]), &tensor(&bias, &[cols]), 1e-5);
+    let tensor =
+        |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let oracle = candle_nn::ops::layer_norm_slow(
+        &tensor(&x, &[rows, cols]),
+        &tensor(&weight, &[cols]),
+        &tensor(&bias, &[cols]),
+        1e-5,
+    );
     let oracle: Vec<f32> = oracle.unwrap().to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     close("layer norm", ours.value(), &oracle, 2e-5);
     let x: Vec<f32> = (-600..600).map(|i| i as f32 * 0.01).collect();

@@ -107,11 +107,26 @@ fn slope(kind: ActivationKind, x: f32) -> f32 {
 macro_rules! by_kind {
     ($kind:expr, |$constant:ident| $body:expr) => {
         match $kind {
-            ActivationKind::Gelu => { const $constant: ActivationKind = ActivationKind::Gelu; $body }
-            ActivationKind::GeluTanh => { const $constant: ActivationKind = ActivationKind::GeluTanh; $body }
-            ActivationKind::Relu => { const $constant: ActivationKind = ActivationKind::Relu; $body }
-            ActivationKind::Silu => { const $constant: ActivationKind = ActivationKind::Silu; $body }
-            ActivationKind::Tanh => { const $constant: ActivationKind = ActivationKind::Tanh; $body }
+            ActivationKind::Gelu => {
+                const $constant: ActivationKind = ActivationKind::Gelu;
+                $body
+            }
+            ActivationKind::GeluTanh => {
+                const $constant: ActivationKind = ActivationKind::GeluTanh;
+                $body
+            }
+            ActivationKind::Relu => {
+                const $constant: ActivationKind = ActivationKind::Relu;
+                $body
+            }
+            ActivationKind::Silu => {
+                const $constant: ActivationKind = ActivationKind::Silu;
+                $body
+            }
+            ActivationKind::Tanh => {
+                const $constant: ActivationKind = ActivationKind::Tanh;
+                $body
+            }
         }
     };
 }
