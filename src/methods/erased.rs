@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -71,8 +72,7 @@ impl<M: Method> ErasedMethod for M {
     }
     fn plan(&self, settings: Map<String, Value>, subject: &Subject<'_>) -> Result<Box<dyn Planned>, SettingError> {
         let settings: M::Settings = serde_path_to_error::deserialize(Value::Object(settings)).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+            let path = pointer(error.path());
             SettingError { path, detail: error.into_inner().to_string() }
         })?;
         let resolved = M::resolve(settings, subject)?;
@@ -80,6 +80,16 @@ impl<M: Method> ErasedMethod for M {
         let cost = M::cost(&resolved, subject);
         Ok(Box::new(Ready::<M> { resolved, settings: echo, cost }))
     }
+}
+
+/// As a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(step).collect()
 }
 
 fn to_value(resolved: &impl Serialize) -> Result<Value, SettingError> {

@@ -157,8 +157,7 @@ impl<'a> Centred<'a> {
         let columns = self.rows.columns;
         let meat = self.gram(|index| self.rows.counts[index].sqrt() * self.rows.weights[index] * residuals[index]);
         let half = inverse * &meat;
-        let variance =
-            |i: usize| (0..columns).map(|j| half[(i, j)] * inverse[(j, i)]).sum::<f64>().max(0.0).sqrt();
+        let variance = |i: usize| (0..columns).map(|j| half[(i, j)] * inverse[(j, i)]).sum::<f64>().max(0.0).sqrt();
         (0..columns).map(variance).collect()
     }
 }
@@ -226,7 +225,8 @@ mod tests {
         let rows: Vec<Vec<f64>> =
             [[1., 1., 1.], [0., 1., 1.], [1., 0., 1.], [1., 1., 0.], [0., 0., 1.]].map(|r| r.to_vec()).to_vec();
         let found = solve(&rows, &[1.0, 0.8, 0.5, 0.9, 0.25], &[1.0; 5], &[2.0, 0.5, 1.0, 1.75, -0.5], 1.0);
-        let expected = [0.5814759782070332, 0.3356859831599804, -0.12927191679049033, 0.6892025755324416, 0.6518767442843627];
+        let expected =
+            [0.5814759782070332, 0.3356859831599804, -0.12927191679049033, 0.6892025755324416, 0.6518767442843627];
         for (found, expected) in found.coefficients.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }

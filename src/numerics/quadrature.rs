@@ -122,7 +122,7 @@ mod tests {
             assert_eq!(weights.len(), n);
             assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-14);
             assert!(weights.iter().all(|&w| w > 0.0));
-            let degree = (3 * n + 1) / 2;
+            let degree = (3 * n).div_ceil(2);
             for degree in [1, 2, n, degree] {
                 let found = integrate(&nodes, &weights, |x| x.powi(degree as i32));
                 assert!((found * (degree + 1) as f64 - 1.0).abs() < 1e-12, "{n} {degree} {found}");

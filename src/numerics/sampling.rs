@@ -42,10 +42,7 @@ mod tests {
         }
         // Each index is expected 3,000 times; six standard deviations are 275.
         assert!(hits.iter().all(|&hit| hit.abs_diff(3_000) < 275), "{hits:?}");
-        assert_eq!(
-            without_replacement(&mut generator(1), 50, 50),
-            without_replacement(&mut generator(1), 50, 50)
-        );
+        assert_eq!(without_replacement(&mut generator(1), 50, 50), without_replacement(&mut generator(1), 50, 50));
         assert_eq!(without_replacement(&mut generator(1), 3, 9).len(), 3);
     }
 }
