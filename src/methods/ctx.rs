@@ -16,8 +16,8 @@ pub struct Objective {
     pub output: OutputSpace,
 }
 
-/// Writes the embedding of the variant with this index.
-pub type Variant<'a> = dyn Fn(usize, &mut [f32]) + 'a;
+/// Writes the embedding of the variant with that number.
+pub type WriteEmbedding<'a> = &'a dyn Fn(usize, &mut [f32]);
 
 /// Instrumented forwards over variants of the input that differ in their embedding (text: word embeddings, tokens ×
 /// hidden; images: normalised pixels, 3 × rows × cols) alone.
@@ -25,7 +25,7 @@ pub struct Pass<'a> {
     /// How many variants.
     pub rows: usize,
     /// Writes variant `row`'s embedding; called once a variant, in any order. `None`: the input's own.
-    pub embedding: Option<&'a Variant<'a>>,
+    pub embedding: Option<WriteEmbedding<'a>>,
     /// Differentiated with respect to the embedding; empty: no gradient is computed.
     pub objectives: &'a [Objective],
     pub taps: TapPlan,

@@ -11,6 +11,8 @@ mod erased;
 mod integrated_gradients;
 mod lime;
 pub mod support;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,10 +21,11 @@ use utoipa::ToSchema;
 use crate::input::{Input, Kind};
 use crate::models::{Capability, Spec};
 use crate::nn;
+use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, Task};
 
 pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
-pub use ctx::{Ctx, Objective, Pass, RowView, TappedAttention};
+pub use ctx::{Ctx, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
@@ -85,7 +88,10 @@ pub enum Error {
     #[error("{what} is not finite")]
     NotFinite { what: &'static str },
     #[error("the linear system has no solution: {0}")]
-    Solve(String),
+    Solve(#[from] SolveError),
+    /// A pass did not give what its plan asked for.
+    #[error("the model did not give {what}")]
+    Missing { what: &'static str },
 }
 
 impl Error {

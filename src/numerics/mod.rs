@@ -1,1 +1,9 @@
-//! Plain numerical routines: quadrature, weighted least squares, statistics, seeded sampling.
+//! Plain numerical routines in f64: quadrature, weighted least squares, seeded sampling.
+//!
+//! Nothing here knows a model, an input or a method; `methods` calls it. Everything is serial and sums in index
+//! order, so equal arguments give equal bits.
+
+pub mod least_squares;
+mod patterson;
+pub mod quadrature;
+pub mod sampling;

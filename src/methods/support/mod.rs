@@ -1,1 +1,7 @@
-//! Pieces that several methods share: paths, reductions to words and cells, settings.
+//! Pieces that several methods share: settings, reductions to words and cells, the linear surrogate.
+
+#[cfg(test)]
+pub mod fake;
+pub mod reduce;
+pub mod settings;
+pub mod surrogate;

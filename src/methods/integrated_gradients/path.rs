@@ -1,0 +1,249 @@
+//! The integral of gradients along a straight path, for all targets at once, refined until it is good enough.
+//!
+//! A gradient is reduced to its finest scores at once and added to the sum of every rule that has the node: memory is
+//! rules × scores × targets, whatever the number of nodes.
+
+use crate::methods::{Ctx, Error, Objective, Pass, RowView};
+use crate::models::TapPlan;
+use crate::nn::Stopped;
+use crate::numerics::quadrature;
+
+/// How the numbers of the embedding sum up to scores.
+pub enum Sums {
+    /// As many equal chunks: the tokens' embeddings.
+    Chunks { count: usize },
+    /// Planes of pixels (channels), each pixel's score at `place`.
+    Planes { place: Vec<u32>, count: usize },
+}
+
+impl Sums {
+    fn count(&self) -> usize {
+        match self {
+            Self::Chunks { count } | Self::Planes { count, .. } => *count,
+        }
+    }
+
+    /// Writes Σ (input − baseline) · gradient of each score, summed in f64 in index order.
+    fn reduce(&self, step: &[f64], gradient: &[f32], out: &mut [f64]) {
+        out.fill(0.0);
+        let product = |(step, gradient): (&f64, &f32)| step * f64::from(*gradient);
+        match self {
+            Self::Chunks { count } => {
+                let size = (step.len() / (*count).max(1)).max(1);
+                for ((out, step), gradient) in out.iter_mut().zip(step.chunks(size)).zip(gradient.chunks(size)) {
+                    *out = step.iter().zip(gradient).map(product).sum();
+                }
+            }
+            Self::Planes { place, .. } => {
+                for (step, gradient) in step.chunks(place.len().max(1)).zip(gradient.chunks(place.len().max(1))) {
+                    for (term, &place) in step.iter().zip(gradient).map(product).zip(place) {
+                        out[place as usize] += term;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rules over one list of nodes: each uses the first `sizes[rule]`.
+pub struct Ladder {
+    nodes: Vec<f64>,
+    sizes: Vec<usize>,
+    weights: Vec<Vec<f64>>,
+}
+
+impl Ladder {
+    /// One Gauss-Legendre rule.
+    pub fn fixed(steps: usize) -> Self {
+        let rule = quadrature::gauss_legendre(steps);
+        Self { nodes: rule.nodes, sizes: vec![steps], weights: vec![rule.weights] }
+    }
+
+    /// The nested rules up to `last`.
+    pub fn nested(last: usize) -> Self {
+        let sizes = quadrature::NESTED.iter().take(last + 1).copied().collect::<Vec<_>>();
+        let weights = (0..sizes.len()).map(quadrature::nested_weights).collect();
+        Self { nodes: quadrature::nested_nodes(), sizes, weights }
+    }
+}
+
+/// One target's integral.
+#[derive(Debug)]
+pub struct PathResult {
+    pub scores: Vec<f64>,
+    /// The target's output at the baseline and at the input.
+    pub base: f64,
+    pub output: f64,
+    pub nodes: usize,
+    /// Distinct model rows: the nodes, the baseline and the input.
+    pub evaluations: usize,
+    pub converged: bool,
+    pub partial: bool,
+}
+
+impl PathResult {
+    /// What the scores leave of the change of the output.
+    pub fn residual(&self) -> f64 {
+        self.output - self.base - self.scores.iter().sum::<f64>()
+    }
+}
+
+pub struct Path<'a> {
+    pub ctx: &'a dyn Ctx,
+    pub input: Vec<f32>,
+    pub baseline: Vec<f32>,
+    pub sums: Sums,
+    pub objectives: &'a [Objective],
+    pub tolerance: f64,
+    /// The tolerance is relative to the change of the output, but to no less than this.
+    pub least_change: f64,
+}
+
+/// A target on its way.
+struct Running<'a> {
+    objective: &'a Objective,
+    base: f64,
+    output: f64,
+    /// One list of scores a rule.
+    rules: Vec<Vec<f64>>,
+    result: Option<PathResult>,
+}
+
+impl<'a> Path<'a> {
+    /// One result per objective. Each stops at its own first rule that is good enough, so it does not depend on the
+    /// targets beside it.
+    pub fn integrate(&self, ladder: &Ladder) -> Result<Vec<PathResult>, Error> {
+        let step: Vec<f64> =
+            self.input.iter().zip(&self.baseline).map(|(x, from)| f64::from(*x) - f64::from(*from)).collect();
+        if step.iter().all(|&step| step == 0.0) {
+            return Ok(self.nothing_to_do());
+        }
+        let mut running = self.start(ladder)?;
+        let mut done = 0;
+        // The first two rules come from one pass: a lone rule says nothing about its error.
+        let mut rule = 1.min(ladder.sizes.len() - 1);
+        loop {
+            match self.extend(ladder, &step, ladder.sizes[rule], &mut done, &mut running) {
+                Ok(()) => self.settle(ladder, rule, &mut running),
+                Err(error) => {
+                    let complete = ladder.sizes.iter().rposition(|&size| size <= done);
+                    let Some(rule) = complete.filter(|_| self.may_end_early(&error)) else { return Err(error) };
+                    for target in running.iter_mut().filter(|target| target.result.is_none()) {
+                        target.result = Some(self.result(ladder, rule, target, false, true));
+                    }
+                }
+            }
+            if running.iter().all(|target| target.result.is_some()) {
+                return Ok(running.into_iter().filter_map(|target| target.result).collect());
+            }
+            rule += 1;
+        }
+    }
+
+    fn may_end_early(&self, error: &Error) -> bool {
+        self.ctx.partial() && error.stopped() == Some(Stopped::Deadline)
+    }
+
+    /// The input is its own baseline: a text without words.
+    fn nothing_to_do(&self) -> Vec<PathResult> {
+        let result = |objective: &Objective| {
+            let output = self.ctx.task().value(self.ctx.logits(), &objective.target, objective.output);
+            let scores = vec![0.0; self.sums.count()];
+            PathResult { scores, base: output, output, nodes: 0, evaluations: 1, converged: true, partial: false }
+        };
+        self.objectives.iter().map(result).collect()
+    }
+
+    /// Evaluates the baseline, without a gradient.
+    fn start(&self, ladder: &Ladder) -> Result<Vec<Running<'a>>, Error> {
+        let write = |_: usize, out: &mut [f32]| out.copy_from_slice(&self.baseline);
+        let pass = Pass { rows: 1, embedding: Some(&write), objectives: &[], taps: TapPlan::default() };
+        let mut logits = Vec::new();
+        self.ctx.pass(&pass, &mut |view| {
+            logits = view.logits.to_vec();
+            Ok(())
+        })?;
+        let value = |logits: &[f32], at: &Objective| self.ctx.task().value(logits, &at.target, at.output);
+        let running = |objective| Running {
+            objective,
+            base: value(&logits, objective),
+            output: value(self.ctx.logits(), objective),
+            rules: vec![vec![0.0; self.sums.count()]; ladder.sizes.len()],
+            result: None,
+        };
+        Ok(self.objectives.iter().map(running).collect())
+    }
+
+    /// Adds the nodes `done..size` to every rule that has them, for the targets that still run. `done` counts on
+    /// even where the pass ends early.
+    fn extend(
+        &self,
+        ladder: &Ladder,
+        step: &[f64],
+        size: usize,
+        done: &mut usize,
+        running: &mut [Running<'_>],
+    ) -> Result<(), Error> {
+        let first = *done;
+        let mut active: Vec<&mut Running<'_>> = running.iter_mut().filter(|target| target.result.is_none()).collect();
+        let objectives: Vec<Objective> = active.iter().map(|target| target.objective.clone()).collect();
+        let write = |row: usize, out: &mut [f32]| {
+            let alpha = ladder.nodes[first + row];
+            for ((out, step), from) in out.iter_mut().zip(step).zip(&self.baseline) {
+                *out = (f64::from(*from) + alpha * step) as f32;
+            }
+        };
+        let mut terms = vec![0.0; self.sums.count()];
+        let mut sink = |view: &RowView<'_>| {
+            let node = first + view.row;
+            for (target, gradient) in active.iter_mut().zip(view.gradients) {
+                self.sums.reduce(step, gradient, &mut terms);
+                for (rule, weights) in target.rules.iter_mut().zip(&ladder.weights) {
+                    if let Some(weight) = weights.get(node) {
+                        rule.iter_mut().zip(&terms).for_each(|(sum, term)| *sum += weight * term);
+                    }
+                }
+            }
+            *done = node + 1;
+            Ok(())
+        };
+        let pass =
+            Pass { rows: size - first, embedding: Some(&write), objectives: &objectives, taps: TapPlan::default() };
+        self.ctx.pass(&pass, &mut sink)
+    }
+
+    /// Gives their result to the targets that `rule` is good enough for, or to all after the last one.
+    fn settle(&self, ladder: &Ladder, rule: usize, running: &mut [Running<'_>]) {
+        for target in running.iter_mut().filter(|target| target.result.is_none()) {
+            let converged = self.converged(rule, target);
+            if converged || rule + 1 == ladder.sizes.len() {
+                target.result = Some(self.result(ladder, rule, target, converged, false));
+            }
+        }
+    }
+
+    fn converged(&self, rule: usize, target: &Running<'_>) -> bool {
+        let change = target.output - target.base;
+        let allowed = self.tolerance * change.abs().max(self.least_change);
+        let scores = &target.rules[rule];
+        let residual = change - scores.iter().sum::<f64>();
+        let moved = rule.checked_sub(1).map_or(0.0, |before| {
+            let differences = scores.iter().zip(&target.rules[before]).map(|(new, old)| (new - old).abs());
+            differences.fold(0.0, f64::max)
+        });
+        residual.abs() <= allowed && moved <= allowed
+    }
+
+    fn result(&self, ladder: &Ladder, rule: usize, target: &Running<'_>, converged: bool, partial: bool) -> PathResult {
+        let nodes = ladder.sizes[rule];
+        PathResult {
+            scores: target.rules[rule].clone(),
+            base: target.base,
+            output: target.output,
+            nodes,
+            evaluations: nodes + 2,
+            converged,
+            partial,
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A job over plain functions, for tests of methods: no model, no tokenizer, no clock.
+
+use std::cell::{Cell, RefCell};
+
+use crate::input::image::{ImageInput, Normalisation, Region};
+use crate::input::text::{SpecialIds, TextInput, Token, Word};
+use crate::input::units::{Fill, Mask, Units};
+use crate::input::{Input, Kind};
+use crate::methods::{Ctx, Error, Pass, RowView, Subject, TappedAttention, Warning};
+use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
+use crate::nn::{self, Stopped};
+use crate::tasks::{OutputSpace, PerturbError, Prediction, Target, TargetError, TargetSpec, Task};
+
+/// Hidden size of the fake embeddings.
+pub const HIDDEN: usize = 4;
+/// Layers and heads of the fake attention.
+pub const LAYERS: usize = 3;
+pub const HEADS: usize = 2;
+
+type Logits = dyn Fn(&[f32]) -> Vec<f32>;
+/// Embedding and d value / d logits → d value / d embedding.
+type Backward = dyn Fn(&[f32], &[f32]) -> Vec<f32>;
+type MaskLogits = dyn Fn(&Units, &Mask) -> Vec<f32>;
+
+pub struct Fake {
+    pub spec: Spec,
+    pub task: FakeTask,
+    pub input: Input,
+    pub targets: Vec<Target>,
+    pub seed: u64,
+    pub logits: Vec<f32>,
+    pub partial: bool,
+    pub white: Box<Logits>,
+    pub backward: Box<Backward>,
+    pub black: Box<MaskLogits>,
+    /// Rows until the deadline passes.
+    pub left: Cell<Option<usize>>,
+    pub rows: Cell<usize>,
+    pub warnings: RefCell<Vec<Warning>>,
+}
+
+impl Fake {
+    /// A text of `words` one-token words between two specials, over a model that says nothing yet.
+    pub fn text(words: usize) -> Self {
+        Self::over(Input::Text(text(words)), Kind::Text, None)
+    }
+
+    /// A picture of `side` × `side` pixels, patches of 2 × 2.
+    pub fn image(side: usize) -> Self {
+        let grid = side / 2;
+        let patches = (0..grid * grid).map(|cell| SequenceItem::Patch([cell / grid, cell % grid]));
+        let sequence = std::iter::once(SequenceItem::Named("cls".into())).chain(patches).collect();
+        let spec = ImageSpec { channels: 3, rows: side, cols: side, grid_rows: grid, grid_cols: grid, sequence };
+        Self::over(Input::Image(image(side)), Kind::Image, Some(spec))
+    }
+
+    fn over(input: Input, kind: Kind, image: Option<ImageSpec>) -> Self {
+        let spec = Spec {
+            architecture: "fake".into(),
+            kind,
+            labels: vec!["NO".into(), "YES".into()],
+            problem: Problem::SingleLabel,
+            hidden: HIDDEN,
+            layers: LAYERS,
+            heads: HEADS,
+            max_positions: 512,
+            vocab: 100,
+            token_types: 0,
+            image,
+            reads: Reads::First,
+            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+        };
+        Self {
+            spec,
+            task: FakeTask { probability: true },
+            input,
+            targets: vec![target(1)],
+            seed: 0,
+            logits: vec![0.0, 0.0],
+            partial: false,
+            white: Box::new(|_| vec![0.0, 0.0]),
+            backward: Box::new(|embedding, _| vec![0.0; embedding.len()]),
+            black: Box::new(|_, _| vec![0.0, 0.0]),
+            left: Cell::new(None),
+            rows: Cell::new(0),
+            warnings: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// A function of the embedding with its vector-Jacobian product.
+    pub fn white(
+        mut self,
+        logits: impl Fn(&[f32]) -> Vec<f32> + 'static,
+        backward: impl Fn(&[f32], &[f32]) -> Vec<f32> + 'static,
+    ) -> Self {
+        self.logits = logits(&self.own_embedding());
+        self.white = Box::new(logits);
+        self.backward = Box::new(backward);
+        self
+    }
+
+    /// A function of the units present; `units` is how many there will be.
+    pub fn black(mut self, units: &Units, logits: impl Fn(&Units, &Mask) -> Vec<f32> + 'static) -> Self {
+        self.logits = logits(units, &Mask::full(units.len()));
+        self.black = Box::new(logits);
+        self
+    }
+
+    pub fn subject(&self) -> Subject<'_> {
+        Subject {
+            spec: &self.spec,
+            task: &self.task,
+            input: &self.input,
+            targets: self.targets.len(),
+            seed: self.seed,
+            max_evaluations: 20_000,
+            response_values: 4_000_000,
+        }
+    }
+
+    pub fn units(&self) -> Units {
+        match &self.input {
+            Input::Text(text) => Units::words(text),
+            Input::Image(_) => unreachable!("tests of images bring their units"),
+        }
+    }
+
+    pub fn codes(&self) -> Vec<String> {
+        self.warnings.borrow().iter().map(|warning| warning.code.clone()).collect()
+    }
+
+    fn own_embedding(&self) -> Vec<f32> {
+        match &self.input {
+            Input::Text(text) => text.ids().flat_map(word_embedding).collect(),
+            Input::Image(image) => image.pixels.clone(),
+        }
+    }
+
+    fn step(&self) -> Result<(), Error> {
+        if let Some(left) = self.left.get() {
+            if left == 0 {
+                return Err(nn::Error::Stopped(Stopped::Deadline).into());
+            }
+            self.left.set(Some(left - 1));
+        }
+        self.rows.set(self.rows.get() + 1);
+        Ok(())
+    }
+}
+
+impl Ctx for Fake {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+    fn task(&self) -> &dyn Task {
+        &self.task
+    }
+    fn input(&self) -> &Input {
+        &self.input
+    }
+    fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+    fn partial(&self) -> bool {
+        self.partial
+    }
+
+    fn outputs(&self, units: &Units, _fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+        masks.iter().map(|mask| self.step().map(|()| (self.black)(units, mask))).collect()
+    }
+
+    fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let maps: Vec<Vec<f32>> = pass.taps.attention.iter().map(|&layer| attention(layer, self.length())).collect();
+        let attention: Vec<TappedAttention<'_>> = pass
+            .taps
+            .attention
+            .iter()
+            .zip(&maps)
+            .map(|(&layer, values)| TappedAttention { layer, heads: HEADS, length: self.length(), values })
+            .collect();
+        for row in 0..pass.rows {
+            self.step()?;
+            let mut embedding = self.own_embedding();
+            if let Some(write) = pass.embedding {
+                write(row, &mut embedding);
+            }
+            let logits = (self.white)(&embedding);
+            let value = |at: &crate::methods::Objective| self.task.value(&logits, &at.target, at.output);
+            let values: Vec<f64> = pass.objectives.iter().map(value).collect();
+            let gradient = |at: &crate::methods::Objective| {
+                (self.backward)(&embedding, &self.task.cotangent(&logits, &at.target, at.output))
+            };
+            let gradients: Vec<Vec<f32>> = pass.objectives.iter().map(gradient).collect();
+            let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
+            sink(&RowView { row, logits: &logits, values: &values, gradients: &gradients, attention: &attention })?;
+        }
+        Ok(())
+    }
+
+    fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
+        Ok(ids.map_or_else(|| self.own_embedding(), |ids| ids.iter().copied().flat_map(word_embedding).collect()))
+    }
+
+    fn checkpoint(&self) -> Result<(), Stopped> {
+        if self.left.get() == Some(0) { Err(Stopped::Deadline) } else { Ok(()) }
+    }
+
+    fn warn(&self, code: &'static str, detail: String) {
+        self.warnings.borrow_mut().push(Warning { code: code.into(), detail });
+    }
+}
+
+impl Fake {
+    pub fn length(&self) -> usize {
+        self.spec.row_tokens(self.input.as_text().map_or(1, |text| text.tokens.len()))
+    }
+}
+
+/// heads × length × length; each row a distribution that tells layer, head, query and key apart.
+pub fn attention(layer: usize, length: usize) -> Vec<f32> {
+    let weight = |head: usize, query: usize, key: usize| (1 + layer + 2 * head + (query * 3 + key * 5) % 7) as f32;
+    let row = |head, query| {
+        let total: f32 = (0..length).map(|key| weight(head, query, key)).sum();
+        (0..length).map(move |key| weight(head, query, key) / total).collect::<Vec<f32>>()
+    };
+    (0..HEADS).flat_map(|head| (0..length).flat_map(move |query| row(head, query))).collect()
+}
+
+/// A fixed, irregular row of the embedding table.
+pub fn word_embedding(id: u32) -> Vec<f32> {
+    (0..HIDDEN).map(|column| ((id as f32 + 1.0) * (column as f32 + 1.7) * 0.37).sin()).collect()
+}
+
+pub fn target(index: usize) -> Target {
+    Target { label: ["NO", "YES"][index].into(), index, against: None }
+}
+
+fn text(words: usize) -> TextInput {
+    let special = |id: u32, text: &str| Token {
+        id,
+        text: text.into(),
+        start: 0,
+        end: 0,
+        special: true,
+        word: None,
+        sequence: None,
+    };
+    let token = |word: usize| Token {
+        id: 10 + word as u32,
+        text: format!("w{word}"),
+        start: 3 * word,
+        end: 3 * word + 2,
+        special: false,
+        word: Some(word),
+        sequence: None,
+    };
+    let mut tokens = vec![special(1, "[CLS]")];
+    tokens.extend((0..words).map(token));
+    tokens.push(special(2, "[SEP]"));
+    let word = |word: usize| Word { text: format!("w{word}"), start: 3 * word, end: 3 * word + 2, sequence: None };
+    TextInput {
+        text: (0..words).map(|word| format!("w{word}")).collect::<Vec<_>>().join(" "),
+        pair: None,
+        type_ids: vec![0; tokens.len()],
+        original_tokens: tokens.len(),
+        tokens,
+        words: (0..words).map(word).collect(),
+        specials: SpecialIds { pad: Some(0), mask: Some(3), cls: Some(1), sep: Some(2), ..SpecialIds::default() },
+        sha256: String::new(),
+    }
+}
+
+fn image(side: usize) -> ImageInput {
+    let normalisation = Normalisation { scale: 1.0 / 255.0, mean: [0.5; 3], std: [0.5, 0.25, 1.0] };
+    let rgb: Vec<u8> = (0..side * side * 3).map(|index| (index * 37 % 251) as u8).collect();
+    let pixel = |channel: usize| {
+        let rgb = &rgb;
+        let normalisation = &normalisation;
+        (0..side * side).map(move |pixel| normalisation.value(f32::from(rgb[3 * pixel + channel]), channel))
+    };
+    ImageInput {
+        width: side,
+        height: side,
+        region: Region { x: 0.0, y: 0.0, width: side as f32, height: side as f32 },
+        rows: side,
+        cols: side,
+        pixels: (0..3).flat_map(pixel).collect(),
+        rgb,
+        normalisation,
+        bytes: Vec::new(),
+        sha256: String::new(),
+    }
+}
+
+/// Softmax over the labels, or with `probability` false a regression.
+pub struct FakeTask {
+    pub probability: bool,
+}
+
+impl FakeTask {
+    fn probability(logits: &[f32], index: usize) -> f64 {
+        let sum: f64 = logits.iter().map(|&logit| f64::from(logit - logits[index]).exp()).sum();
+        sum.recip()
+    }
+}
+
+impl Task for FakeTask {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+    fn rows(&self, _: &Spec, _: &Input, _: &Units, _: Fill, _: &Mask) -> Result<Vec<Row>, PerturbError> {
+        Ok(Vec::new())
+    }
+    fn whole(&self, _: &Spec, _: &Input) -> Vec<Row> {
+        Vec::new()
+    }
+    fn check_target(&self, _: &TargetSpec) -> Result<usize, TargetError> {
+        Ok(1)
+    }
+    fn targets(&self, _: &TargetSpec, _: &[f32]) -> Result<Vec<Target>, TargetError> {
+        Ok(vec![target(1)])
+    }
+    fn has_probability(&self) -> bool {
+        self.probability
+    }
+    fn prediction(&self, _: &[f32]) -> Prediction {
+        Prediction { label: "YES".into(), index: 1, probability: None, scores: Vec::new() }
+    }
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        match output {
+            OutputSpace::Logit => f64::from(logits[target.index]),
+            OutputSpace::Probability => Self::probability(logits, target.index),
+            OutputSpace::LogProbability => Self::probability(logits, target.index).ln(),
+        }
+    }
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        let own = Self::probability(logits, target.index);
+        let slope = |index: usize| {
+            let same = if index == target.index { 1.0 } else { 0.0 };
+            match output {
+                OutputSpace::Logit => same,
+                OutputSpace::Probability => own * (same - Self::probability(logits, index)),
+                OutputSpace::LogProbability => same - Self::probability(logits, index),
+            }
+        };
+        (0..logits.len()).map(|index| slope(index) as f32).collect()
+    }
+}
