@@ -9,7 +9,7 @@ use self::path::{Ladder, PathResult, Sums};
 use super::support::reduce;
 use super::support::settings::{self, Normalize, Precision, Presentation};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Objective, Scores, SettingError, Subject};
-use crate::input::image::{self, ImageInput};
+use crate::input::image::ImageInput;
 use crate::input::text::TextInput;
 use crate::input::{Input, Kind};
 use crate::models::Capability;
@@ -294,7 +294,7 @@ fn baseline_pixels(baseline: Baseline, image: &ImageInput) -> Vec<f32> {
         Baseline::White => colour([255.0; 3]),
         Baseline::Mean => colour(mean_colour(image)),
         Baseline::Blur => {
-            let blurred = image::blur(&image.rgb, image.rows, image.cols, settings::blur_sigma(image));
+            let blurred = image.blurred();
             let plane = |channel: usize| {
                 let bytes = blurred.iter().skip(channel).step_by(3);
                 bytes.map(move |&byte| image.normalisation.value(byte, channel))

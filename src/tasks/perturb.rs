@@ -2,7 +2,6 @@
 //!
 //! A task makes a [`Perturber`] once per input, units and fill; the engine then asks it for a row per mask.
 
-use crate::input::image::blur;
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{ImageInput, Input, TextInput};
 use crate::models::{Content, Reads, Row, Spec};
@@ -188,10 +187,7 @@ impl Perturber for ImagePerturber<'_> {
 fn filled_pixels(image: &ImageInput, labels: &[u16], count: usize, fill: Fill) -> Vec<f32> {
     match fill {
         Fill::Mean => normalised(image, &segment_means(&image.rgb, labels, count)),
-        Fill::Blur => {
-            let sigma = 0.1 * image.rows.min(image.cols) as f64;
-            normalised(image, &blur(&image.rgb, image.rows, image.cols, sigma))
-        }
+        Fill::Blur => normalised(image, &image.blurred()),
         _ => vec![0.0; image.pixels.len()],
     }
 }

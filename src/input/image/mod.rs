@@ -70,6 +70,13 @@ pub struct ImageInput {
     pub sha256: String,
 }
 
+impl ImageInput {
+    /// What the model sees under a Gaussian blur, σ = 10 % of the shorter side: rows × cols × 3, on the scale of bytes.
+    pub fn blurred(&self) -> Vec<f32> {
+        blur(&self.rgb, self.rows, self.cols, 0.1 * self.rows.min(self.cols) as f64)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error("preprocessor_config.json: {0}")]

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::input::image::ImageInput;
 use crate::input::text::SpecialIds;
 use crate::methods::{Error, Grid, SettingError, Subject};
 use crate::models::ImageSpec;
@@ -147,11 +146,6 @@ pub fn token(field: &str, name: &str, specials: &SpecialIds) -> Result<u32, Sett
 pub fn image_spec<'a>(subject: &Subject<'a>) -> Result<&'a ImageSpec, SettingError> {
     let spec = subject.spec.image.as_ref();
     spec.ok_or_else(|| SettingError::new("", "this model reads no images; send a text"))
-}
-
-/// σ of the `blur` baseline in pixels: 10 % of the shorter side of the model's input.
-pub fn blur_sigma(image: &ImageInput) -> f32 {
-    0.1 * image.rows.min(image.cols) as f32
 }
 
 #[cfg(test)]
