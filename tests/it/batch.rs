@@ -67,10 +67,9 @@ fn lines_and_their_length_are_bounded() {
 
 #[test]
 fn a_batch_is_ndjson_and_needs_a_ready_service() {
-    let app = TestApp::start();
+    let app = TestApp::unloaded(|_| {});
     let json = app.post("/explain/batch").json(&json!({})).send().unwrap();
     problem(json, 415, "unsupported-media-type");
-    let app = TestApp::unloaded(|_| {});
     let early = app.post("/explain/batch").header("content-type", "application/x-ndjson").body("{}").send().unwrap();
     problem(early, 503, "not-ready");
 }

@@ -11,7 +11,7 @@ use crate::app::{TEXT, TestApp, pointers, problem};
 
 #[test]
 fn what_is_not_json_is_400() {
-    let app = TestApp::start();
+    let app = TestApp::unloaded(|_| {});
     let post =
         |body: Vec<u8>| app.post("/explain").header("content-type", "application/json").body(body).send().unwrap();
     for body in [&b"{"[..], b"", b"{\"text\": \"a\"} {", b"[1,"] {
@@ -125,7 +125,7 @@ fn no_problem_repeats_more_than_64_characters() {
 
 #[test]
 fn a_slow_body_is_408() {
-    let app = TestApp::with(|settings| settings.server.body_timeout = Duration::from_millis(100));
+    let app = TestApp::unloaded(|settings| settings.server.body_timeout = Duration::from_millis(100));
     let mut stream = TcpStream::connect(app.address).unwrap();
     let head = "POST /explain HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     stream.write_all(head.as_bytes()).unwrap();
@@ -136,7 +136,7 @@ fn a_slow_body_is_408() {
 
 #[test]
 fn a_slow_head_ends_the_connection() {
-    let app = TestApp::with(|settings| settings.server.header_timeout = Duration::from_millis(100));
+    let app = TestApp::unloaded(|settings| settings.server.header_timeout = Duration::from_millis(100));
     for said in ["", "P", "POST /expl"] {
         let mut stream = TcpStream::connect(app.address).unwrap();
         stream.write_all(said.as_bytes()).unwrap();
