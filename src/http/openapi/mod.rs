@@ -32,7 +32,7 @@ pub struct MultipartForm {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchLine {
-    Answer(BatchAnswer),
+    Answer(Box<BatchAnswer>),
     Problem(BatchProblem),
 }
 
