@@ -1,1 +1,17 @@
-fn main() {}
+//! The integration tests: ONE binary, a file a subject, over real sockets.
+
+mod app;
+mod auth;
+mod batch;
+mod bodies;
+mod cancel;
+mod deadline;
+mod drain;
+mod explain_image;
+mod explain_text;
+mod limits;
+mod logs;
+mod models_methods;
+mod openapi;
+mod probes;
+mod problems;

@@ -33,7 +33,7 @@ pub struct MultipartForm {
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant, reason = "a schema; no value of it is ever made")]
 pub enum BatchLine {
-    Answer(BatchAnswer),
+    Answer(Box<BatchAnswer>),
     Problem(BatchProblem),
 }
 
