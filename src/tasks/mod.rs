@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::input::Input;
-use crate::input::units::{Fill, Mask, Units};
+use crate::input::units::{Fill, Units};
 use crate::models::{Row, Spec};
 
 pub use classification::Classification;
@@ -62,18 +62,6 @@ pub trait Task: Send + Sync {
         units: &'a Units,
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError>;
-    /// The rows of `input` with only the units of `mask` present. For several masks ask for a
-    /// [`Task::perturber`] once.
-    fn rows(
-        &self,
-        spec: &Spec,
-        input: &Input,
-        units: &Units,
-        fill: Fill,
-        mask: &Mask,
-    ) -> Result<Vec<Row>, PerturbError> {
-        Ok(self.perturber(spec, input, units, fill)?.rows(mask))
-    }
     /// The rows of the whole input.
     fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row>;
     /// Checks a request's `target` before anything is computed and counts its targets at most (repeated ones once,

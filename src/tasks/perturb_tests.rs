@@ -170,7 +170,7 @@ fn zero_is_zero_after_normalisation() {
 
 #[test]
 fn blur_takes_the_blurred_image() {
-    let blurred = blur(&image().rgb, 1, 4, 0.1);
+    let blurred = image().blurred();
     let expected = image().normalisation.value(blurred[3 * 3 + 1], 1);
     let shown = pixels(Fill::Blur, &[1, 0]);
     assert_eq!((shown[7], shown[0]), (expected, image().pixels[0]));

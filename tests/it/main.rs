@@ -1,6 +1,7 @@
 //! The integration tests: ONE binary, a file a subject, over real sockets.
 
 mod app;
+mod architecture;
 mod auth;
 mod batch;
 mod bodies;
@@ -13,5 +14,6 @@ mod limits;
 mod logs;
 mod models_methods;
 mod openapi;
+mod parity;
 mod probes;
 mod problems;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use explaind::config::Limits;
 use explaind::engine;
-use explaind::explain::{Answer, Catalog, ExplainRequest, InputView, ServedModel, Wanted, plan};
+use explaind::explain::outcome::InputView;
+use explaind::explain::{Answer, Catalog, ExplainRequest, ServedModel, Wanted, plan};
 use explaind::hub::{HubOptions, Source};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn limits() -> Limits {
 fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
     let request: ExplainRequest = serde_json::from_value(request).unwrap();
     let plan = plan(catalog, &limits(), "parity".into(), request, image, Wanted::Explanations).unwrap();
-    engine::run_blocking(Arc::new(plan), 2, 1024).unwrap()
+    engine::run_blocking(&plan, 2, 1024).unwrap()
 }
 
 struct Values(HashMap<String, Tensor>);
@@ -157,7 +157,12 @@ fn attention_maps_are_those_of_transformers() {
                 let ours: Vec<f32> = heads.iter().flatten().flatten().copied().collect();
                 let oracle = values.get(&format!("{index}.attention.{layer}")).unwrap();
                 // Images went through resizing: a pixel may differ by one level.
-                close(&format!("{name} {index} layer {layer}"), &ours, &oracle, if name == "tiny-vit" { 2e-3 } else { 1e-5 });
+                close(
+                    &format!("{name} {index} layer {layer}"),
+                    &ours,
+                    &oracle,
+                    if name == "tiny-vit" { 2e-3 } else { 1e-5 },
+                );
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::input::{Input, Kind};
 use crate::methods::{Ctx, Error, Pass, RowView, Subject, TappedAttention, Warning};
 use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Stopped};
-use crate::tasks::{OutputSpace, PerturbError, Prediction, Target, TargetError, TargetSpec, Task};
+use crate::tasks::{OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec, Task};
 
 /// Hidden size of the fake embeddings.
 pub const HIDDEN: usize = 4;
@@ -310,12 +310,27 @@ impl FakeTask {
     }
 }
 
+/// [`Fake`] answers from its function and asks for no rows.
+struct NoRows;
+
+impl Perturber for NoRows {
+    fn rows(&self, _: &Mask) -> Vec<Row> {
+        Vec::new()
+    }
+}
+
 impl Task for FakeTask {
     fn name(&self) -> &'static str {
         "fake"
     }
-    fn rows(&self, _: &Spec, _: &Input, _: &Units, _: Fill, _: &Mask) -> Result<Vec<Row>, PerturbError> {
-        Ok(Vec::new())
+    fn perturber<'a>(
+        &self,
+        _: &Spec,
+        _: &'a Input,
+        _: &'a Units,
+        _: Fill,
+    ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+        Ok(Box::new(NoRows))
     }
     fn whole(&self, _: &Spec, _: &Input) -> Vec<Row> {
         Vec::new()
