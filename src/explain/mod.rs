@@ -15,6 +15,7 @@ mod provenance;
 pub mod request;
 mod run;
 
+pub use crate::nn::Stopped;
 pub use catalog::{Catalog, LoadError, Processor, ServedModel};
 pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};

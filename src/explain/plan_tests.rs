@@ -1,3 +1,5 @@
+//! Tests of `plan`: every way a request can be wrong, and what a right one resolves to.
+
 use super::super::fakes::{image_model, limits, model, text_input, text_model};
 use super::*;
 use serde_json::{Value, json};

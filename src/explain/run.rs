@@ -37,6 +37,17 @@ pub enum RunError {
     Write(#[from] serde_json::Error),
 }
 
+impl RunError {
+    /// Whether the deadline or the caller, not the work, ended it.
+    pub fn stopped(&self) -> Option<Stopped> {
+        match self {
+            Self::Stopped(why) | Self::Model(nn::Error::Stopped(why)) => Some(*why),
+            Self::Method { error, .. } => error.stopped(),
+            _ => None,
+        }
+    }
+}
+
 /// What `run` needs beyond a method's [`Ctx`].
 pub trait Job: Ctx {
     /// Milliseconds since the job began, for `elapsed_ms` alone.

@@ -1,3 +1,5 @@
+//! Tests of `run`: order, partial answers, what never leaves.
+
 use super::super::Catalog;
 use super::super::fakes::{FakeJob, image_model, limits, text_model};
 use super::super::plan::{Wanted, plan};

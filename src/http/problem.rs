@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::engine::EngineError;
-use crate::explain::{Field, PlanError, RunError};
-use crate::nn::Stopped;
+use crate::explain::{Field, PlanError, RunError, Stopped};
 
 /// What `type` begins with; the code follows.
 pub const TYPE_BASE: &str = "https://explaind.dev/problems/";
@@ -247,12 +246,7 @@ impl From<PlanError> for Problem {
 
 impl From<RunError> for Problem {
     fn from(error: RunError) -> Self {
-        let stopped = match &error {
-            RunError::Stopped(why) | RunError::Model(crate::nn::Error::Stopped(why)) => Some(*why),
-            RunError::Method { error, .. } => error.stopped(),
-            _ => None,
-        };
-        match (stopped, error) {
+        match (error.stopped(), error) {
             (Some(Stopped::Deadline), _) => Self::deadline(None),
             (Some(Stopped::Cancelled), _) => Self::draining(),
             (None, RunError::Invalid { pointer, detail }) => Self::invalid(pointer, detail),

@@ -1,3 +1,5 @@
+//! Tests of `classification`: cotangents against differences, targets.
+
 use proptest::prelude::*;
 
 use super::super::Contrast;

@@ -1,3 +1,5 @@
+//! Tests of `perturb`: what each fill makes of an absent unit.
+
 use super::*;
 use crate::input::Kind;
 use crate::input::image::{Normalisation, Region};
