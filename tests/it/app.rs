@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use explaind::config::Settings;
 use explaind::engine::{Engine, EngineOptions, Phase};
-use explaind::explain::{Catalog, ServedModel};
+use explaind::explain::{Catalog, LoadError, ServedModel};
 use explaind::http::{self, AppState};
 use explaind::hub::{HubOptions, HubOverrides, Source};
 use explaind::telemetry::Metrics;
@@ -32,6 +32,12 @@ pub fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     settings.compute.threads = 2;
     change(&mut settings);
     settings
+}
+
+/// A bundled model.
+pub fn bundled(name: &str) -> Result<ServedModel, LoadError> {
+    let offline = HubOverrides { cache: None, offline: Some(true), deadline: Duration::ZERO, progress: false };
+    ServedModel::load(None, &Source::Bundled(name.to_owned()), &HubOptions::from_env(|_| None, offline))
 }
 
 impl TestApp {
@@ -73,12 +79,12 @@ impl TestApp {
 
     /// Loads the bundled models and waits until the service is ready.
     pub fn load(&self) {
-        let offline = HubOverrides { cache: None, offline: Some(true), deadline: Duration::ZERO, progress: false };
-        let hub = HubOptions::from_env(|_| None, offline);
-        let loaded = self.engine.load(move || {
-            let load = |name: &str| ServedModel::load(None, &Source::Bundled(name.to_owned()), &hub);
-            Catalog::new(vec![load("sentiment")?, load("blood-cells")?])
-        });
+        self.load_with(|| Catalog::new(vec![bundled("sentiment")?, bundled("blood-cells")?]));
+    }
+
+    /// Loads what `load` gives and waits until the service is ready.
+    pub fn load_with(&self, load: impl FnOnce() -> Result<Catalog, LoadError> + Send + 'static) {
+        let loaded = self.engine.load(load);
         self.runtime.as_ref().unwrap().block_on(loaded).unwrap();
         assert_eq!(self.engine.phase(), Phase::Ready);
     }

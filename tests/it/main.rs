@@ -14,6 +14,7 @@ mod limits;
 mod logs;
 mod models_methods;
 mod openapi;
+mod panics;
 mod parity;
 mod probes;
 mod problems;
