@@ -260,7 +260,6 @@ impl Table {
         while results.iter().any(Option::is_none) {
             let more = self.draw_unfull(plan.draw, samples, budget) && samples < budget.saturating_mul(REPEATS);
             let partial = self.evaluate_or_end_early(plan)?;
-            plan.ctx.checkpoint().or_else(|why| if partial { Ok(()) } else { Err(crate::nn::Error::from(why)) })?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
             let fits = self.fits(plan, &targets)?;
             let enough = self.evaluated() >= ROWS_PER_UNKNOWN * (self.units + 1);
@@ -291,7 +290,9 @@ impl Table {
 
     /// True where the deadline passed but what is there is enough for an answer that the caller wants.
     fn evaluate_or_end_early(&mut self, plan: &Plan<'_>) -> Result<bool, Error> {
-        let Err(error) = self.evaluate(plan) else { return Ok(false) };
+        // A batch of known masks evaluates nothing, so the deadline is asked for here as well.
+        let evaluated = self.evaluate(plan).and_then(|()| Ok(plan.ctx.checkpoint().map_err(crate::nn::Error::from)?));
+        let Err(error) = evaluated else { return Ok(false) };
         let end = self.draws.iter().position(|&mask| mask >= self.evaluated()).unwrap_or(self.draws.len());
         let wanted = plan.ctx.partial() && error.stopped() == Some(Stopped::Deadline);
         if !wanted || end < self.units + 2 {
