@@ -8,10 +8,14 @@ use crate::input::units::{Fill, Mask, Units};
 /// Logits by mask.
 pub type Shelf = HashMap<Mask, Box<[f32]>>;
 
+/// Numbers kept at most (32 MiB): a hundred thousand masks of a thousand labels would be 400 MB.
+const MOST_NUMBERS: usize = 8 << 20;
+
 /// A shelf for each way of taking units away. A request has few, so they are searched one by one.
 #[derive(Debug, Default)]
 pub struct Memo {
     shelves: Vec<(Units, Fill, Shelf)>,
+    numbers: usize,
 }
 
 impl Memo {
@@ -23,6 +27,17 @@ impl Memo {
             self.shelves.len() - 1
         });
         &mut self.shelves[index].2
+    }
+
+    /// Keeps what `mask` gave while there is room; what comes later goes to `beyond` and is computed again where it is
+    /// asked for again, with the same bits.
+    pub fn keep(&mut self, (units, fill): (&Units, Fill), mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
+        let room = self.numbers + logits.len() <= MOST_NUMBERS;
+        if room {
+            self.numbers += logits.len();
+        }
+        let shelf = if room { self.shelf(units, fill) } else { beyond };
+        shelf.insert(mask.clone(), logits.into());
     }
 }
 
