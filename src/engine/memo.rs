@@ -52,3 +52,21 @@ pub fn planned_tokens(input: &Input, units: &Units, fill: Fill, mask: &Mask) -> 
         (Input::Image(_), _) => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::units::UnitKind;
+
+    #[test]
+    fn what_there_is_no_room_for_goes_beyond() {
+        let units = Units::Text { kind: UnitKind::Word, members: vec![vec![0], vec![1]] };
+        let (mut memo, mut beyond) = (Memo::default(), Shelf::new());
+        let (first, second) = (Mask::empty(2), Mask::full(2));
+        let half = vec![0.0; MOST_NUMBERS / 2 + 1];
+        memo.keep((&units, Fill::Remove), &first, &half, &mut beyond);
+        memo.keep((&units, Fill::Remove), &second, &half, &mut beyond);
+        assert!(memo.shelf(&units, Fill::Remove).contains_key(&first));
+        assert!(!memo.shelf(&units, Fill::Remove).contains_key(&second) && beyond.contains_key(&second));
+    }
+}

@@ -49,8 +49,8 @@ pub struct IntegratedGradients;
 /// with `n_steps = steps`, within 1e-3 of the largest score.
 ///
 /// # Limits
-/// The scores depend on the baseline. 511 nodes (or `max_evaluations` rows) without convergence give `converged: false` and the warning
-/// `not_converged`; `residual` says how far the sum is off.
+/// The scores depend on the baseline. 511 nodes (or `max_evaluations` rows) without convergence give
+/// `converged: false` and the warning `not_converged`; `residual` says how far the sum is off.
 ///
 /// Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017; Patterson, The Optimum Addition of
 /// Points to Quadrature Formulae, Math. Comp. 22, 1968.

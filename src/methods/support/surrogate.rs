@@ -259,7 +259,8 @@ impl Table {
         let mut samples = BATCH.max(2 * ROWS_PER_UNKNOWN * (self.units + 1));
         while results.iter().any(Option::is_none) {
             let more = self.draw_unfull(plan.draw, samples, budget) && samples < budget.saturating_mul(REPEATS);
-            let partial = self.evaluate_or_end_early(plan)?;
+            // A batch of known masks evaluates nothing, so the deadline is asked for as well.
+            let partial = self.evaluate_or_end_early(plan)? || late(plan)?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
             let fits = self.fits(plan, &targets)?;
             let enough = self.evaluated() >= ROWS_PER_UNKNOWN * (self.units + 1);
@@ -290,9 +291,7 @@ impl Table {
 
     /// True where the deadline passed but what is there is enough for an answer that the caller wants.
     fn evaluate_or_end_early(&mut self, plan: &Plan<'_>) -> Result<bool, Error> {
-        // A batch of known masks evaluates nothing, so the deadline is asked for here as well.
-        let evaluated = self.evaluate(plan).and_then(|()| Ok(plan.ctx.checkpoint().map_err(crate::nn::Error::from)?));
-        let Err(error) = evaluated else { return Ok(false) };
+        let Err(error) = self.evaluate(plan) else { return Ok(false) };
         let end = self.draws.iter().position(|&mask| mask >= self.evaluated()).unwrap_or(self.draws.len());
         let wanted = plan.ctx.partial() && error.stopped() == Some(Stopped::Deadline);
         if !wanted || end < self.units + 2 {
@@ -353,6 +352,14 @@ impl Table {
             converged: None,
             partial: false,
         }
+    }
+}
+
+/// True where the deadline has passed and the caller wants what there is.
+fn late(plan: &Plan<'_>) -> Result<bool, Error> {
+    match plan.ctx.checkpoint() {
+        Err(Stopped::Deadline) if plan.ctx.partial() => Ok(true),
+        checked => Ok(checked.map(|()| false).map_err(crate::nn::Error::from)?),
     }
 }
 
