@@ -67,6 +67,7 @@ pub struct ImageInput {
     pub normalisation: Normalisation,
     /// The bytes as sent, kept for `echo`.
     pub bytes: Vec<u8>,
+    /// SHA-256 (hex) of `bytes`.
     pub sha256: String,
 }
 
