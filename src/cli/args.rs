@@ -57,7 +57,7 @@ pub(super) struct ExplainArguments {
     /// A file with the JSON of POST /explain, or - for standard input
     #[arg(long, value_name = "FILE|-")]
     pub request: Option<PathBuf>,
-    /// The model: a Hugging Face id, a folder, or bundled:NAME [default: the bundled one that fits the input]
+    /// The model: a Hugging Face id, a folder, or bundled:NAME [default: those of the settings, else the bundled one that fits the input]
     #[arg(long, value_name = "[NAME=]SOURCE")]
     pub model: Option<String>,
     /// A method with its defaults; may be repeated [default: integrated_gradients where the model has gradients]

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &ExplainArguments, settings: &Settings) -> Result<E
         (None, Some(text)) => STANDARD.decode(text).ok(),
         (None, None) => None,
     };
-    let catalog = load::catalog(&[model(arguments, &request, image.is_some())?], settings)?;
+    let catalog = load::catalog(&models(arguments, settings, &request, image.is_some())?, settings)?;
     let id = uuid::Uuid::new_v4().to_string();
     let plan = explain::plan(&catalog, &settings.limits, id, request, image, Wanted::Explanations)?;
     let answer = engine::run_blocking(&plan, settings.compute.threads, settings.compute.tokens_per_turn)?;
@@ -98,6 +98,19 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::read(path)
     };
     read.map_err(|error| Failure::io(path.display().to_string(), error))
+}
+
+/// What to load: `--model` alone, else the settings' models, else a bundled one.
+fn models(
+    arguments: &ExplainArguments,
+    settings: &Settings,
+    request: &ExplainRequest,
+    image: bool,
+) -> Result<Vec<ModelSetting>, Failure> {
+    if arguments.model.is_none() && !settings.models.is_empty() {
+        return Ok(settings.models.clone());
+    }
+    Ok(vec![model(arguments, request, image)?])
 }
 
 /// The one model to load: that of `--model`, else the bundled one that the request names, else the bundled one that
@@ -195,6 +208,15 @@ mod tests {
         assert_eq!(source(&["--image", "a"], ExplainRequest::default(), true), "bundled:blood-cells");
         assert_eq!(source(&["--request", "-"], named.clone(), false), "bundled:blood-cells");
         assert_eq!(source(&["--text", "a", "--model", "./m"], named, false), "./m");
+    }
+
+    #[test]
+    fn the_settings_models_are_loaded_unless_a_flag_names_one() {
+        let own = ModelSetting { name: Some("own".into()), source: "./own".into() };
+        let settings = Settings { models: vec![own.clone()], ..Settings::default() };
+        let chosen = |line: &[&str]| models(&arguments(line), &settings, &ExplainRequest::default(), false).unwrap();
+        assert_eq!(chosen(&["--text", "a"]), [own]);
+        assert_eq!(chosen(&["--text", "a", "--model", "./m"]), [ModelSetting { name: None, source: "./m".into() }]);
     }
 
     #[test]

@@ -87,7 +87,13 @@ pub const KEYS: &[Key] = &[
     integer("limits.text_chars", 1, 100_000_000, "200000", "Longest text, in Unicode characters."),
     integer("limits.explanations", 1, 10_000, "64", "Explanations (methods times targets) of one request."),
     integer("limits.max_evaluations", 1, 100_000_000, "100000", "Model rows that one explanation may ask for."),
-    integer("limits.response_values", 1, 1_000_000_000, "4000000", "Numbers that one attention answer may hold."),
+    integer(
+        "limits.response_values",
+        1,
+        1_000_000_000,
+        "4000000",
+        "Numbers that the attention maps of one answer may hold.",
+    ),
     integer("limits.deadline_ms", 1, DAY_SECONDS * 1000, "60000", "Default and largest deadline of a request."),
     integer("limits.batch_lines", 1, 10_000_000, "10000", "Requests in one batch."),
     integer(

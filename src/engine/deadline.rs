@@ -1,6 +1,6 @@
 //! When a job has to stop: its deadline and its caller's wish. Values that are handed down; nothing here waits.
 //!
-//! [`Deadline`] is the only clock below `http`. Code that computes sees it through [`Watch`].
+//! [`Deadline`] is the only clock of a job. Code that computes sees it through [`Watch`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -198,8 +198,10 @@ impl Engine {
         let shared = &self.shared;
         let (id, span, wait) = (job.id.clone(), job.span.clone(), job.wait);
         let arrived = Deadline::none();
-        let asked = job.request.deadline_ms.unwrap_or(u64::MAX).min(shared.options.limits.deadline_ms);
-        let limit = Duration::from_millis(asked);
+        let longest = shared.options.limits.deadline_ms;
+        // One out of range is the plan's to refuse.
+        let asked = job.request.deadline_ms.filter(|asked| (1..=longest).contains(asked));
+        let limit = Duration::from_millis(asked.unwrap_or(longest));
 
         let origin = if wait { Origin::Bulk } else { Origin::Interactive };
         let permit = shared.room.enter(origin, job.body_bytes as u64, wait).await?;

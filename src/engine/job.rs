@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Evaluation, Seed, no_seed};
 use super::executor::{Seat, Turns};
-use super::memo::{Memo, planned_tokens};
+use super::memo::{Memo, Shelf, planned_tokens};
 use super::sizing;
 use crate::explain::{self, Answer, Plan, RunError};
 use crate::input::Input;
@@ -139,40 +139,42 @@ impl<'a> JobCtx<'a> {
         self.work.model.spec()
     }
 
-    /// Evaluates `masks` (none of them known, none twice) and keeps their logits. Rows are made chunk by chunk:
-    /// those of 1,000 masked images would not fit into memory.
-    fn evaluate_masks(&self, units: &Units, fill: Fill, mut masks: Vec<&Mask>) -> Result<(), Error> {
+    /// Evaluates `masks` (none of them known, none twice) and keeps their logits; returns those that there was no room
+    /// to keep. Rows are made chunk by chunk: those of 1,000 masked images would not fit into memory.
+    fn evaluate_masks(&self, units: &Units, fill: Fill, mut masks: Vec<&Mask>) -> Result<Shelf, Error> {
         let perturber = self.work.task.perturber(self.spec(), self.work.input, units, fill)?;
         // Rows of like length share a forward, so that the last chunk of long ones is the only thin one. The sort
         // is stable and its key depends on the mask alone.
         masks.sort_by_cached_key(|mask| planned_tokens(self.work.input, units, fill, mask));
         let budget = self.lead.means.tokens_per_turn;
-        let mut chunk = Chunk::default();
+        let (mut chunk, mut beyond) = (Chunk::default(), Shelf::new());
         for mask in masks {
             let rows = perturber.rows(mask);
             let tokens = rows.iter().map(|row| self.spec().row_tokens(row.len())).sum::<usize>();
             if !chunk.masks.is_empty() && chunk.tokens + tokens > budget {
-                self.evaluate_chunk(units, fill, std::mem::take(&mut chunk))?;
+                self.evaluate_chunk((units, fill), std::mem::take(&mut chunk), &mut beyond)?;
             }
             chunk.masks.push((mask, rows.len()));
             chunk.rows.extend(rows);
             chunk.tokens += tokens;
         }
-        if chunk.masks.is_empty() { Ok(()) } else { self.evaluate_chunk(units, fill, chunk) }
+        if !chunk.masks.is_empty() {
+            self.evaluate_chunk((units, fill), chunk, &mut beyond)?;
+        }
+        Ok(beyond)
     }
 
-    fn evaluate_chunk(&self, units: &Units, fill: Fill, chunk: Chunk<'_>) -> Result<(), Error> {
+    fn evaluate_chunk(&self, from: (&Units, Fill), chunk: Chunk<'_>, beyond: &mut Shelf) -> Result<(), Error> {
         let batch = Batch::new(chunk.rows);
         let evaluation = self.lead.evaluate(self.work.model, &batch, &TapPlan::default(), 0, &no_seed)?;
         let mut rows = batch.rows.iter();
         let mut rest = evaluation.logits.as_slice();
         let mut memo = self.memo.borrow_mut();
-        let shelf = memo.shelf(units, fill);
         for (mask, count) in chunk.masks {
             // A mask of several rows has their logits behind one another.
             let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
             let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
-            shelf.insert(mask.clone(), own.into());
+            memo.keep(from, mask, own, beyond);
             rest = others;
         }
         Ok(())
@@ -303,12 +305,11 @@ impl Ctx for JobCtx<'_> {
             shelf.entry(Mask::full(units.len())).or_insert_with(|| self.logits.as_slice().into());
             masks.iter().filter(|mask| !shelf.contains_key(mask) && seen.insert(*mask)).collect()
         };
-        if !missing.is_empty() {
-            self.evaluate_masks(units, fill, missing)?;
-        }
+        let beyond = if missing.is_empty() { Shelf::new() } else { self.evaluate_masks(units, fill, missing)? };
         let mut memo = self.memo.borrow_mut();
         let shelf = memo.shelf(units, fill);
-        Ok(masks.iter().map(|mask| shelf.get(mask).map_or_else(Vec::new, |logits| logits.to_vec())).collect())
+        let known = |mask| shelf.get(mask).or_else(|| beyond.get(mask)).map_or_else(Vec::new, |logits| logits.to_vec());
+        Ok(masks.iter().map(known).collect())
     }
 
     fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {

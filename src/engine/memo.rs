@@ -8,10 +8,14 @@ use crate::input::units::{Fill, Mask, Units};
 /// Logits by mask.
 pub type Shelf = HashMap<Mask, Box<[f32]>>;
 
+/// Numbers kept at most (32 MiB): a hundred thousand masks of a thousand labels would be 400 MB.
+const MOST_NUMBERS: usize = 8 << 20;
+
 /// A shelf for each way of taking units away. A request has few, so they are searched one by one.
 #[derive(Debug, Default)]
 pub struct Memo {
     shelves: Vec<(Units, Fill, Shelf)>,
+    numbers: usize,
 }
 
 impl Memo {
@@ -24,6 +28,17 @@ impl Memo {
         });
         &mut self.shelves[index].2
     }
+
+    /// Keeps what `mask` gave while there is room; what comes later goes to `beyond` and is computed again where it is
+    /// asked for again, with the same bits.
+    pub fn keep(&mut self, (units, fill): (&Units, Fill), mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
+        let room = self.numbers + logits.len() <= MOST_NUMBERS;
+        if room {
+            self.numbers += logits.len();
+        }
+        let shelf = if room { self.shelf(units, fill) } else { beyond };
+        shelf.insert(mask.clone(), logits.into());
+    }
 }
 
 /// How long the rows of `mask` will be, to sort by before any row is made: only removal changes a length.
@@ -35,5 +50,23 @@ pub fn planned_tokens(input: &Input, units: &Units, fill: Fill, mask: &Mask) -> 
         }
         (Input::Text(text), _) => text.tokens.len(),
         (Input::Image(_), _) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::units::UnitKind;
+
+    #[test]
+    fn what_there_is_no_room_for_goes_beyond() {
+        let units = Units::Text { kind: UnitKind::Word, members: vec![vec![0], vec![1]] };
+        let (mut memo, mut beyond) = (Memo::default(), Shelf::new());
+        let (first, second) = (Mask::empty(2), Mask::full(2));
+        let half = vec![0.0; MOST_NUMBERS / 2 + 1];
+        memo.keep((&units, Fill::Remove), &first, &half, &mut beyond);
+        memo.keep((&units, Fill::Remove), &second, &half, &mut beyond);
+        assert!(memo.shelf(&units, Fill::Remove).contains_key(&first));
+        assert!(!memo.shelf(&units, Fill::Remove).contains_key(&second) && beyond.contains_key(&second));
     }
 }

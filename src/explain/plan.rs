@@ -176,7 +176,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     let input = prepare::prepare(&model, raw, truncation, limits)?;
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
-    let subject = Subject {
+    let mut subject = Subject {
         spec,
         task: &*model.task,
         input: &input,
@@ -189,7 +189,10 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     let mut methods = Vec::with_capacity(chosen.len());
     for method in chosen {
         match method.plan(&subject) {
-            Ok(planned) => methods.push(planned),
+            Ok(planned) => {
+                subject.response_values = subject.response_values.saturating_sub(planned.values());
+                methods.push(planned);
+            }
             Err(field) => fields.push(field),
         }
     }

@@ -161,3 +161,16 @@ fn the_default_method_depends_on_gradients() {
     spec.capabilities.0 = vec![crate::models::Capability::Forward];
     assert_eq!(name(&spec), Some("lime"));
 }
+
+#[test]
+fn all_methods_together_stay_within_the_answers_numbers() {
+    let whole = json!({"method": "attention", "layers": "all", "heads": "all"});
+    let request = |count| serde_json::from_value(json!({"text": "hi", "explain": vec![whole.clone(); count]})).unwrap();
+    // 2 layers × 2 heads × 3 × 3 each.
+    let limits = Limits { response_values: 71, ..limits() };
+    let plan = |count| plan(&catalog(), &limits, "id".into(), request(count), None, Wanted::Explanations);
+    assert!(plan(1).is_ok());
+    let Some(PlanError::Invalid(fields)) = plan(2).err() else { panic!("two were taken") };
+    assert_eq!(fields[0].pointer, "/explain/1/layers");
+    assert!(fields[0].detail.contains("leaves 35"), "{}", fields[0].detail);
+}

@@ -34,6 +34,9 @@ impl Planned for FakeMethod {
     fn cost(&self) -> Cost {
         Cost::default()
     }
+    fn values(&self) -> usize {
+        0
+    }
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, methods::Error> {
         let count = if self.targeted { ctx.targets().len() } else { 1 };
         let score = |value| {

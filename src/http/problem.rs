@@ -232,9 +232,8 @@ impl IntoResponse for Problem {
 impl From<PlanError> for Problem {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::UnknownModel { name, known } => {
-                let detail = format!("no model is named \"{}\"; loaded are {known}", clip(&name));
-                Self::with_fields(Code::UnknownModel, vec![Field::new("/model", detail)])
+            PlanError::UnknownModel { .. } => {
+                Self::with_fields(Code::UnknownModel, vec![Field::new("/model", error.to_string())])
             }
             PlanError::Invalid(fields) => Self::with_fields(Code::InvalidRequest, fields),
             PlanError::TooLarge { pointer, detail } => {

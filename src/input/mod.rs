@@ -37,14 +37,6 @@ impl Input {
         }
     }
 
-    /// SHA-256 (hex) of the input as sent: the image's bytes, or the text (and, after a NUL, the pair) in UTF-8.
-    pub fn sha256(&self) -> &str {
-        match self {
-            Self::Text(text) => &text.sha256,
-            Self::Image(image) => &image.sha256,
-        }
-    }
-
     pub fn as_text(&self) -> Option<&TextInput> {
         match self {
             Self::Text(text) => Some(text),

@@ -119,26 +119,21 @@ impl Method for Attention {
             HeadChoice::Named(HeadName::Mean) => Heads::Mean(HeadName::Mean),
             HeadChoice::Indices(indices) => Heads::Indices(chosen("heads", "head", &indices, spec.heads)?),
         };
-        let length = sequence(spec, subject.input);
-        let numbers = [layers.len(), heads.len(), length, length].iter().fold(1_usize, |n, &m| n.saturating_mul(m));
+        let resolved = Resolved { layers, heads };
+        let numbers = Self::values(&resolved, subject);
         if numbers > subject.response_values {
-            let field = if layers.len() > 1 || heads.len() == 1 { "layers" } else { "heads" };
-            let limit = subject.response_values;
-            return Err(SettingError::new(
-                field,
-                format!(
-                    "{} layers × {} heads × {length} × {length} are {numbers} numbers and the limit is {limit}; choose \
-                     fewer layers or heads, or shorten the input",
-                    layers.len(),
-                    heads.len()
-                ),
-            ));
+            return Err(too_many(&resolved, subject, numbers));
         }
-        Ok(Resolved { layers, heads })
+        Ok(resolved)
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         Cost { rows: 1, tokens: sequence(subject.spec, subject.input) as u64 }
+    }
+
+    fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        let length = sequence(subject.spec, subject.input);
+        [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -152,6 +147,16 @@ impl Method for Attention {
         })?;
         Ok(attribution.into_iter().collect())
     }
+}
+
+fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> SettingError {
+    let (layers, heads) = (resolved.layers.len(), resolved.heads.len());
+    let (length, left) = (sequence(subject.spec, subject.input), subject.response_values);
+    let detail = format!(
+        "{layers} layers × {heads} heads × {length} × {length} are {numbers} numbers and limits.response_values leaves \
+         {left}; choose fewer layers or heads, or shorten the input"
+    );
+    SettingError::new(if layers > 1 || heads == 1 { "layers" } else { "heads" }, detail)
 }
 
 /// Length of what queries and keys count over.

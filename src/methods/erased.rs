@@ -37,6 +37,8 @@ pub trait Planned: Send + Sync {
     /// All settings, as resolved.
     fn settings(&self) -> &Value;
     fn cost(&self) -> Cost;
+    /// Numbers that count against `limits.response_values`.
+    fn values(&self) -> usize;
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;
 }
 
@@ -44,6 +46,7 @@ struct Ready<M: Method> {
     resolved: M::Resolved,
     settings: Value,
     cost: Cost,
+    values: usize,
 }
 
 impl<M: Method> ErasedMethod for M {
@@ -77,8 +80,8 @@ impl<M: Method> ErasedMethod for M {
         })?;
         let resolved = M::resolve(settings, subject)?;
         let echo = to_value(&resolved)?;
-        let cost = M::cost(&resolved, subject);
-        Ok(Box::new(Ready::<M> { resolved, settings: echo, cost }))
+        let (cost, values) = (M::cost(&resolved, subject), M::values(&resolved, subject));
+        Ok(Box::new(Ready::<M> { resolved, settings: echo, cost, values }))
     }
 }
 
@@ -108,6 +111,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn cost(&self) -> Cost {
         self.cost
+    }
+    fn values(&self) -> usize {
+        self.values
     }
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
         M::explain(&self.resolved, ctx)

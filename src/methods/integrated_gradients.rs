@@ -18,6 +18,11 @@ use crate::tasks::OutputSpace;
 
 /// Nodes of the largest `steps`.
 const MOST_STEPS: usize = 1024;
+/// Rows beside the nodes: the baseline and the input.
+const ENDS: usize = 2;
+/// Rows that the smallest and the largest nested rule take.
+const LEAST_EVALUATIONS: usize = 3 + ENDS;
+const MOST_EVALUATIONS: usize = 511 + ENDS;
 /// Below this the change of the output no longer tightens the tolerance.
 const LEAST_CHANGE: f64 = 0.01;
 
@@ -44,8 +49,8 @@ pub struct IntegratedGradients;
 /// with `n_steps = steps`, within 1e-3 of the largest score.
 ///
 /// # Limits
-/// The scores depend on the baseline. 511 nodes without convergence give `converged: false` and the warning
-/// `not_converged`; `residual` says how far the sum is off.
+/// The scores depend on the baseline. 511 nodes (or `max_evaluations` rows) without convergence give
+/// `converged: false` and the warning `not_converged`; `residual` says how far the sum is off.
 ///
 /// Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017; Patterson, The Optimum Addition of
 /// Points to Quadrature Formulae, Math. Comp. 22, 1968.
@@ -57,6 +62,10 @@ pub struct Settings {
     /// `tolerance`.
     #[schema(minimum = 1, maximum = 1024)]
     pub steps: Option<usize>,
+    /// Model rows at most, the baseline's and the input's included; 5 to `limits.max_evaluations`. Default: 513, the
+    /// largest nested rule; with `steps`, no less than these take.
+    #[schema(minimum = 5)]
+    pub max_evaluations: Option<usize>,
     /// Largest residual and largest change of a score between two rules, relative to the change of the output; more
     /// than 0, at most 1. Default 0.01. With `steps` it only judges `converged`.
     #[schema(exclusive_minimum = 0, maximum = 1)]
@@ -118,6 +127,7 @@ pub enum Resolution {
 pub struct Resolved {
     /// Null: refined until `tolerance`.
     steps: Option<usize>,
+    max_evaluations: usize,
     tolerance: f64,
     baseline: Baseline,
     output: OutputSpace,
@@ -130,7 +140,7 @@ pub struct Resolved {
     precision: Precision,
     #[serde(skip)]
     grid: Option<Grid>,
-    /// Largest nested rule, as an index: what `limits.max_evaluations` leaves.
+    /// Largest nested rule within `max_evaluations`, as an index.
     #[serde(skip)]
     last_rule: usize,
 }
@@ -157,18 +167,11 @@ impl Method for IntegratedGradients {
                 (image_baseline(settings.baseline)?, Some(grid), Some(resolution))
             }
         };
-        // The baseline and the input are rows too.
-        let room = subject.max_evaluations.saturating_sub(2);
-        let steps = settings.steps;
-        if let Some(steps) = steps {
-            settings::within("steps", steps, 1..=MOST_STEPS.min(room), " (limits.max_evaluations less 2 at most)")?;
-        }
-        let last_rule = quadrature::NESTED.iter().rposition(|&nodes| nodes <= room);
-        if steps.is_none() && last_rule.is_none() {
-            return Err(SettingError::new("", "limits.max_evaluations is below 5, too few for any rule"));
-        }
+        let max_evaluations = budget(&settings, subject.max_evaluations)?;
+        let last_rule = quadrature::NESTED.iter().rposition(|&nodes| nodes + ENDS <= max_evaluations);
         Ok(Resolved {
-            steps,
+            steps: settings.steps,
+            max_evaluations,
             tolerance: settings::tolerance(settings.tolerance, 0.01)?,
             baseline,
             output: settings::output(settings.output, OutputSpace::Logit, subject)?,
@@ -217,10 +220,28 @@ impl Method for IntegratedGradients {
     }
 }
 
+/// `max_evaluations`, given `limits.max_evaluations`; checks `steps` against both.
+fn budget(settings: &Settings, limit: usize) -> Result<usize, SettingError> {
+    if limit < LEAST_EVALUATIONS {
+        return Err(SettingError::new("", "limits.max_evaluations is below 5, too few for any rule"));
+    }
+    let evaluations = settings.max_evaluations.unwrap_or(MOST_EVALUATIONS.min(limit));
+    let range = LEAST_EVALUATIONS..=limit;
+    let evaluations = settings::within("max_evaluations", evaluations, range, " (limits.max_evaluations)")?;
+    let Some(steps) = settings.steps else { return Ok(evaluations) };
+    let range = 1..=MOST_STEPS.min(limit - ENDS);
+    let rows = ENDS + settings::within("steps", steps, range, " (limits.max_evaluations less 2 at most)")?;
+    if settings.max_evaluations.is_some() && rows > evaluations {
+        let detail = format!("{steps} steps take {rows} rows and max_evaluations is {evaluations}; drop one of them");
+        return Err(SettingError::new("steps", detail));
+    }
+    Ok(evaluations.max(rows))
+}
+
 fn not_converged(objective: &Objective, result: &PathResult, tolerance: f64) -> String {
     format!(
         "integrated_gradients of \"{}\" left a residual of {:.3e} of {:.3e} after {} nodes (tolerance {tolerance}); \
-         try another baseline or \"output\": \"logit\"",
+         try another baseline, \"output\": \"logit\" or, below {MOST_EVALUATIONS}, a larger max_evaluations",
         objective.target.label,
         result.residual(),
         result.output - result.base,
@@ -293,14 +314,7 @@ fn baseline_pixels(baseline: Baseline, image: &ImageInput) -> Vec<f32> {
         Baseline::Black => colour([0.0; 3]),
         Baseline::White => colour([255.0; 3]),
         Baseline::Mean => colour(mean_colour(image)),
-        Baseline::Blur => {
-            let blurred = image.blurred();
-            let plane = |channel: usize| {
-                let bytes = blurred.iter().skip(channel).step_by(3);
-                bytes.map(move |&byte| image.normalisation.value(byte, channel))
-            };
-            (0..3).flat_map(plane).collect()
-        }
+        Baseline::Blur => image.normalised(&image.blurred()),
         Baseline::Zero | Baseline::Pad | Baseline::Mask | Baseline::Unk => vec![0.0; image.pixels.len()],
     }
 }

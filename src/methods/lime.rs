@@ -8,11 +8,10 @@ use super::support::settings::{self, Normalize, Precision, Presentation};
 use super::support::surrogate::{self, Draw, Kernel, Mode, Plan, Surrogate};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Scores, SettingError, Subject};
 use crate::input::segment;
-use crate::input::text::TextInput;
 use crate::input::units::{Fill, UnitKind, Units};
 use crate::input::{ImageInput, Input, Kind};
 use crate::models::Capability;
-use crate::tasks::OutputSpace;
+use crate::tasks::{OutputSpace, check_fill};
 
 /// "Few units": at most so many are enumerated.
 const FEW: usize = 12;
@@ -141,9 +140,10 @@ impl Method for Lime {
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let text = subject.input.kind() == Kind::Text;
         let (unit, fill) = match subject.input {
-            Input::Text(text) => text_choice(&settings, text)?,
+            Input::Text(_) => text_choice(&settings)?,
             Input::Image(_) => image_choice(&settings)?,
         };
+        check_fill(subject.input, fill).map_err(|error| SettingError::new("fill", error.to_string()))?;
         let (segmenter, segments) = segmentation(&settings, unit)?;
         let (samples, max_evaluations) = budget(&settings, subject, if text { 5000 } else { 1000 })?;
         let kernel_width = settings.kernel_width.unwrap_or(if text { 25.0 } else { 0.25 });
@@ -243,7 +243,7 @@ impl Resolved {
 
 const DEFAULT_SEGMENTS: usize = 50;
 
-fn text_choice(settings: &Settings, text: &TextInput) -> Result<(UnitKind, Fill), SettingError> {
+fn text_choice(settings: &Settings) -> Result<(UnitKind, Fill), SettingError> {
     settings::refuse("segmenter", &settings.segmenter, "images")?;
     settings::refuse("segments", &settings.segments, "images")?;
     settings::refuse("cells", &settings.cells, "images")?;
@@ -251,18 +251,7 @@ fn text_choice(settings: &Settings, text: &TextInput) -> Result<(UnitKind, Fill)
     if !matches!(unit, UnitKind::Word | UnitKind::Token) {
         return Err(SettingError::new("unit", "this unit is for images; for text use \"word\" or \"token\""));
     }
-    let fill = settings.fill.unwrap_or(Fill::Remove);
-    match fill {
-        Fill::Remove => {}
-        Fill::Mask => drop(settings::token("fill", "mask", &text.specials)?),
-        Fill::Pad => drop(settings::token("fill", "pad", &text.specials)?),
-        Fill::Unk => drop(settings::token("fill", "unk", &text.specials)?),
-        Fill::Mean | Fill::Blur | Fill::Zero => {
-            let detail = "this fill is for images; for text use \"remove\", \"mask\", \"pad\" or \"unk\"";
-            return Err(SettingError::new("fill", detail));
-        }
-    }
-    Ok((unit, fill))
+    Ok((unit, settings.fill.unwrap_or(Fill::Remove)))
 }
 
 fn image_choice(settings: &Settings) -> Result<(UnitKind, Fill), SettingError> {
@@ -270,12 +259,7 @@ fn image_choice(settings: &Settings) -> Result<(UnitKind, Fill), SettingError> {
     if !matches!(unit, UnitKind::Segment | UnitKind::Patch) {
         return Err(SettingError::new("unit", "this unit is for text; for images use \"segment\" or \"patch\""));
     }
-    let fill = settings.fill.unwrap_or(Fill::Mean);
-    if !matches!(fill, Fill::Mean | Fill::Blur | Fill::Zero) {
-        let detail = "this fill is for text; for images use \"mean\", \"blur\" or \"zero\"";
-        return Err(SettingError::new("fill", detail));
-    }
-    Ok((unit, fill))
+    Ok((unit, settings.fill.unwrap_or(Fill::Mean)))
 }
 
 /// How the image is cut, where it is.

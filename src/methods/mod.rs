@@ -43,7 +43,7 @@ pub struct Subject<'a> {
     pub seed: u64,
     /// `limits.max_evaluations`: no method may plan more rows.
     pub max_evaluations: usize,
-    /// `limits.response_values`: no answer may hold more numbers.
+    /// What the methods before this one leave of `limits.response_values`: no answer may hold more numbers.
     pub response_values: usize,
 }
 
@@ -122,6 +122,10 @@ pub trait Method: Sync + 'static {
     /// Fills in the defaults (they depend on kind, task and model) and checks ranges.
     fn resolve(settings: Self::Settings, subject: &Subject<'_>) -> Result<Self::Resolved, SettingError>;
     fn cost(resolved: &Self::Resolved, subject: &Subject<'_>) -> Cost;
+    /// Numbers that count against `limits.response_values`: those of lists that grow faster than the input.
+    fn values(_resolved: &Self::Resolved, _subject: &Subject<'_>) -> usize {
+        0
+    }
     /// One attribution per target of `ctx`, in their order; a single one for a method without targets.
     fn explain(resolved: &Self::Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;
 }

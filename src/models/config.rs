@@ -44,11 +44,12 @@ impl Common {
             .collect()
     }
 
-    /// What the logits mean; without `problem_type` as the pipelines do it: one logit is a sigmoid.
+    /// What the logits mean, as the pipelines have it: one logit that is no regression is a sigmoid, whatever
+    /// `problem_type` says.
     pub fn problem(&self, labels: usize) -> Result<Problem, LoadError> {
         match self.problem_type.as_deref() {
-            Some("single_label_classification") => Ok(Problem::SingleLabel),
-            Some("multi_label_classification") => Ok(Problem::MultiLabel),
+            Some("single_label_classification") | None if labels > 1 => Ok(Problem::SingleLabel),
+            Some("single_label_classification" | "multi_label_classification") | None => Ok(Problem::MultiLabel),
             Some("regression") if labels == 1 => Ok(Problem::Regression),
             Some("regression") => {
                 Err(invalid("problem_type", format!("a regression over {labels} values; one is supported")))
@@ -59,8 +60,6 @@ impl Common {
                     "\"{other}\" is not known; known are single_label_classification, multi_label_classification, regression"
                 ),
             )),
-            None if labels == 1 => Ok(Problem::MultiLabel),
-            None => Ok(Problem::SingleLabel),
         }
     }
 }

@@ -41,10 +41,6 @@ impl Linear {
         Self::new(layers.iter().flat_map(|layer| layer.weight.iter().copied()).collect(), bias, inputs, outputs)
     }
 
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
         let y = self.project(x)?;
         Ok(tape.record(y, [Some(x), None], || self.backward()))

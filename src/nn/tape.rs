@@ -108,10 +108,6 @@ impl<'a> Tape<'a> {
         Self { pace, recording, entries: Vec::new() }
     }
 
-    pub fn recording(&self) -> bool {
-        self.recording
-    }
-
     /// To be called after every layer: gives way to others and notices that the work is no longer wanted.
     pub fn step(&self) -> Result<(), Error> {
         Ok(self.pace.step()?)

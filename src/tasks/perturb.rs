@@ -9,9 +9,12 @@ use crate::models::{Content, Reads, Row, Spec};
 /// Why an input cannot be perturbed as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PerturbError {
-    #[error("fill \"{fill}\" needs a {token} token and the tokenizer has none")]
+    #[error("fill \"{fill}\" needs a {token} token and the model's tokenizer has none; use another fill")]
     MissingToken { fill: &'static str, token: &'static str },
-    #[error("fill \"{0}\" does not fit this kind of input")]
+    #[error(
+        "fill \"{0}\" does not fit this kind of input; text takes \"remove\", \"mask\", \"pad\", \"unk\", images \
+         \"mean\", \"blur\", \"zero\""
+    )]
     WrongKind(&'static str),
 }
 
@@ -186,19 +189,10 @@ impl Perturber for ImagePerturber<'_> {
 /// The model's input (3 × rows × cols, normalised) with every segment filled.
 fn filled_pixels(image: &ImageInput, labels: &[u16], count: usize, fill: Fill) -> Vec<f32> {
     match fill {
-        Fill::Mean => normalised(image, &segment_means(&image.rgb, labels, count)),
-        Fill::Blur => normalised(image, &image.blurred()),
+        Fill::Mean => image.normalised(&segment_means(&image.rgb, labels, count)),
+        Fill::Blur => image.normalised(&image.blurred()),
         _ => vec![0.0; image.pixels.len()],
     }
-}
-
-/// Interleaved colours (rows × cols × 3, 0 … 255) as the model reads them (3 × rows × cols).
-fn normalised(image: &ImageInput, rgb: &[f32]) -> Vec<f32> {
-    let mut pixels = Vec::with_capacity(rgb.len());
-    for channel in 0..3 {
-        pixels.extend(rgb.iter().skip(channel).step_by(3).map(|&byte| image.normalisation.value(byte, channel)));
-    }
-    pixels
 }
 
 /// Every pixel in its segment's mean colour. Means are cut to whole bytes, because lime writes them into a byte image

@@ -16,7 +16,7 @@ use crate::engine::job::{Means, Spent, run_with};
 use crate::engine::probe::Probe;
 use crate::explain::{Answer, Catalog, LoadError, Plan, RunError, to_bytes};
 use crate::models::Model;
-use crate::nn::{self, Stopped};
+use crate::nn::Stopped;
 
 /// Nothing recurses over layers, but tokenizers and image decoders are other people's code.
 const STACK: usize = 16 << 20;
@@ -159,12 +159,7 @@ fn run(shared: &Shared, task: Task) -> Result<JobOutput, EngineError> {
 }
 
 fn translate(id: String, error: RunError, spent: Spent) -> EngineError {
-    let stopped = match &error {
-        RunError::Stopped(why) | RunError::Model(nn::Error::Stopped(why)) => Some(*why),
-        RunError::Method { error, .. } => error.stopped(),
-        _ => None,
-    };
-    match (stopped, error) {
+    match (error.stopped(), error) {
         (Some(Stopped::Deadline), _) => EngineError::Deadline { done: spent.rows },
         (Some(Stopped::Cancelled), _) => EngineError::Cancelled,
         (None, error @ RunError::Invalid { .. }) => EngineError::Run(error),
@@ -213,7 +208,7 @@ fn stats(answer: &Answer, compute_ms: f64, spent: Spent) -> JobStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::methods;
+    use crate::{methods, nn};
 
     fn translated(error: RunError) -> EngineError {
         translate("id".to_owned(), error, Spent { rows: 3, tokens: 9 })

@@ -67,6 +67,7 @@ pub struct ImageInput {
     pub normalisation: Normalisation,
     /// The bytes as sent, kept for `echo`.
     pub bytes: Vec<u8>,
+    /// SHA-256 (hex) of `bytes`.
     pub sha256: String,
 }
 
@@ -74,6 +75,15 @@ impl ImageInput {
     /// What the model sees under a Gaussian blur, σ = 10 % of the shorter side: rows × cols × 3, on the scale of bytes.
     pub fn blurred(&self) -> Vec<f32> {
         blur(&self.rgb, self.rows, self.cols, 0.1 * self.rows.min(self.cols) as f64)
+    }
+
+    /// Colours on the scale of bytes (rows × cols × 3) as the model reads them (3 × rows × cols).
+    pub fn normalised(&self, rgb: &[f32]) -> Vec<f32> {
+        let plane = |channel: usize| {
+            let bytes = rgb.iter().skip(channel).step_by(3);
+            bytes.map(move |&byte| self.normalisation.value(byte, channel))
+        };
+        (0..3).flat_map(plane).collect()
     }
 }
 

@@ -93,6 +93,7 @@ pub struct TextInput {
     /// Tokens before truncation, specials included; equal to `tokens.len()` where nothing was cut.
     pub original_tokens: usize,
     pub specials: SpecialIds,
+    /// SHA-256 (hex) of the text and, after a NUL, the pair, in UTF-8.
     pub sha256: String,
 }
 

@@ -233,6 +233,8 @@ fn settings_out_of_range_are_refused_in_place() {
         (json!({"steps": 0}), "/steps"),
         (json!({"steps": 1025}), "/steps"),
         (json!({"steps": -1}), "/steps"),
+        (json!({"steps": 9, "max_evaluations": 10}), "/steps"),
+        (json!({"max_evaluations": 4}), "/max_evaluations"),
         (json!({"tolerance": 0.0}), "/tolerance"),
         (json!({"baseline": "unk"}), "/baseline"),
         (json!({"baseline": "black"}), "/baseline"),
@@ -272,7 +274,7 @@ fn the_baseline_falls_back() {
 #[test]
 fn settings_are_echoed_in_full() {
     let plan = IntegratedGradients.plan(Default::default(), &Fake::text(2).subject()).unwrap();
-    let expected = json!({"steps": null, "tolerance": 0.01, "baseline": "pad", "output": "logit", "normalize": "none",
+    let expected = json!({"steps": null, "max_evaluations": 513, "tolerance": 0.01, "baseline": "pad", "output": "logit", "normalize": "none",
         "absolute": false, "precision": "f32"});
     assert_eq!(plan.settings(), &expected);
 }

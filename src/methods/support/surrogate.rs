@@ -259,8 +259,8 @@ impl Table {
         let mut samples = BATCH.max(2 * ROWS_PER_UNKNOWN * (self.units + 1));
         while results.iter().any(Option::is_none) {
             let more = self.draw_unfull(plan.draw, samples, budget) && samples < budget.saturating_mul(REPEATS);
-            let partial = self.evaluate_or_end_early(plan)?;
-            plan.ctx.checkpoint().or_else(|why| if partial { Ok(()) } else { Err(crate::nn::Error::from(why)) })?;
+            // A batch of known masks evaluates nothing, so the deadline is asked for as well.
+            let partial = self.evaluate_or_end_early(plan)? || late(plan)?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
             let fits = self.fits(plan, &targets)?;
             let enough = self.evaluated() >= ROWS_PER_UNKNOWN * (self.units + 1);
@@ -352,6 +352,14 @@ impl Table {
             converged: None,
             partial: false,
         }
+    }
+}
+
+/// True where the deadline has passed and the caller wants what there is.
+fn late(plan: &Plan<'_>) -> Result<bool, Error> {
+    match plan.ctx.checkpoint() {
+        Err(Stopped::Deadline) if plan.ctx.partial() => Ok(true),
+        checked => Ok(checked.map(|()| false).map_err(crate::nn::Error::from)?),
     }
 }
 
