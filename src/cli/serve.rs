@@ -17,6 +17,8 @@ use crate::telemetry::{self, Metrics};
 
 /// Threads of the runtime. They move bytes only; the compute has its own.
 const RUNTIME_THREADS: usize = 2;
+/// How long a failed load may take to say why, once it has broken the engine. Its error has its own exit code.
+const LOAD_ERROR: std::time::Duration = std::time::Duration::from_secs(5);
 /// Requests made ready at once.
 const MAX_PLAN_THREADS: usize = 4;
 
@@ -58,13 +60,18 @@ async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
     let mut loaded = false;
     loop {
         tokio::select! {
-            // In this order: a failed load breaks the engine too, and its own error says more.
             biased;
             result = &mut loading, if !loaded => {
                 result?;
                 loaded = true;
             }
-            reason = engine.broken() => return Err(Failure::Engine(reason)),
+            reason = engine.broken() => {
+                // The load's own end may be a moment behind.
+                if !loaded && let Ok(result) = tokio::time::timeout(LOAD_ERROR, &mut loading).await {
+                    result?;
+                }
+                return Err(Failure::Engine(reason));
+            }
             // The drain is over, whether or not the models ever came.
             ended = &mut server => {
                 let served = ended.map_err(|error| Failure::Engine(error.to_string()))?;

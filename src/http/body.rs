@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,7 +32,10 @@ pub async fn read(state: &AppState, headers: &HeaderMap, mut body: Body) -> Resu
     let end = Instant::now() + state.settings.server.body_timeout;
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > limit)) {
-        discard(body, limit, end).await;
+        // A caller that asks first has sent nothing yet, and reading would tell it to go on.
+        if !headers.contains_key(EXPECT) {
+            discard(body, limit, end).await;
+        }
         return Err(too_large(limit));
     }
     let mut bytes = Vec::new();

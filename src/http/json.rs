@@ -20,7 +20,10 @@ pub fn parse(bytes: &[u8]) -> Result<ExplainRequest, Problem> {
         Problem::new(Code::NotUtf8, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
     if values(text.as_bytes()) > MAX_VALUES {
-        return Err(Problem::new(Code::TooLarge, format!("the JSON holds more than {MAX_VALUES} values")));
+        return Err(Problem::new(
+            Code::TooLarge,
+            format!("the JSON holds more than {MAX_VALUES} values; shorten its lists"),
+        ));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // serde's structs may be written as lists too; a request may not.

@@ -1,6 +1,6 @@
 //! Media types: what a caller sent, and whether it takes the answer.
 
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::problem::{Code, Problem, clip};
@@ -8,8 +8,15 @@ use super::problem::{Code, Problem, clip};
 /// The body's media type without parameters, in lower case; empty where none was sent.
 ///
 /// # Errors
-/// 415 for a `charset` other than UTF-8.
+/// 415 for a `charset` other than UTF-8 and for a compressed body.
 pub fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+    if let Some(coding) =
+        headers.get(CONTENT_ENCODING).filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        let coding = clip(&String::from_utf8_lossy(coding.as_bytes()));
+        let detail = format!("content coding \"{coding}\" is not read here; send the body uncompressed");
+        return Err(Problem::new(Code::UnsupportedMedia, detail));
+    }
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::to_str).and_then(Result::ok).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();

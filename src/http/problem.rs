@@ -136,7 +136,7 @@ impl Problem {
     pub fn with_fields(code: Code, fields: Vec<Field>) -> Self {
         let fields: Vec<Field> = fields
             .into_iter()
-            .map(|field| Field { pointer: clip_pointer(&field.pointer), detail: clip_quoted(&field.detail) })
+            .map(|field| Field { pointer: clip_pointer(&field.pointer), detail: clip_quoted(&in_json(field.detail)) })
             .collect();
         let detail = match fields.as_slice() {
             [] => code.title().to_owned(),
@@ -311,6 +311,18 @@ pub fn clip(text: &str) -> String {
     }
 }
 
+/// A message of serde that ends with a Rust type, in JSON's words.
+fn in_json(detail: String) -> String {
+    const TYPES: [(&str, &str); 4] = [
+        (", expected u64", ", expected an integer from 0"),
+        (", expected usize", ", expected an integer from 0"),
+        (", expected f64", ", expected a number"),
+        (", expected a sequence", ", expected a list"),
+    ];
+    let said = TYPES.iter().find_map(|(rust, json)| Some(format!("{}{json}", detail.strip_suffix(rust)?)));
+    said.unwrap_or(detail)
+}
+
 /// Shortens what stands in quotes or backticks, where a message repeats what a caller wrote.
 fn clip_quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(1024));
@@ -365,6 +377,17 @@ mod tests {
     fn retry_after_is_rounded_up() {
         assert_eq!(whole_seconds(Duration::ZERO), 1);
         assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
+    }
+
+    #[test]
+    fn a_detail_names_no_type_of_rust() {
+        let detail = |message: &str| Problem::invalid("/a", message).errors[0].detail.clone();
+        assert_eq!(
+            detail("invalid value: integer `-1`, expected usize"),
+            "invalid value: integer `-1`, expected an integer from 0"
+        );
+        assert_eq!(detail("invalid type: string \"x\", expected f64"), "invalid type: string \"x\", expected a number");
+        assert_eq!(detail("send less"), "send less");
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Method for Lime {
         let (samples, max_evaluations) = budget(&settings, subject, if text { 5000 } else { 1000 })?;
         let kernel_width = settings.kernel_width.unwrap_or(if text { 25.0 } else { 0.25 });
         if !(kernel_width > 0.0 && kernel_width.is_finite()) {
-            let detail = format!("{kernel_width} is out of range; use more than 0");
+            let detail = format!("{kernel_width:?} is out of range; use more than 0");
             return Err(SettingError::new("kernel_width", detail));
         }
         let grid = match text {
@@ -296,7 +296,7 @@ fn budget(settings: &Settings, subject: &Subject<'_>, default: usize) -> Result<
 fn ridge(asked: Option<f64>, samples: Option<usize>) -> Result<f64, SettingError> {
     let ridge = asked.unwrap_or(if samples.is_some() { 1.0 } else { 0.0 });
     if !(ridge >= 0.0 && ridge.is_finite()) {
-        return Err(SettingError::new("ridge", format!("{ridge} is out of range; use 0 or more")));
+        return Err(SettingError::new("ridge", format!("{ridge:?} is out of range; use 0 or more")));
     }
     if ridge > 0.0 && samples.is_none() {
         return Err(SettingError::new("ridge", "only a fixed number of samples has a penalty; add \"samples\""));

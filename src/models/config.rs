@@ -68,7 +68,11 @@ impl Common {
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LoadError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let key = error.path().to_string();
+        // Where not even an object could be read there is no key to name.
+        let key = match error.path().to_string().as_str() {
+            "." | "?" => "the whole file".to_owned(),
+            key => key.to_owned(),
+        };
         LoadError::Config { key, detail: error.into_inner().to_string() }
     })
 }

@@ -58,6 +58,8 @@ fn media_types_are_406_and_415() {
         problem(refused, 415, "unsupported-media-type");
     }
     problem(app.post("/explain").body("x").send().unwrap(), 415, "unsupported-media-type");
+    let compressed = app.post("/explain").header("content-encoding", "gzip").json(&json!({"text": TEXT}));
+    problem(compressed.send().unwrap(), 415, "unsupported-media-type");
 }
 
 #[test]
@@ -114,12 +116,13 @@ fn no_problem_repeats_more_than_64_characters() {
         json!({"text": "a", "method": long}),
         json!({"text": "a", "explain": [{"method": "lime", long.clone(): 1}]}),
         json!({"text": "a", "seed": long}),
+        json!({"text": "a", "explain": [{"method": "lime", "tolerance": 1e300}]}),
         json!({"text": "a", "truncation": long}),
         json!({"image": long}),
         json!({long.clone(): 1}),
     ] {
         let body = app.send("/explain", &request).text().unwrap();
-        assert!(!body.contains(&"q".repeat(65)), "{body}");
+        assert!(!body.contains(&"q".repeat(65)) && !body.contains(&"0".repeat(65)), "{body}");
     }
 }
 
@@ -132,6 +135,18 @@ fn a_slow_body_is_408() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[test]
+fn who_asks_first_with_too_much_is_refused_at_once() {
+    let app = TestApp::unloaded(|_| {});
+    let mut stream = TcpStream::connect(app.address).unwrap();
+    let head = "POST /explain HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+                content-length: 99999999999\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
 }
 
 #[test]

@@ -23,6 +23,9 @@ const REPEATS: usize = 10;
 /// Fewer different masks than this times the unknowns say nothing about their error: HC0 is far too small there.
 const ROWS_PER_UNKNOWN: usize = 2;
 
+/// No kernel is computed narrower than this.
+const NARROWEST: f64 = 1e-100;
+
 /// Weight of a mask by its distance from the input, the square root of lime's exponential kernel:
 /// √exp(−D²/width²), D = scale · (1 − √(present / units)), the cosine distance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +38,8 @@ impl Kernel {
     /// The weight's logarithm, so that narrow kernels keep their proportions.
     fn ln(self, present: usize, units: usize) -> f64 {
         let distance = self.scale * (1.0 - (present as f64 / units as f64).sqrt());
-        -0.5 * (distance / self.width).powi(2)
+        // Far above this the nearest masks already have all the weight; a square that overflows has no proportions.
+        -0.5 * (distance / self.width.max(NARROWEST)).powi(2)
     }
 }
 

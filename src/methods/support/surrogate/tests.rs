@@ -256,10 +256,10 @@ fn a_constant_has_scores_of_zero_and_converges() {
 fn narrow_kernels_still_have_an_answer() {
     let function = golden().text_12.function;
     let fake = job(&words(12), &function);
-    let kernel = Kernel { scale: 100.0, width: 0.01 };
-    for mode in
-        [Mode::Exact, Mode::Fixed { samples: 300, ridge: 1.0 }, Mode::Adaptive { tolerance: 0.1, evaluations: 500 }]
-    {
+    let modes =
+        [Mode::Exact, Mode::Fixed { samples: 300, ridge: 1.0 }, Mode::Adaptive { tolerance: 0.1, evaluations: 500 }];
+    for (width, mode) in [0.01, 1e-300].into_iter().flat_map(|width| modes.map(|mode| (width, mode))) {
+        let kernel = Kernel { scale: 100.0, width };
         let units = words(12);
         let plan = Plan {
             ctx: &fake,
