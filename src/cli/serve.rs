@@ -64,7 +64,13 @@ async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
                 result?;
                 loaded = true;
             }
-            reason = engine.broken() => return Err(Failure::Engine(reason)),
+            reason = engine.broken() => {
+                // The load may fail between the two looks.
+                if !loaded {
+                    loading.await?;
+                }
+                return Err(Failure::Engine(reason));
+            }
             // The drain is over, whether or not the models ever came.
             ended = &mut server => {
                 let served = ended.map_err(|error| Failure::Engine(error.to_string()))?;
