@@ -20,7 +20,7 @@ pub fn png(answer: &Answer, image: Option<&[u8]>) -> Result<Vec<u8>, RenderError
     let InputView::Image(view) = &answer.input else { return Err(RenderError::PngOfText) };
     let original = heat::original(image.ok_or(RenderError::MissingImage)?)?;
     let mut panels = vec![Panel {
-        lines: [answer.model.name.clone(), scored::prediction(answer, 2)],
+        lines: [answer.model.name.clone(), scored::predicted(answer)],
         picture: original.clone(),
         scale: None,
     }];

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::RenderError;
 use crate::explain::outcome::TextView;
 use crate::explain::{Answer, Explanation};
-use crate::tasks::Target;
+use crate::tasks::{ClassScore, Target};
 
 /// One word or token of the input with its score.
 pub(super) struct Unit<'a> {
@@ -102,9 +102,14 @@ pub(super) fn scale(scores: impl Iterator<Item = f32>) -> f32 {
     if largest > 0.0 { largest } else { 1.0 }
 }
 
-/// A score with its sign, in four significant places or so.
+/// A score with its sign: three decimals, a fourth or an exponent where those would say little.
 pub(super) fn signed(value: f32) -> String {
-    if value != 0.0 && value.abs() < 0.000_5 { format!("{value:+.1e}") } else { format!("{value:+.3}") }
+    match value.abs() {
+        0.0 => format!("{value:+.3}"),
+        size if size < 0.000_5 => format!("{value:+.1e}"),
+        size if size < 0.01 => format!("{value:+.4}"),
+        _ => format!("{value:+.3}"),
+    }
 }
 
 /// `POSITIVE`, or `POSITIVE against NEGATIVE`.
@@ -155,20 +160,34 @@ pub(super) fn quality(explanation: &Explanation) -> String {
 /// `POSITIVE 0.998 · NEGATIVE 0.002`: the predicted class first, then the others by probability (else logit), at
 /// most `count`.
 pub(super) fn prediction(answer: &Answer, count: usize) -> String {
-    let mut classes: Vec<_> = answer.prediction.scores.iter().collect();
-    classes.sort_by(|a, b| {
-        let value = |score: &crate::tasks::ClassScore| score.probability.unwrap_or(score.logit);
-        value(b).total_cmp(&value(a)).then(a.index.cmp(&b.index))
-    });
-    let shown = classes.iter().take(count).map(|class| match class.probability {
-        Some(probability) => format!("{} {probability:.3}", class.label),
-        None => format!("{} {}", class.label, signed(class.logit)),
-    });
-    let mut line = shown.collect::<Vec<_>>().join(" · ");
+    let classes = ranked(answer);
+    let shown: Vec<String> = classes.iter().take(count).map(|class| class_name(class)).collect();
+    let mut line = shown.join(" · ");
     if classes.len() > count {
         line.push_str(&format!(" · {} more", classes.len() - count));
     }
     line
+}
+
+/// `POSITIVE 0.998`: the predicted class alone, short enough for a title.
+pub(super) fn predicted(answer: &Answer) -> String {
+    ranked(answer).first().map(|class| class_name(class)).unwrap_or_default()
+}
+
+fn ranked(answer: &Answer) -> Vec<&ClassScore> {
+    let mut classes: Vec<&ClassScore> = answer.prediction.scores.iter().collect();
+    classes.sort_by(|a, b| {
+        let value = |score: &ClassScore| score.probability.unwrap_or(score.logit);
+        value(b).total_cmp(&value(a)).then(a.index.cmp(&b.index))
+    });
+    classes
+}
+
+fn class_name(class: &ClassScore) -> String {
+    match class.probability {
+        Some(probability) => format!("{} {probability:.3}", class.label),
+        None => format!("{} {}", class.label, signed(class.logit)),
+    }
 }
 
 /// `sentiment (bundled:sentiment, bert, text-classification)`.

@@ -35,7 +35,7 @@ fn document(width: usize, height: usize, title: &str, body: &str) -> String {
 }
 
 fn of_text(answer: &Answer, view: &TextView) -> String {
-    let mut page = Page { body: String::new(), line: 0, column: 0 };
+    let mut page = Page { body: String::new(), line: 0, column: 0, widest: 0 };
     let heading = format!("{}: {}", answer.model.name, scored::prediction(answer, 3));
     page.line(&heading, "font-weight=\"bold\"");
     for explanation in answer.explanations.iter().flatten() {
@@ -44,13 +44,15 @@ fn of_text(answer: &Answer, view: &TextView) -> String {
         page.line(&scored::quality(explanation), "fill=\"#555555\" font-size=\"12\"");
         page.words(&scored::units(view, explanation));
     }
-    document(2 * MARGIN + COLUMNS * CELL.0, 2 * MARGIN + page.line * CELL.1, &heading, &page.body)
+    document(2 * MARGIN + page.widest.min(COLUMNS) * CELL.0, 2 * MARGIN + page.line * CELL.1, &heading, &page.body)
 }
 
 struct Page {
     body: String,
     line: usize,
     column: usize,
+    /// Columns of the longest line so far.
+    widest: usize,
 }
 
 impl Page {
@@ -63,6 +65,7 @@ impl Page {
     fn line(&mut self, text: &str, attributes: &str) {
         let (x, _, y) = self.place();
         let _ = writeln!(self.body, "<text x=\"{x}\" y=\"{y}\" {attributes}>{}</text>", escaped(text));
+        self.widest = self.widest.max(text.width());
         self.line += 1;
     }
 
@@ -79,6 +82,7 @@ impl Page {
             }
             self.word(unit, width, unit.score / scale);
             self.column += width;
+            self.widest = self.widest.max(self.column);
         }
         self.line += 1;
         self.column = 0;
@@ -106,7 +110,7 @@ impl Page {
 fn of_image(answer: &Answer, view: &ImageView, bytes: &[u8]) -> Result<String, RenderError> {
     let original = heat::original(bytes)?;
     let mut body = gradient();
-    panel(&mut body, 0, &original, &answer.model.name, &scored::prediction(answer, 2), None)?;
+    panel(&mut body, 0, &original, &answer.model.name, &scored::predicted(answer), None)?;
     let mut panels = 1;
     for explanation in answer.explanations.iter().flatten() {
         let Some(map) = ScoreMap::of(explanation)? else { continue };
