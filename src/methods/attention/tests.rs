@@ -93,6 +93,6 @@ fn too_many_numbers_are_refused() {
     let plan = |settings: Value| Attention.plan(settings.as_object().unwrap().clone(), &subject);
     let error = plan(json!({"layers": "all", "heads": "all"})).err().unwrap();
     assert_eq!(error.path, "/layers");
-    assert!(error.detail.contains("150 numbers and the limit is 149"));
+    assert!(error.detail.contains("150 numbers and limits.response_values leaves 149"));
     assert!(plan(json!({"layers": "all"})).is_ok());
 }
