@@ -40,11 +40,6 @@ impl<'a> Weights<'a> {
         self.places.contains_key(name)
     }
 
-    /// The first of `names` that the file has: checkpoints of different age name the same tensor differently.
-    pub fn any<'n>(&self, names: &[&'n str]) -> &'n str {
-        names.iter().find(|name| self.contains(name)).or(names.first()).copied().unwrap_or_default()
-    }
-
     /// A tensor in f32, row by row.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let place = self.places.get(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;

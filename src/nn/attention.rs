@@ -29,8 +29,8 @@ impl Attention {
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
         let layout = Layout::new(qkv, offsets, self.heads)?;
-        let keep = probabilities || tape.tracks(&[qkv]);
-        let mut kept = vec![0.0; if keep { layout.probabilities() } else { 0 }];
+        let tracked = tape.tracks(&[qkv]);
+        let mut kept = vec![0.0; if probabilities || tracked { layout.probabilities() } else { 0 }];
         let mut out = vec![0.0; layout.tokens() * layout.width];
         let target = Shared(out.as_mut_ptr());
         let tasks = layout.tasks(&mut kept);
@@ -53,7 +53,9 @@ impl Attention {
             }
         });
         let out = Array::new(out, layout.tokens(), layout.width);
-        let recorded = probabilities.then(|| Probabilities { values: kept.clone() });
+        // Copied only where the backward needs them as well.
+        let values = |kept: &mut Vec<f32>| if tracked { kept.clone() } else { std::mem::take(kept) };
+        let recorded = probabilities.then(|| Probabilities { values: values(&mut kept) });
         let saved = qkv.array().clone();
         let node = tape.record(out, [Some(qkv), None], || AttentionBackward { layout, qkv: saved, p: kept });
         Ok((node, recorded))
