@@ -197,8 +197,7 @@ impl Model for BertModel {
         let offsets = batch.offsets();
         let read = batch.read();
         let (x, maps) = self.encoder.forward(tape, x, &Sequences { offsets, read }, taps)?;
-        let pooled = self.pooler.forward(tape, &x)?;
-        let pooled = Activation::TANH.forward(tape, pooled);
+        let pooled = self.pooler.forward_activated(tape, &x, Activation::TANH)?;
         let logits = self.classifier.forward(tape, &pooled)?;
         outputs(input, logits, maps)
     }

@@ -105,8 +105,7 @@ impl Encoder {
                 (x.clone(), x)
             }
         };
-        let up = layer.up.forward(tape, &inner)?;
-        let up = self.activation.forward(tape, up);
+        let up = layer.up.forward_activated(tape, &inner, self.activation)?;
         let x = layer.down.forward_add(tape, &up, &x)?;
         match self.norm {
             NormPlace::Before => Ok(x),

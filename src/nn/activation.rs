@@ -29,6 +29,10 @@ impl Activation {
     /// The names of [`Activation::named`], for error messages.
     pub const NAMES: &'static str = "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, silu, swish, tanh";
 
+    pub(super) fn kind(self) -> ActivationKind {
+        self.0
+    }
+
     /// f(x). Works in place where nobody else holds `x`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Node) -> Node {
         let (kind, rows, cols) = (self.0, x.rows(), x.cols());

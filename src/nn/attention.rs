@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::kernel::{Matrix, dot, product, softmax_row, vectorised};
+use super::kernel::{Block, Finish, PANEL, PanelRow, Scratch, compute, dot, softmax_row, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
 
@@ -21,6 +21,9 @@ pub struct Probabilities {
 impl Attention {
     /// `qkv` holds query, key and value side by side (rows × 3·width); `offsets` are the rows' borders. Gives rows ×
     /// width, and the probabilities if asked for.
+    ///
+    /// # Errors
+    /// `Shape` where heads, columns and borders do not fit one another.
     pub fn forward(
         &self,
         tape: &mut Tape<'_>,
@@ -29,36 +32,29 @@ impl Attention {
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
         let layout = Layout::new(qkv, offsets, self.heads)?;
-        let tracked = tape.tracks(&[qkv]);
-        let mut kept = vec![0.0; if probabilities || tracked { layout.probabilities() } else { 0 }];
-        let mut out = vec![0.0; layout.tokens() * layout.width];
+        let mut kept = vec![0.0; if probabilities { layout.probabilities() } else { 0 }];
+        let mut out: Vec<f32> = Vec::with_capacity(layout.tokens() * layout.width);
         let target = Shared(out.as_mut_ptr());
-        let tasks = layout.tasks(&mut kept);
-        tasks.into_par_iter().for_each_init(Vec::new, |scratch: &mut Vec<f32>, task| {
-            let n = task.len;
-            let p = match task.probabilities {
-                Some(p) => p,
-                None => {
-                    scratch.resize(scratch.len().max(n * n), 0.0);
-                    &mut scratch[..n * n]
+        layout.tasks(&mut kept).into_par_iter().with_min_len(layout.tasks_together()).for_each_init(
+            Workspace::default,
+            |workspace, task| {
+                // SAFETY: `out` has room for a row of `width` per token; every task owns the columns of its head in
+                // the rows of its sequence, and no two tasks share both.
+                unsafe {
+                    let out = target.at(task.start * layout.width + task.head * layout.depth);
+                    layout.attend(qkv.value(), &task, workspace, out);
                 }
-            };
-            layout.attend(qkv.value(), task.start, task.head, n, p);
-            let value = layout.part(qkv.value(), task.start, task.head, 2);
-            // SAFETY: `out` holds a row of `width` per token; every task owns the columns of its head in the rows of
-            // its sequence, and no two tasks share both.
-            unsafe {
-                let out = target.at(task.start * layout.width + task.head * layout.depth);
-                product((n, layout.depth, n), 1.0, Matrix::packed(p, n), value, out, layout.width);
-            }
-        });
+                if let Some(kept) = task.probabilities {
+                    kept.copy_from_slice(&workspace.p[..kept.len()]);
+                }
+            },
+        );
+        // SAFETY: the tasks have written every head's columns of every row.
+        unsafe { out.set_len(layout.tokens() * layout.width) };
         let out = Array::new(out, layout.tokens(), layout.width);
-        // Copied only where the backward needs them as well.
-        let values = |kept: &mut Vec<f32>| if tracked { kept.clone() } else { std::mem::take(kept) };
-        let recorded = probabilities.then(|| Probabilities { values: values(&mut kept) });
         let saved = qkv.array().clone();
-        let node = tape.record(out, [Some(qkv), None], || AttentionBackward { layout, qkv: saved, p: kept });
-        Ok((node, recorded))
+        let node = tape.record(out, [Some(qkv), None], || AttentionBackward { layout, qkv: saved });
+        Ok((node, probabilities.then_some(Probabilities { values: kept })))
     }
 }
 
@@ -140,64 +136,173 @@ impl Layout {
         tasks
     }
 
-    /// The queries (0), keys (1) or values (2) of one head, len × depth.
-    fn part<'a>(&self, qkv: &'a [f32], start: usize, head: usize, part: usize) -> Matrix<'a> {
-        let row_stride = 3 * self.width;
-        let offset = start * row_stride + part * self.width + head * self.depth;
-        Matrix { data: qkv, offset, row_stride, col_stride: 1 }
+    /// Heads of rows that one thread takes at a time: a short row's is too little to hand over.
+    fn tasks_together(&self) -> usize {
+        let rows = self.offsets.len().saturating_sub(1).max(1);
+        let length = self.tokens() / rows;
+        (ENOUGH / (length * length * self.depth).max(1)).max(1)
     }
 
-    /// p = softmax(scale · Q Kᵀ), len × len.
-    fn attend(&self, qkv: &[f32], start: usize, head: usize, n: usize, p: &mut [f32]) {
-        let (query, key) = (self.part(qkv, start, head, 0), self.part(qkv, start, head, 1));
-        // SAFETY: `p` is this task's own n × n.
-        unsafe { product((n, n, self.depth), self.scale, query, key.transposed(), p.as_mut_ptr(), n) };
+    /// Where the queries (0), keys (1) or values (2) of one head begin; `stride` from token to token.
+    fn part(&self, start: usize, head: usize, part: usize) -> usize {
+        start * self.stride() + part * self.width + head * self.depth
+    }
+
+    fn stride(&self) -> usize {
+        3 * self.width
+    }
+
+    /// p = softmax(scale · Q Kᵀ), len × len, in the workspace.
+    fn probabilities_of(&self, qkv: &[f32], task: &Task<'_>, workspace: &mut Workspace) {
+        let (n, stride) = (task.len, self.stride());
+        let (query, key) = (self.part(task.start, task.head, 0), self.part(task.start, task.head, 1));
+        let Workspace { panels, p, .. } = workspace;
+        let p = room(p, n * n);
+        let scores = Product {
+            left: &qkv[query..],
+            left_strides: (stride, 1),
+            panels: panels.of_transposed(&qkv[key..], stride, n, self.depth),
+            shape: (n, self.depth, n),
+            scale: self.scale,
+        };
+        // SAFETY: `p` is this thread's own n × n.
+        unsafe { scores.write(p.as_mut_ptr(), n) };
         vectorised(|| p.chunks_exact_mut(n).for_each(softmax_row));
+    }
+
+    /// P V of one head of one row; leaves P in the workspace.
+    ///
+    /// # Safety
+    /// `out` must be valid for writing `depth` numbers in each of the row's tokens, `width` apart.
+    unsafe fn attend(&self, qkv: &[f32], task: &Task<'_>, workspace: &mut Workspace, out: *mut f32) {
+        self.probabilities_of(qkv, task, workspace);
+        let n = task.len;
+        let values = &qkv[self.part(task.start, task.head, 2)..];
+        let product = Product {
+            left: &workspace.p,
+            left_strides: (n, 1),
+            panels: workspace.panels.of(values, self.stride(), n, self.depth),
+            shape: (n, n, self.depth),
+            scale: 1.0,
+        };
+        // SAFETY: the caller's contract.
+        unsafe { product.write(out, self.width) };
+    }
+}
+
+/// Multiplications that are worth handing to another thread.
+const ENOUGH: usize = 128 * 1024;
+
+/// What a thread works with, reused from head to head.
+#[derive(Default)]
+struct Workspace {
+    panels: Scratch,
+    p: Vec<f32>,
+    ds: Vec<f32>,
+}
+
+fn room(vec: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if vec.len() < len {
+        vec.resize(len, 0.0);
+    }
+    &mut vec[..len]
+}
+
+/// A product of one head: a strided left operand and panels.
+struct Product<'a> {
+    left: &'a [f32],
+    /// From row to row, and from column to column.
+    left_strides: (usize, usize),
+    panels: &'a [PanelRow],
+    /// Rows, inner dimension, columns.
+    shape: (usize, usize, usize),
+    scale: f32,
+}
+
+impl Product<'_> {
+    /// # Safety
+    /// `out` must be valid for writing the shape's rows × columns, rows `stride` apart, and nobody else's.
+    unsafe fn write(&self, out: *mut f32, stride: usize) {
+        let (rows, inner, cols) = self.shape;
+        let (down, right) = self.left_strides;
+        assert!(self.left.len() > (rows - 1) * down + (inner - 1) * right, "a product of one head");
+        assert!(self.panels.len() >= inner * cols.div_ceil(PANEL), "a product of one head");
+        let block = Block {
+            rows,
+            inner,
+            left: self.left.as_ptr(),
+            left_row: down,
+            left_col: right,
+            panels: self.panels.as_ptr(),
+            cols,
+            out,
+            out_row: stride,
+            finish: Finish::scaled(self.scale),
+        };
+        // SAFETY: the operands were checked above; the caller answers for `out`.
+        unsafe { compute(&block, &()) };
     }
 }
 
 struct AttentionBackward {
     layout: Layout,
     qkv: Array,
-    p: Vec<f32>,
 }
 
 impl Backward for AttentionBackward {
-    /// dV = Pᵀ dO; dP = dO Vᵀ; dS = P ∘ (dP − rowsum(dP ∘ P)); dQ = scale · dS K; dK = scale · dSᵀ Q.
+    /// dV = Pᵀ dO; dP = dO Vᵀ; dS = P ∘ (dP − rowsum(dP ∘ P)); dQ = scale · dS K; dK = scale · dSᵀ Q. P is computed
+    /// again: keeping it would take a row's length of numbers for every token and head.
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         let layout = &self.layout;
-        let mut out = vec![0.0; layout.tokens() * 3 * layout.width];
+        let len = layout.tokens() * layout.stride();
+        let mut out: Vec<f32> = Vec::with_capacity(len);
         let target = Shared(out.as_mut_ptr());
-        let mut first = 0;
-        let mut tasks = Vec::new();
-        for (start, n) in layout.lengths() {
-            for head in 0..layout.heads {
-                tasks.push((start, n, head, first));
-                first += n * n;
-            }
-        }
-        tasks.into_par_iter().filter(|task| task.1 > 0).for_each_init(Vec::new, |scratch: &mut Vec<f32>, task| {
-            let (start, n, head, first) = task;
-            let p = &self.p[first..][..n * n];
-            scratch.resize(scratch.len().max(n * n), 0.0);
-            let ds = &mut scratch[..n * n];
-            let depth = layout.depth;
-            let offset = start * layout.width + head * depth;
-            let grad = Matrix { data: &grad, offset, row_stride: layout.width, col_stride: 1 };
-            let part = |part| layout.part(self.qkv.data(), start, head, part);
-            // SAFETY: `ds` is this thread's scratch of at least n × n; in `out` every task owns the columns of its
-            // head in the rows of its sequence.
-            unsafe {
-                let place = |part: usize| target.at(start * 3 * layout.width + part * layout.width + head * depth);
-                product((n, n, depth), 1.0, grad, part(2).transposed(), ds.as_mut_ptr(), n);
-                vectorised(|| softmax_backward(p, ds, n));
-                let (p, ds) = (Matrix::packed(p, n), Matrix::packed(ds, n));
-                product((n, depth, n), layout.scale, ds, part(1), place(0), 3 * layout.width);
-                product((n, depth, n), layout.scale, ds.transposed(), part(0), place(1), 3 * layout.width);
-                product((n, depth, n), 1.0, p.transposed(), grad, place(2), 3 * layout.width);
-            }
-        });
+        layout.tasks(&mut []).into_par_iter().with_min_len(layout.tasks_together()).for_each_init(
+            Workspace::default,
+            |workspace, task| {
+                // SAFETY: `out` has room for 3 · `width` numbers per token; every task owns the columns of its head
+                // in the rows of its sequence.
+                unsafe { layout.backward(self.qkv.data(), &grad, &task, workspace, &target) };
+            },
+        );
+        // SAFETY: the tasks have written queries', keys' and values' gradients of every head and row.
+        unsafe { out.set_len(len) };
         inputs.add(0, out);
+    }
+}
+
+impl Layout {
+    /// # Safety
+    /// `target` must be valid for writing this head's columns of queries, keys and values in the row's tokens.
+    unsafe fn backward(&self, qkv: &[f32], grad: &[f32], task: &Task<'_>, workspace: &mut Workspace, target: &Shared) {
+        self.probabilities_of(qkv, task, workspace);
+        let (n, depth, stride) = (task.len, self.depth, self.stride());
+        let Workspace { panels, p, ds } = workspace;
+        let (p, ds) = (&p[..n * n], room(ds, n * n));
+        let grad = &grad[task.start * self.width + task.head * depth..];
+        let part = |part| &qkv[self.part(task.start, task.head, part)..];
+        let down = Product {
+            left: grad,
+            left_strides: (self.width, 1),
+            panels: panels.of_transposed(part(2), stride, n, depth),
+            shape: (n, depth, n),
+            scale: 1.0,
+        };
+        // SAFETY: `ds` is this thread's own n × n.
+        unsafe { down.write(ds.as_mut_ptr(), n) };
+        vectorised(|| softmax_backward(p, ds, n));
+        // Each is n × n times n × depth; the second and third read their left operand by columns.
+        let parts = [
+            (&*ds, (n, 1), part(1), stride, self.scale),
+            (&*ds, (1, n), part(0), stride, self.scale),
+            (p, (1, n), grad, self.width, 1.0),
+        ];
+        for (index, (left, left_strides, right, right_stride, scale)) in parts.into_iter().enumerate() {
+            let panels = panels.of(right, right_stride, n, depth);
+            let product = Product { left, left_strides, panels, shape: (n, n, depth), scale };
+            // SAFETY: the caller's contract.
+            unsafe { product.write(target.at(self.part(task.start, task.head, index)), stride) };
+        }
     }
 }
 

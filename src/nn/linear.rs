@@ -1,92 +1,136 @@
-//! y = x Wᵀ + b with constant W and b: its backward is one product, and it keeps nothing for it.
+//! y = x Wᵀ + b with constant W and b, and what follows it in one pass: an activation or a residual. Backward is one
+//! product and keeps nothing but the activation's slopes.
 
 use std::sync::Arc;
 
-use super::kernel::{add_assign, for_rows, project, project_transposed, vectorised};
+use super::kernel::{Epilogue, Panels, multiply_assign, product, product_add};
 use super::tape::{Backward, Inputs};
-use super::{Array, Error, Node, Tape};
+use super::{Activation, Array, Error, Node, Tape};
 
-/// A frozen linear layer, as `torch.nn.Linear` (weight: outputs × inputs).
+/// A frozen linear layer, as `torch.nn.Linear`. Its weight is held once, in the order in which products read it.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Arc<Vec<f32>>,
+    /// Wᵀ: inputs × outputs.
+    weight: Arc<Panels>,
     bias: Option<Arc<Vec<f32>>>,
-    inputs: usize,
-    outputs: usize,
 }
 
 impl Linear {
-    pub fn new(weight: Vec<f32>, bias: Option<Vec<f32>>, inputs: usize, outputs: usize) -> Result<Self, Error> {
+    /// `weight`: outputs × inputs, row by row.
+    ///
+    /// # Errors
+    /// `Shape` where the lengths do not fit.
+    pub fn new(
+        weight: impl AsRef<[f32]>,
+        bias: Option<Vec<f32>>,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, Error> {
+        let weight = weight.as_ref();
         let bias_fits = bias.as_ref().is_none_or(|bias| bias.len() == outputs);
         if weight.len() != inputs * outputs || !bias_fits || inputs == 0 || outputs == 0 {
             return Err(Error::shape("linear", format!("weights that are not {outputs} × {inputs}")));
         }
-        Ok(Self { weight: Arc::new(weight), bias: bias.map(Arc::new), inputs, outputs })
+        let weight = Panels::of_transposed(weight, inputs, outputs);
+        Ok(Self { weight: Arc::new(weight), bias: bias.map(Arc::new) })
     }
 
     /// Several layers over the same input as one whose outputs stand side by side.
+    ///
+    /// # Errors
+    /// `Shape` where their inputs differ.
     pub fn stack(layers: Vec<Linear>) -> Result<Self, Error> {
-        let inputs = layers.first().map_or(0, |layer| layer.inputs);
-        if layers.iter().any(|layer| layer.inputs != inputs) {
+        let inputs = layers.first().map_or(0, Linear::inputs);
+        if layers.iter().any(|layer| layer.inputs() != inputs) {
             return Err(Error::shape("linear", "layers of different inputs cannot be stacked"));
         }
-        let outputs = layers.iter().map(|layer| layer.outputs).sum();
         let bias = layers.iter().any(|layer| layer.bias.is_some()).then(|| {
             let parts = layers.iter().map(|layer| match &layer.bias {
                 Some(bias) => bias.to_vec(),
-                None => vec![0.0; layer.outputs],
+                None => vec![0.0; layer.outputs()],
             });
-            parts.flatten().collect()
+            Arc::new(parts.flatten().collect())
         });
-        Self::new(layers.iter().flat_map(|layer| layer.weight.iter().copied()).collect(), bias, inputs, outputs)
+        let parts: Vec<&Panels> = layers.iter().map(|layer| &*layer.weight).collect();
+        Ok(Self { weight: Arc::new(Panels::side_by_side(&parts)), bias })
     }
 
+    fn inputs(&self) -> usize {
+        self.weight.inner()
+    }
+
+    fn outputs(&self) -> usize {
+        self.weight.cols()
+    }
+
+    /// x Wᵀ + b.
+    ///
+    /// # Errors
+    /// `Shape` where `x` has not as many columns as the layer inputs.
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
-        let y = self.project(x)?;
-        Ok(tape.record(y, [Some(x), None], || self.backward()))
+        let y = self.product(x, self.epilogue())?;
+        Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope: None }))
     }
 
     /// `forward(x) + residual`.
+    ///
+    /// # Errors
+    /// `Shape`, also where the residual has another shape than the result.
     pub fn forward_add(&self, tape: &mut Tape<'_>, x: &Node, residual: &Node) -> Result<Node, Error> {
-        let y = self.project(x)?;
-        if (y.rows(), y.cols()) != (residual.rows(), residual.cols()) {
+        if (x.rows(), self.outputs()) != (residual.rows(), residual.cols()) {
             return Err(Error::shape("linear", "a residual of another shape"));
         }
-        let (rows, cols) = (y.rows(), y.cols());
-        let mut y = y.into_vec();
-        add_assign(&mut y, residual.value());
-        Ok(tape.record(Array::new(y, rows, cols), [Some(x), Some(residual)], || self.backward()))
+        let y = self.product(x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
+        let op = || LinearBackward { weight: self.weight.clone(), slope: None };
+        Ok(tape.record(y, [Some(x), Some(residual)], op))
     }
 
-    fn project(&self, x: &Node) -> Result<Array, Error> {
-        if x.cols() != self.inputs {
-            return Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs)));
-        }
-        let mut y = project(x.value(), &self.weight, self.inputs, self.outputs);
-        if let Some(bias) = &self.bias {
-            for_rows(&mut y, self.outputs, |_, y| {
-                vectorised(|| y.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += b));
-            });
-        }
-        Ok(Array::new(y, x.rows(), self.outputs))
+    /// `activation(forward(x))`.
+    ///
+    /// # Errors
+    /// `Shape`, as [`Linear::forward`].
+    pub fn forward_activated(&self, tape: &mut Tape<'_>, x: &Node, activation: Activation) -> Result<Node, Error> {
+        let mut slope = tape.tracks(&[x]).then(Vec::new);
+        let epilogue = Epilogue { activation: Some(activation.kind()), slope: slope.as_mut(), ..self.epilogue() };
+        let y = self.product(x, epilogue)?;
+        Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope }))
     }
 
-    fn backward(&self) -> LinearBackward {
-        LinearBackward { weight: self.weight.clone(), inputs: self.inputs, outputs: self.outputs }
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), ..Epilogue::default() }
+    }
+
+    fn product(&self, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
+        if x.cols() != self.inputs() {
+            return Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())));
+        }
+        Ok(Array::new(product(x.value(), &self.weight, epilogue), x.rows(), self.outputs()))
     }
 }
 
 struct LinearBackward {
-    weight: Arc<Vec<f32>>,
-    inputs: usize,
-    outputs: usize,
+    weight: Arc<Panels>,
+    /// The activation's, at every output.
+    slope: Option<Vec<f32>>,
 }
 
 impl Backward for LinearBackward {
-    fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
-        if inputs.wants(0) {
-            inputs.add(0, project_transposed(&grad, &self.weight, self.inputs, self.outputs));
+    fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        if let Some(slope) = &self.slope {
+            multiply_assign(&mut grad, slope);
         }
+        inputs.add_with(0, |sum| {
+            // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all weights
+            // would be half of the process's memory.
+            let weight = self.weight.transposed();
+            match sum {
+                Some(mut sum) => {
+                    product_add(&grad, &weight, &mut sum);
+                    sum
+                }
+                None => product(&grad, &weight, Epilogue::default()),
+            }
+        });
         inputs.add(1, grad);
     }
 }

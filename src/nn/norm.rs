@@ -1,8 +1,9 @@
 //! Layer normalisation, two-pass: variance as E[(x − mean)²], which keeps its digits where mean ≫ deviation.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use super::kernel::{dot, for_rows, sum, vectorised};
+use super::kernel::{dot_with_deviation, for_rows, made_rows, sum, sum_of_squares, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
 
@@ -27,15 +28,17 @@ impl LayerNorm {
         if x.cols() != cols {
             return Err(Error::shape("layer norm", format!("{} columns for {cols}", x.cols())));
         }
-        let mut y = x.value().to_vec();
-        for_rows(&mut y, cols, |_, y| {
+        let row = |row: usize, y: &mut [MaybeUninit<f32>]| {
+            let x = &x.value()[row * cols..][..cols];
             vectorised(|| {
-                standardise(y, self.epsilon);
-                for ((y, w), b) in y.iter_mut().zip(self.weight.iter()).zip(self.bias.iter()) {
-                    *y = *y * w + b;
+                let (mean, scale) = statistics(x, self.epsilon);
+                for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight.iter()).zip(self.bias.iter()) {
+                    y.write((x - mean) * scale * w + b);
                 }
             });
-        });
+        };
+        // SAFETY: x's row, the weight and the bias have as many numbers as the row written.
+        let y = unsafe { made_rows(x.rows(), cols, row) };
         let saved = x.array().clone();
         Ok(tape.record(Array::new(y, x.rows(), cols), [Some(x), None], || NormBackward {
             x: saved,
@@ -45,15 +48,12 @@ impl LayerNorm {
     }
 }
 
-/// row = (row − mean) / √(variance + ε); returns the last factor.
+/// Mean and 1 / √(variance + ε).
 #[inline(always)]
-fn standardise(row: &mut [f32], epsilon: f32) -> f32 {
+fn statistics(row: &[f32], epsilon: f32) -> (f32, f32) {
     let n = row.len() as f32;
     let mean = sum(row) / n;
-    row.iter_mut().for_each(|x| *x -= mean);
-    let scale = 1.0 / (dot(row, row) / n + epsilon).sqrt();
-    row.iter_mut().for_each(|x| *x *= scale);
-    scale
+    (mean, 1.0 / (sum_of_squares(row, mean) / n + epsilon).sqrt())
 }
 
 struct NormBackward {
@@ -69,16 +69,17 @@ impl Backward for NormBackward {
         let cols = self.weight.len();
         let n = cols as f32;
         for_rows(&mut grad, cols, |row, grad| {
-            let mut x = self.x.data()[row * cols..][..cols].to_vec();
+            let x = &self.x.data()[row * cols..][..cols];
             vectorised(|| {
-                let r = standardise(&mut x, self.epsilon);
+                let (center, r) = statistics(x, self.epsilon);
                 for (grad, weight) in grad.iter_mut().zip(self.weight.iter()) {
                     *grad *= weight;
                 }
                 let mean = sum(grad) / n;
-                let slope = dot(grad, &x) / n;
-                for (grad, x) in grad.iter_mut().zip(&x) {
-                    *grad = r * (*grad - mean - x * slope);
+                // mean(g ∘ x̂), from the deviations that x̂ is a multiple of.
+                let slope = dot_with_deviation(grad, x, center) * r / n;
+                for (grad, x) in grad.iter_mut().zip(x) {
+                    *grad = r * (*grad - mean - (x - center) * r * slope);
                 }
             });
         });

@@ -75,8 +75,12 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    pub fn wants(&self, input: usize) -> bool {
-        self.entries[input].is_some()
+    /// Replaces the gradient of input `input`, where it is wanted, by what `add` makes of the one so far.
+    pub fn add_with(&mut self, input: usize, add: impl FnOnce(Option<Vec<f32>>) -> Vec<f32>) {
+        if let Some(entry) = self.entries[input] {
+            let sum = add(self.grads[entry].take());
+            self.grads[entry] = Some(sum);
+        }
     }
 
     /// Adds to the gradient of input `input`; nothing happens where it is not wanted.

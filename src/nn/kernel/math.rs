@@ -103,6 +103,12 @@ fn slope(kind: ActivationKind, x: f32) -> f32 {
     }
 }
 
+/// Both at once: they share what is dear.
+#[inline(always)]
+fn value_and_slope(kind: ActivationKind, x: f32) -> (f32, f32) {
+    (value(kind, x), slope(kind, x))
+}
+
 /// Applies `body` with the kind as a constant, so that each one's loop vectorises by itself.
 macro_rules! by_kind {
     ($kind:expr, |$constant:ident| $body:expr) => {
@@ -129,6 +135,25 @@ macro_rules! by_kind {
             }
         }
     };
+}
+
+/// row = f(row), in place; where `slope` is not null, f′ of the old row is put there.
+///
+/// # Safety
+/// `slope` must be null or valid for writing as many numbers as `row` has.
+#[inline(always)]
+pub unsafe fn activate_row(kind: ActivationKind, row: &mut [f32], slope: *mut f32) {
+    by_kind!(kind, |KIND| {
+        if slope.is_null() {
+            return row.iter_mut().for_each(|x| *x = value(KIND, *x));
+        }
+        for (at, x) in row.iter_mut().enumerate() {
+            let (y, dy) = value_and_slope(KIND, *x);
+            *x = y;
+            // SAFETY: the caller's contract.
+            unsafe { *slope.add(at) = dy };
+        }
+    });
 }
 
 /// x = f(x), in place.

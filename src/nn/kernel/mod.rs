@@ -1,12 +1,19 @@
 //! Loops over plain slices. Nothing here knows a tape or a node; layers call it.
 
 mod math;
+mod panels;
 mod product;
+mod tile;
+mod transpose;
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 pub use math::{ActivationKind, activate, activate_backward, softmax_row};
-pub use product::{Matrix, product, project, project_transposed};
+pub use panels::{PANEL, PanelRow, Panels, Scratch};
+pub use product::{Epilogue, product, product_add};
+pub use tile::{Block, Finish, compute};
 
 /// Numbers of a slice below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 16 * 1024;
@@ -62,15 +69,75 @@ fn fold(mut lanes: [f32; 16]) -> f32 {
 
 /// a += b.
 pub fn add_assign(a: &mut [f32], b: &[f32]) {
-    let body = |a: &mut [f32], b: &[f32]| vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
+    pairwise(a, b, |a, b| vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += b)));
+}
+
+/// a *= b.
+pub fn multiply_assign(a: &mut [f32], b: &[f32]) {
+    pairwise(a, b, |a, b| vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a *= b)));
+}
+
+fn pairwise(a: &mut [f32], b: &[f32], body: impl Fn(&mut [f32], &[f32]) + Sync) {
     if a.len() < PARALLEL_FROM {
         return body(a, b);
     }
     a.par_chunks_mut(PARALLEL_FROM).zip(b.par_chunks(PARALLEL_FROM)).for_each(|(a, b)| body(a, b));
 }
 
+/// Sum of (a − center)² in 16 fixed lanes.
+#[inline(always)]
+pub fn sum_of_squares(a: &[f32], center: f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (body, tail) = a.as_chunks::<16>();
+    for a in body {
+        for lane in 0..16 {
+            let deviation = a[lane] - center;
+            lanes[lane] += deviation * deviation;
+        }
+    }
+    for (lane, a) in tail.iter().enumerate() {
+        let deviation = a - center;
+        lanes[lane] += deviation * deviation;
+    }
+    fold(lanes)
+}
+
+/// Σ a (b − center) in 16 fixed lanes.
+#[inline(always)]
+pub fn dot_with_deviation(a: &[f32], b: &[f32], center: f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (a_body, a_tail) = a.as_chunks::<16>();
+    let (b_body, b_tail) = b.as_chunks::<16>();
+    for (a, b) in a_body.iter().zip(b_body) {
+        for lane in 0..16 {
+            lanes[lane] += a[lane] * (b[lane] - center);
+        }
+    }
+    for (lane, (a, b)) in a_tail.iter().zip(b_tail).enumerate() {
+        lanes[lane] += a * (b - center);
+    }
+    fold(lanes)
+}
+
+/// The numbers `body(row, numbers of the row)` writes, `cols` a row, on several threads where it is worth it. Clearing
+/// them first would cost a pass over memory.
+///
+/// # Safety
+/// `body` must write every number that it is given.
+pub unsafe fn made_rows(rows: usize, cols: usize, body: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    let mut out = Vec::with_capacity(rows * cols);
+    each_row(&mut out.spare_capacity_mut()[..rows * cols], cols, body);
+    // SAFETY: the caller's contract.
+    unsafe { out.set_len(rows * cols) };
+    out
+}
+
 /// Calls `body` with every row of `out` (`cols` numbers each) and its index, on several threads where it is worth it.
 pub fn for_rows(out: &mut [f32], cols: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    each_row(out, cols, body);
+}
+
+fn each_row<T: Send>(out: &mut [T], cols: usize, body: impl Fn(usize, &mut [T]) + Sync) {
     if cols == 0 {
         return;
     }

@@ -1,154 +1,246 @@
-//! Matrix products: `gemm` where its results do not depend on neighbouring rows, own fixed-order loops elsewhere.
-//!
-//! `gemm` 0.19 gives a row the same bits in any batch, except for one row or column, tiny results, and results of at
-//! most 64 × 64 (another split of the inner dimension). So products run with at least 8 rows, and outputs of at most
-//! 64 columns are computed here.
+//! Products of activations with weights, dealt out to threads, with what follows them done while the numbers are in
+//! the first cache.
 
-use gemm::Parallelism;
+use rayon::prelude::*;
 
-use super::{dot, for_rows, vectorised};
+use super::math::{ActivationKind, activate_row};
+use super::panels::{PANEL, Panels};
+use super::tile::{After, Block, Finish, TALLEST, compute};
 
-/// Outputs of at most this many columns are computed by own loops.
-const NARROW: usize = 64;
-/// Products have at least this many rows.
-const MIN_ROWS: usize = 8;
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
+/// Rows of a task: with 768 columns these are 300 KB, so they and a panel stay in a second cache of 1 MB.
+const ROWS: usize = 8 * TALLEST;
+/// Tasks a thread should find, so that none waits long for the last.
+const TASKS_A_THREAD: usize = 8;
 
-/// A strided view of a matrix inside a slice: element (i, j) is at `offset + i · row_stride + j · col_stride`.
-#[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
-    pub data: &'a [f32],
-    pub offset: usize,
-    pub row_stride: usize,
-    pub col_stride: usize,
+/// What follows a product: `activation(result + bias) + residual`.
+#[derive(Default)]
+pub struct Epilogue<'a> {
+    /// A number a column.
+    pub bias: Option<&'a [f32]>,
+    /// As many numbers as the result.
+    pub residual: Option<&'a [f32]>,
+    pub activation: Option<ActivationKind>,
+    /// The activation's slope at every number of the result is put here.
+    pub slope: Option<&'a mut Vec<f32>>,
 }
 
-impl<'a> Matrix<'a> {
-    /// Row by row without gaps.
-    pub fn packed(data: &'a [f32], cols: usize) -> Self {
-        Self { data, offset: 0, row_stride: cols, col_stride: 1 }
-    }
-
-    pub fn transposed(self) -> Self {
-        Self { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-
-    fn holds(&self, rows: usize, cols: usize) -> bool {
-        rows == 0
-            || cols == 0
-            || self.offset + (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
-    }
-}
-
-/// out[m × n, strided] = scale · lhs[m × k] · rhs[k × n] on this thread.
+/// left (m × k, row by row) · right (k × n), followed by `epilogue`.
 ///
-/// # Safety
-/// `out + i · row_stride + j` for i < m, j < n must be valid for writes, and no other thread may touch these places.
-pub unsafe fn product(
-    (m, n, k): (usize, usize, usize),
-    scale: f32,
-    lhs: Matrix<'_>,
-    rhs: Matrix<'_>,
-    out: *mut f32,
-    row_stride: usize,
-) {
-    assert!(lhs.holds(m, k) && rhs.holds(k, n), "a product of {m} × {k} × {n}");
-    // SAFETY: the operands are inside their slices (checked above); the caller answers for `out`.
-    unsafe { multiply((m, n, k), scale, lhs, rhs, out, row_stride, Parallelism::None) }
-}
-
-unsafe fn multiply(
-    (m, n, k): (usize, usize, usize),
-    scale: f32,
-    lhs: Matrix<'_>,
-    rhs: Matrix<'_>,
-    out: *mut f32,
-    row_stride: usize,
-    parallelism: Parallelism,
-) {
-    // SAFETY: strides of slices fit isize; validity is the callers' contract.
+/// # Panics
+/// If an array of the epilogue does not fit: layers check shapes.
+pub fn product(left: &[f32], right: &Panels, epilogue: Epilogue<'_>) -> Vec<f32> {
+    let (rows, cols) = (left.len() / right.inner().max(1), right.cols());
+    let Epilogue { bias, residual, activation, slope } = epilogue;
+    assert!(
+        bias.is_none_or(|bias| bias.len() == cols) && residual.is_none_or(|residual| residual.len() == rows * cols)
+    );
+    assert!(activation.is_none() || residual.is_none(), "a residual is added behind an activation by nobody");
+    let mut out = Vec::with_capacity(rows * cols);
+    let finish = Finish {
+        scale: 1.0,
+        bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+    };
+    let mut none = Vec::new();
+    let keep = slope.is_some();
+    let slope = slope.unwrap_or(&mut none);
+    if keep {
+        slope.clear();
+        slope.reserve_exact(rows * cols);
+    }
+    let places = Places { out: out.as_mut_ptr(), slope: if keep { slope.as_mut_ptr() } else { std::ptr::null_mut() } };
+    // SAFETY: `left` holds rows × inner numbers, the epilogue's arrays were checked, and both outputs have room for
+    // rows × cols numbers, every one of which is written; clearing them first would cost a pass over memory.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out,
-            1,
-            row_stride as isize,
-            false,
-            lhs.data.as_ptr().add(lhs.offset),
-            lhs.col_stride as isize,
-            lhs.row_stride as isize,
-            rhs.data.as_ptr().add(rhs.offset),
-            rhs.col_stride as isize,
-            rhs.row_stride as isize,
-            0.0,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
-
-/// y = x · Wᵀ for packed x (m × inputs) and W (outputs × inputs).
-pub fn project(x: &[f32], weight: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
-    if outputs > NARROW {
-        return wide(x, Matrix::packed(weight, inputs).transposed(), inputs, outputs);
-    }
-    let mut y = vec![0.0; x.len() / inputs.max(1) * outputs];
-    for_rows(&mut y, outputs, |row, y| {
-        let x = &x[row * inputs..][..inputs];
-        vectorised(|| {
-            for (y, weight) in y.iter_mut().zip(weight.chunks_exact(inputs)) {
-                *y = dot(x, weight);
-            }
-        });
-    });
-    y
-}
-
-/// x = y · W for packed y (m × outputs) and W (outputs × inputs): the gradient of [`project`].
-pub fn project_transposed(y: &[f32], weight: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
-    if inputs > NARROW && outputs > 1 {
-        return wide(y, Matrix::packed(weight, inputs), outputs, inputs);
-    }
-    let mut x = vec![0.0; y.len() / outputs.max(1) * inputs];
-    for_rows(&mut x, inputs, |row, x| {
-        let y = &y[row * outputs..][..outputs];
-        vectorised(|| {
-            for (y, weight) in y.iter().zip(weight.chunks_exact(inputs)) {
-                for (x, weight) in x.iter_mut().zip(weight) {
-                    *x += y * weight;
-                }
-            }
-        });
-    });
-    x
-}
-
-/// lhs (m × k, packed) · rhs (k × n) with n > [`NARROW`].
-fn wide(lhs: &[f32], rhs: Matrix<'_>, k: usize, n: usize) -> Vec<f32> {
-    let m = lhs.len() / k.max(1);
-    if m < MIN_ROWS {
-        let mut padded = vec![0.0; MIN_ROWS * k];
-        padded[..lhs.len()].copy_from_slice(lhs);
-        let mut out = wide(&padded, rhs, k, n);
-        out.truncate(m * n);
-        return out;
-    }
-    let threads = rayon::current_num_threads();
-    let parallelism =
-        if threads > 1 && m * n * k >= PARALLEL_FROM { Parallelism::Rayon(threads) } else { Parallelism::None };
-    assert!(rhs.holds(k, n), "a product of {m} × {k} × {n}");
-    let mut out = Vec::with_capacity(m * n);
-    // SAFETY: `lhs` holds m × k numbers, `rhs` was checked, and `out` has room for m × n, all of which a product that
-    // does not read its destination writes; clearing them first would cost a pass over memory.
-    unsafe {
-        multiply((m, n, k), 1.0, Matrix::packed(lhs, k), rhs, out.as_mut_ptr(), n, parallelism);
-        out.set_len(m * n);
+        run(left, right, rows, &places, finish, activation);
+        out.set_len(rows * cols);
+        if keep {
+            slope.set_len(rows * cols);
+        }
     }
     out
+}
+
+/// sum += left · right.
+///
+/// # Panics
+/// If `sum` has not the result's length.
+pub fn product_add(left: &[f32], right: &Panels, sum: &mut [f32]) {
+    let rows = left.len() / right.inner().max(1);
+    assert_eq!(sum.len(), rows * right.cols(), "a sum of another shape");
+    let out = sum.as_mut_ptr();
+    let finish = Finish { residual: out, ..Finish::NONE };
+    // SAFETY: as in `product`; each number is read as residual by the task that then overwrites it.
+    unsafe { run(left, right, rows, &Places { out, slope: std::ptr::null_mut() }, finish, None) };
+}
+
+/// Where results go; shared by tasks that write to disjoint places.
+struct Places {
+    out: *mut f32,
+    /// Null where slopes are not wanted.
+    slope: *mut f32,
+}
+
+/// What all tasks of one product share.
+struct Shared<'a> {
+    left: &'a [f32],
+    right: &'a Panels,
+    rows: usize,
+    places: &'a Places,
+    finish: Finish,
+    activation: Option<ActivationKind>,
+    rows_a_task: usize,
+    panels_a_task: usize,
+    columns_of_tasks: usize,
+}
+
+// SAFETY: each task reads and writes the places of its own rows and columns behind the pointers, and no other.
+unsafe impl Sync for Shared<'_> {}
+
+/// # Safety
+/// `left` holds rows × inner numbers; the pointers of `finish` are null or as long as [`Epilogue`] says; `places` have
+/// room for rows × cols numbers.
+unsafe fn run(
+    left: &[f32],
+    right: &Panels,
+    rows: usize,
+    places: &Places,
+    finish: Finish,
+    activation: Option<ActivationKind>,
+) {
+    if rows == 0 || right.cols() == 0 {
+        return;
+    }
+    let threads = rayon::current_num_threads();
+    let one = threads == 1 || rows * right.cols() * right.inner() < PARALLEL_FROM;
+    let rows_a_task = if one { rows } else { ROWS };
+    let heights = rows.div_ceil(rows_a_task);
+    let groups = if one { 1 } else { (TASKS_A_THREAD * threads).div_ceil(heights).min(right.panels()) };
+    let panels_a_task = right.panels().div_ceil(groups);
+    let columns_of_tasks = right.panels().div_ceil(panels_a_task);
+    let shared = Shared { left, right, rows, places, finish, activation, rows_a_task, panels_a_task, columns_of_tasks };
+    let tasks = heights * columns_of_tasks;
+    if tasks == 1 {
+        return shared.task(0);
+    }
+    (0..tasks).into_par_iter().with_max_len(1).for_each(|task| shared.task(task));
+}
+
+impl Shared<'_> {
+    fn task(&self, task: usize) {
+        let (inner, stride) = (self.right.inner(), self.right.cols());
+        let first_row = task / self.columns_of_tasks * self.rows_a_task;
+        let first_panel = task % self.columns_of_tasks * self.panels_a_task;
+        let (rows, first_col) = (self.rows_a_task.min(self.rows - first_row), first_panel * PANEL);
+        let cols = (self.panels_a_task * PANEL).min(stride - first_col);
+        let offset = first_row * stride + first_col;
+        // SAFETY: the task's rows and columns are inside the arrays by the contract of `run`, and its own.
+        unsafe {
+            let Finish { scale, bias, residual } = self.finish;
+            let finish = Finish {
+                scale,
+                bias: if bias.is_null() { bias } else { bias.add(first_col) },
+                residual: if residual.is_null() { residual } else { residual.add(offset) },
+            };
+            let block = Block {
+                rows,
+                inner,
+                left: self.left.as_ptr().add(first_row * inner),
+                left_row: inner,
+                left_col: 1,
+                panels: self.right.panel(first_panel).as_ptr(),
+                cols,
+                out: self.places.out.add(offset),
+                out_row: stride,
+                finish,
+            };
+            let Some(kind) = self.activation else { return compute(&block, &()) };
+            let slope = self.places.slope;
+            let slope = if slope.is_null() { slope } else { slope.add(offset) };
+            compute(&block, &Activate { kind, out: block.out, slope, stride });
+        }
+    }
+}
+
+/// Applies an activation to every finished strip.
+struct Activate {
+    kind: ActivationKind,
+    out: *mut f32,
+    slope: *mut f32,
+    stride: usize,
+}
+
+impl After for Activate {
+    #[inline(always)]
+    fn strip(&self, first_row: usize, rows: usize, first_col: usize, cols: usize) {
+        for row in first_row..first_row + rows {
+            let place = row * self.stride + first_col;
+            // SAFETY: the strip is this task's own and written; a slope not yet written is only written.
+            unsafe {
+                let out = std::slice::from_raw_parts_mut(self.out.add(place), cols);
+                let slope = if self.slope.is_null() { self.slope } else { self.slope.add(place) };
+                activate_row(self.kind, out, slope);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, salt: usize) -> Vec<f32> {
+        (0..len).map(|i| (((i + salt) * 7919) % 1009) as f32 / 1009.0 - 0.5).collect()
+    }
+
+    /// (m, k, n): around the borders of tiles, panels and tasks, and of one thread's share.
+    const SHAPES: [(usize, usize, usize); 9] = [
+        (1, 1, 1),
+        (3, 5, 2),
+        (12, 16, 32),
+        (13, 17, 33),
+        (25, 64, 31),
+        (97, 70, 65),
+        (200, 130, 100),
+        (11, 768, 96),
+        (1, 300, 1500),
+    ];
+
+    #[test]
+    fn products_are_sums_of_products() {
+        for (m, k, n) in SHAPES {
+            let (x, w, bias, residual) = (numbers(m * k, 0), numbers(n * k, 1), numbers(n, 2), numbers(m * n, 3));
+            let panels = Panels::of_transposed(&w, k, n);
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), ..Epilogue::default() };
+            let y = product(&x, &panels, epilogue);
+            let mut sum = residual.clone();
+            product_add(&x, &panels, &mut sum);
+            for (at, (&y, &sum)) in y.iter().zip(&sum).enumerate() {
+                let (row, col) = (at / n, at % n);
+                let terms = || (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(w[col * k + i]));
+                let exact = terms().sum::<f64>() + f64::from(residual[at]);
+                // Each of k roundings is at most 2⁻²⁴ of a partial sum, and their signs are a random walk's.
+                let sizes = terms().map(f64::abs).sum::<f64>() + 1.0;
+                let tolerance = 2f64.powi(-24) * sizes * (4.0 + (k as f64).sqrt());
+                assert!((f64::from(sum) - exact).abs() < tolerance, "{m} {k} {n} at {at}");
+                assert!((f64::from(y) - exact - f64::from(bias[col])).abs() < tolerance, "{m} {k} {n} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone() {
+        for (m, k, n) in SHAPES {
+            let (x, w) = (numbers(m * k, 5), numbers(n * k, 6));
+            let panels = Panels::of_transposed(&w, k, n);
+            let gelu = || Epilogue { activation: Some(ActivationKind::Gelu), ..Epilogue::default() };
+            let all = product(&x, &panels, gelu());
+            for row in [0, m / 2, m - 1] {
+                let one = product(&x[row * k..][..k], &panels, gelu());
+                assert_eq!(one, all[row * n..][..n], "{m} {k} {n} row {row}");
+            }
+        }
+    }
 }
