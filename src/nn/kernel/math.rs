@@ -1,6 +1,6 @@
 //! Elementwise functions written so that compilers vectorise them: polynomials, no tables, no branches.
 
-use super::{for_rows, sum, vectorised};
+use super::{for_rows, largest, sum, vectorised};
 
 /// e^x for finite x, relative error below 2 ulp; underflows to 0 below −87.3, saturates above 88.3. Range reduction
 /// by ln 2 in two parts and the degree-6 polynomial of Cephes' `expf`.
@@ -8,17 +8,18 @@ use super::{for_rows, sum, vectorised};
 pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 · 2^23 rounds to the nearest integer in any instruction set.
+    // Adding 1.5 · 2^23 rounds to the nearest integer in any instruction set, and leaves it in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let n = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
     let mut p = 1.987_569_2e-4;
     for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
         p = p * r + coefficient;
     }
     let e = p * r * r + r + 1.0;
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.3 { 0.0 } else { e * power }
 }
 
@@ -192,10 +193,7 @@ fn for_rows_or_tail(data: &mut [f32], block: usize, body: impl Fn(usize, &mut [f
 /// row = softmax(row), in place. The largest entry is taken away first, so nothing overflows.
 #[inline(always)]
 pub fn softmax_row(row: &mut [f32]) {
-    let mut max = f32::NEG_INFINITY;
-    for &x in row.iter() {
-        max = max.max(x);
-    }
+    let max = largest(row);
     row.iter_mut().for_each(|x| *x = exp(*x - max));
     let scale = 1.0 / sum(row);
     row.iter_mut().for_each(|x| *x *= scale);

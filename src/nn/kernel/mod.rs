@@ -57,6 +57,21 @@ pub fn sum(a: &[f32]) -> f32 {
     fold(lanes)
 }
 
+/// The largest number, in 16 lanes; −∞ of none.
+#[inline(always)]
+pub fn largest(a: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let larger = |lane: &mut f32, a: f32| *lane = if a > *lane { a } else { *lane };
+    let (body, tail) = a.as_chunks::<16>();
+    for a in body {
+        for lane in 0..16 {
+            larger(&mut lanes[lane], a[lane]);
+        }
+    }
+    tail.iter().zip(&mut lanes).for_each(|(&a, lane)| larger(lane, a));
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
 #[inline(always)]
 fn fold(mut lanes: [f32; 16]) -> f32 {
     for half in [8, 4, 2, 1] {

@@ -9,8 +9,8 @@ use super::tile::{After, Block, Finish, TALLEST, compute};
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
-/// Rows of a task: with 768 columns these are 300 KB, so they and a panel stay in a second cache of 1 MB.
-const ROWS: usize = 8 * TALLEST;
+/// Rows of a task: with 768 columns these are 150 KB, so they and a panel stay in a second cache of half a megabyte.
+const ROWS: usize = 4 * TALLEST;
 /// Tasks a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 8;
 
