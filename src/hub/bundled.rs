@@ -6,11 +6,16 @@ use super::{HubError, ModelFolder};
 #[cfg(feature = "bundled")]
 type Bundle = (&'static str, &'static [(&'static str, &'static [u8])]);
 
+/// Weights begin where numbers may: embedding tables are used where they are.
+#[cfg(feature = "bundled")]
+#[repr(C, align(64))]
+struct Aligned<const N: usize>([u8; N]);
+
 #[cfg(feature = "bundled")]
 macro_rules! bundle {
     ($name:literal: $($file:literal),+) => {
         ($name, &[$(
-            ($file, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/", $name, "/", $file)))
+            ($file, &Aligned(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/", $name, "/", $file))).0)
         ),+])
     };
 }
@@ -37,7 +42,8 @@ pub(super) fn open(name: &str, source: String) -> Result<ModelFolder, HubError> 
         return Err(HubError::UnknownBundled { name: name.to_owned(), known });
     };
     let files = files.iter().map(|(file, bytes)| ((*file).to_owned(), FileBytes::Static(bytes))).collect();
-    Ok(ModelFolder::new(source, None, files, vec![layout::SINGLE.to_owned()]))
+    ModelFolder::new(source, None, files, vec![layout::SINGLE.to_owned()])
+        .map_err(|(file, error)| HubError::Folder { path: file.into(), detail: error.to_string() })
 }
 
 #[cfg(not(feature = "bundled"))]

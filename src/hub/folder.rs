@@ -4,40 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::bytes::{FileBytes, OnDisk};
 use super::{HubError, layout};
-
-/// The bytes of one file: inside the binary, in memory, or mapped from an immutable hub blob.
-#[derive(Clone)]
-pub enum FileBytes {
-    Static(&'static [u8]),
-    Owned(Arc<Vec<u8>>),
-    #[cfg(feature = "hub")]
-    Mapped(Arc<memmap2::Mmap>),
-}
-
-impl Deref for FileBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Static(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-            #[cfg(feature = "hub")]
-            Self::Mapped(map) => map,
-        }
-    }
-}
-
-impl std::fmt::Debug for FileBytes {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "FileBytes({} bytes)", self.len())
-    }
-}
 
 /// A model in Hugging Face layout.
 #[derive(Debug)]
@@ -55,24 +28,35 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
+    /// A file held in memory: config.json and the like.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
-        self.files.get(name).map(|bytes| &**bytes)
+        self.files.get(name)?.in_memory()
+    }
+
+    /// A file wherever it is: the weights of a folder stay on the disk.
+    pub fn bytes(&self, name: &str) -> Option<&FileBytes> {
+        self.files.get(name)
     }
 
     /// Puts the parts together and hashes the weights. Every name in `weights` is in `files`.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, by the file's name.
     pub(super) fn new(
         source: String,
         revision: Option<String>,
         files: BTreeMap<String, FileBytes>,
         weights: Vec<String>,
-    ) -> Self {
-        let mut hashes: Vec<_> =
-            weights.iter().filter_map(|name| files.get(name)).map(|bytes| Sha256::digest(&**bytes)).collect();
-        let hash = match hashes.len() {
-            1 => hashes.remove(0),
-            _ => Sha256::digest(hashes.concat()),
+    ) -> Result<Self, (String, std::io::Error)> {
+        let bytes = weights.iter().filter_map(|name| Some((name, files.get(name)?)));
+        let hashes: Vec<[u8; 32]> = bytes
+            .map(|(name, bytes)| bytes.sha256().map_err(|error| (name.clone(), error)))
+            .collect::<Result<_, _>>()?;
+        let hash = match hashes.as_slice() {
+            [hash] => *hash,
+            hashes => Sha256::digest(hashes.concat()).into(),
         };
-        Self { source, revision, files, weights, sha256: hex(&hash) }
+        Ok(Self { source, revision, files, weights, sha256: hex(&hash) })
     }
 }
 
@@ -80,14 +64,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How weights come into memory.
+/// Whether somebody may change a folder's files while the model is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weights {
-    /// Read: for folders, whose files somebody may change or cut while the model is served.
-    Read,
-    /// Mapped: for blobs of the hub's cache, which are written once under the name of their content.
+pub(super) enum Kept {
+    /// A user's own folder: nothing of it is mapped.
+    Changeable,
+    /// Blobs of the hub's cache, which are written once under the name of their content.
     #[cfg(feature = "hub")]
-    Map,
+    Immutable,
 }
 
 /// Reads a folder in Hugging Face layout.
@@ -98,7 +82,7 @@ pub(super) fn read(
     folder: &Path,
     source: String,
     revision: Option<String>,
-    how: Weights,
+    kept: Kept,
 ) -> Result<ModelFolder, HubError> {
     let folder = &expand_home(folder);
     let wrong = |detail: String| HubError::Folder { path: folder.clone(), detail };
@@ -130,9 +114,9 @@ pub(super) fn read(
         if !has(name) {
             return Err(wrong(format!("{name} is missing, which {} names", layout::INDEX)));
         }
-        files.insert(name.clone(), read_weights(&folder.join(name), how)?);
+        files.insert(name.clone(), open_weights(&folder.join(name), kept)?);
     }
-    Ok(ModelFolder::new(source, revision, files, weights))
+    ModelFolder::new(source, revision, files, weights).map_err(|(name, error)| unreadable(&folder.join(name), &error))
 }
 
 /// `~` and `~/…` as a shell would read them; a shell itself leaves `--model=name=~/…` alone.
@@ -167,27 +151,7 @@ fn read_json(path: &Path) -> Result<Vec<u8>, HubError> {
     Ok(bytes)
 }
 
-fn read_weights(path: &Path, how: Weights) -> Result<FileBytes, HubError> {
-    let mut file = open(path)?;
-    match how {
-        Weights::Read => {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-            Ok(FileBytes::Owned(Arc::new(bytes)))
-        }
-        #[cfg(feature = "hub")]
-        Weights::Map => map(&file).map_err(|error| unreadable(path, &error)),
-    }
-}
-
-/// Maps a blob of the hub's cache, so that processes serving the same model share its pages and a start reads only
-/// what it uses.
-#[cfg(feature = "hub")]
-#[allow(unsafe_code, reason = "a file can only be mapped so; see the comment inside")]
-fn map(file: &File) -> std::io::Result<FileBytes> {
-    // SAFETY: a map must not change or shrink below its reader. Blobs of the cache bear the name of their content and
-    // are never written again: downloads (ours, and Python's) go to another file that is renamed once it is whole, and
-    // deleting a blob leaves mapped pages alone. Whoever truncates a blob in place breaks the cache for every user.
-    let map = unsafe { memmap2::Mmap::map(file)? };
-    Ok(FileBytes::Mapped(Arc::new(map)))
+fn open_weights(path: &Path, kept: Kept) -> Result<FileBytes, HubError> {
+    let file = OnDisk::new(open(path)?, kept != Kept::Changeable).map_err(|error| unreadable(path, &error))?;
+    Ok(FileBytes::OnDisk(Arc::new(file)))
 }

@@ -2,6 +2,7 @@
 //! the files by name, whatever their origin. Not here: what is inside the files. Called by `cli` and tests.
 
 mod bundled;
+mod bytes;
 mod error;
 #[cfg(feature = "hub")]
 mod fetch;
@@ -13,8 +14,9 @@ mod source;
 mod tests;
 
 pub use bundled::bundled_names;
+pub use bytes::{FileBytes, SharedFloats};
 pub use error::{DownloadError, HubError};
-pub use folder::{FileBytes, ModelFolder};
+pub use folder::ModelFolder;
 pub use options::{HubOptions, HubOverrides, Secret};
 pub use source::Source;
 
@@ -25,12 +27,12 @@ pub use source::Source;
 pub fn open(source: &Source, options: &HubOptions) -> Result<ModelFolder, HubError> {
     match source {
         Source::Bundled(name) => bundled::open(name, source.to_string()),
-        Source::Folder(path) => folder::read(path, source.to_string(), None, folder::Weights::Read),
+        Source::Folder(path) => folder::read(path, source.to_string(), None, folder::Kept::Changeable),
         #[cfg(feature = "hub")]
         Source::Hub { id, revision } => {
             let revision = revision.as_deref().unwrap_or("main");
             let snapshot = fetch::fetch(id, revision, options)?;
-            folder::read(&snapshot.folder, source.to_string(), Some(snapshot.commit), folder::Weights::Map)
+            folder::read(&snapshot.folder, source.to_string(), Some(snapshot.commit), folder::Kept::Immutable)
         }
         #[cfg(not(feature = "hub"))]
         Source::Hub { .. } => {

@@ -1,37 +1,59 @@
-//! Tensors of a model folder, read from safetensors by candle and widened to f32.
+//! Tensors of a model folder, read from safetensors one by one and widened to f32.
 //!
 //! Every tensor is asked for with the shape that config.json implies, so a wrong or damaged file is an error that
-//! names the tensor; nothing is ever filled in.
+//! names the tensor; nothing is ever filled in. A tensor is read when it is asked for, so loading takes the memory of
+//! the model and of one tensor.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use candle_core::safetensors::SliceSafetensors;
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::LoadError;
-use crate::hub::ModelFolder;
-use crate::nn::{Embedding, LayerNorm, Linear};
+use crate::hub::{FileBytes, ModelFolder};
+use crate::nn::{Embedding, LayerNorm, Linear, Table};
+
+/// Bytes of the number that a safetensors file begins with: the length of its header.
+const LENGTH: usize = 8;
+/// The longest header that the format allows.
+const LONGEST_HEADER: usize = 100_000_000;
+/// Numbers looked at together where a table that stays in its file is checked.
+const CHUNK: usize = 1 << 18;
 
 /// The tensors of one model folder, one file or sharded.
 pub struct Weights<'a> {
-    files: Vec<(&'a str, SliceSafetensors<'a>)>,
+    files: Vec<WeightsFile<'a>>,
     /// Which file holds a tensor.
     places: HashMap<String, usize>,
 }
 
+struct WeightsFile<'a> {
+    name: &'a str,
+    bytes: &'a FileBytes,
+    /// Where the tensors begin.
+    start: usize,
+    header: Metadata,
+}
+
 impl<'a> Weights<'a> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// Names the file that is missing, cut short or no safetensors file.
     pub fn open(folder: &'a ModelFolder) -> Result<Self, LoadError> {
         let mut files = Vec::new();
         let mut places = HashMap::new();
         for name in &folder.weights {
             let damaged = |detail: String| LoadError::Weights { file: name.clone(), detail };
-            let bytes = folder.file(name).ok_or_else(|| damaged("is missing".into()))?;
-            let tensors = SliceSafetensors::new(bytes)
-                .map_err(|error| damaged(format!("is no safetensors file or is cut short ({})", first_line(&error))))?;
-            for (tensor, _) in tensors.tensors() {
+            let bytes = folder.bytes(name).ok_or_else(|| damaged("is missing".into()))?;
+            let (start, header) = header(bytes)
+                .map_err(|detail| damaged(format!("is no safetensors file or is cut short ({detail})")))?;
+            for tensor in header.offset_keys() {
                 places.insert(tensor, files.len());
             }
-            files.push((name.as_str(), tensors));
+            files.push(WeightsFile { name, bytes, start, header });
         }
         Ok(Self { files, places })
     }
@@ -41,23 +63,44 @@ impl<'a> Weights<'a> {
     }
 
     /// A tensor in f32, row by row.
+    ///
+    /// # Errors
+    /// It is missing, has another shape, cannot be read, or holds numbers that are not finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let place = self.places.get(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;
-        let (file, tensors) = &self.files[*place];
-        let damaged = |detail: String| LoadError::Weights { file: (*file).into(), detail };
-        let view = tensors.get(name).map_err(|error| damaged(first_line(&error)))?;
-        if view.shape() != shape {
-            let found = view.shape().to_vec();
+        let (file, info) = self.find(name, shape)?;
+        let values = file.read(info).map_err(|detail| file.unreadable(name, &detail))?;
+        file.check(name, &values)?;
+        Ok(values)
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&WeightsFile<'a>, &TensorInfo), LoadError> {
+        let missing = || LoadError::MissingTensor { name: name.into() };
+        let file = self.places.get(name).map(|&place| &self.files[place]).ok_or_else(missing)?;
+        let info = file.header.info(name).ok_or_else(missing)?;
+        if info.shape != shape {
+            let found = info.shape.clone();
             return Err(LoadError::Shape { name: name.into(), found, expected: shape.to_vec() });
         }
-        let values = tensors
-            .load(name, &Device::Cpu)
-            .and_then(|tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>())
-            .map_err(|error| damaged(format!("tensor \"{name}\" cannot be read ({})", first_line(&error))))?;
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(damaged(format!("tensor \"{name}\" holds values that are not finite")));
-        }
-        Ok(values)
+        Ok((file, info))
+    }
+
+    /// `{name}.weight`, entries × width. The table stays in its file where that is immutable and holds f32: a text
+    /// reads few of its entries.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn embedding(&self, name: &str, entries: usize, width: usize) -> Result<Embedding, LoadError> {
+        let (name, shape) = (format!("{name}.weight"), [entries, width]);
+        let (file, info) = self.find(&name, &shape)?;
+        let shared = (info.dtype == Dtype::F32).then(|| file.bytes.shared_floats(file.place(info))).flatten();
+        let table: Table = match shared {
+            Some(table) => {
+                file.check_in_place(&name, info)?;
+                Arc::new(table)
+            }
+            None => Arc::new(self.tensor(&name, &shape)?),
+        };
+        Ok(Embedding::new(table, width)?)
     }
 
     /// `{prefix}.weight` and, if `bias`, `{prefix}.bias`.
@@ -75,11 +118,68 @@ impl<'a> Weights<'a> {
         let bias = self.tensor(&format!("{prefix}.{bias}"), &[width])?;
         Ok(LayerNorm::new(weight, bias, epsilon)?)
     }
+}
 
-    /// `{name}.weight`, entries × width.
-    pub fn embedding(&self, name: &str, entries: usize, width: usize) -> Result<Embedding, LoadError> {
-        let table = self.tensor(&format!("{name}.weight"), &[entries, width])?;
-        Ok(Embedding::new(table, width)?)
+/// Where the tensors begin, and what they are.
+fn header(bytes: &FileBytes) -> Result<(usize, Metadata), String> {
+    let mut length = [0; LENGTH];
+    bytes.read(0, &mut length).map_err(|error| error.to_string())?;
+    let length = usize::try_from(u64::from_le_bytes(length)).ok().filter(|&length| length <= LONGEST_HEADER);
+    let length = length.ok_or("its header is too long")?;
+    let start = LENGTH + length;
+    let text = bytes.range(LENGTH..start).map_err(|error| error.to_string())?;
+    let header: Metadata = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let end = start.checked_add(header.data_len());
+    if end != Some(bytes.len()) {
+        return Err(format!("{} bytes where its header promises {}", bytes.len(), end.unwrap_or(usize::MAX)));
+    }
+    Ok((start, header))
+}
+
+impl WeightsFile<'_> {
+    fn place(&self, info: &TensorInfo) -> std::ops::Range<usize> {
+        self.start + info.data_offsets.0..self.start + info.data_offsets.1
+    }
+
+    fn read(&self, info: &TensorInfo) -> Result<Vec<f32>, String> {
+        let place = self.place(info);
+        if info.dtype == Dtype::F32 && cfg!(target_endian = "little") {
+            let mut values = vec![0.0_f32; place.len() / size_of::<f32>()];
+            self.bytes.read(place.start, bytemuck::cast_slice_mut(&mut values)).map_err(|error| error.to_string())?;
+            return Ok(values);
+        }
+        let bytes = self.bytes.range(place).map_err(|error| error.to_string())?;
+        DType::try_from(info.dtype)
+            .and_then(|dtype| Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu))
+            .and_then(|tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>())
+            .map_err(|error| first_line(&error))
+    }
+
+    fn unreadable(&self, name: &str, detail: &str) -> LoadError {
+        LoadError::Weights { file: self.name.into(), detail: format!("tensor \"{name}\" cannot be read ({detail})") }
+    }
+
+    fn check(&self, name: &str, values: &[f32]) -> Result<(), LoadError> {
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(());
+        }
+        let detail = format!("tensor \"{name}\" holds values that are not finite");
+        Err(LoadError::Weights { file: self.name.into(), detail })
+    }
+
+    /// Checks numbers that stay in the file. They are read beside their map, whose pages would otherwise all come in.
+    fn check_in_place(&self, name: &str, info: &TensorInfo) -> Result<(), LoadError> {
+        let place = self.place(info);
+        let mut values = vec![0.0_f32; CHUNK];
+        for first in place.clone().step_by(CHUNK * size_of::<f32>()) {
+            let len = (place.end - first).min(CHUNK * size_of::<f32>()) / size_of::<f32>();
+            let part = &mut values[..len];
+            self.bytes
+                .read(first, bytemuck::cast_slice_mut(part))
+                .map_err(|error| self.unreadable(name, &error.to_string()))?;
+            self.check(name, part)?;
+        }
+        Ok(())
     }
 }
 

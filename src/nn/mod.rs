@@ -23,7 +23,7 @@ mod tests;
 pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Probabilities};
-pub use embedding::Embedding;
+pub use embedding::{Embedding, Table};
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;

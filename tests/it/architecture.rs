@@ -34,7 +34,7 @@ const ASYNC: &[&str] = &["src/http/", "src/cli/", "src/telemetry/", "src/engine/
 const UNSAFE: &[(&str, &str)] = &[
     ("src/main.rs", "the allocator's option and the environment, before any thread exists"),
     ("src/nn/", "vector instructions and kernels over disjoint parts of a slice"),
-    ("src/hub/folder.rs", "maps immutable blobs of the hub's cache"),
+    ("src/hub/bytes.rs", "maps immutable blobs of the hub's cache"),
 ];
 
 const LINES: usize = 600;
