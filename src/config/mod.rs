@@ -8,6 +8,7 @@
 mod error;
 mod file;
 mod keys;
+mod machine;
 mod raw;
 mod resolve;
 #[cfg(test)]

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use super::error::Origin;
 use super::keys::KEYS;
+use super::machine;
 use super::raw::{RawSettings, Value};
 use super::{Auth, Compute, Cors, Hub, Limits, Log, LogFormat, Precision, Queue, Server, Settings};
 
 pub(super) fn resolve(raw: RawSettings) -> Settings {
     let merged = Merged(defaults().overlaid(raw));
+    let threads = match merged.count("compute.threads") {
+        0 => machine::threads(),
+        threads => threads,
+    };
     Settings {
         server: Server {
             listen: merged.address("server.listen"),
@@ -34,11 +39,11 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
         },
         queue: Queue { cost: merged.integer("queue.cost"), requests: merged.count("queue.requests") },
         compute: Compute {
-            threads: match merged.count("compute.threads") {
-                0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-                threads => threads,
+            threads,
+            tokens_per_turn: match merged.count("compute.tokens_per_turn") {
+                0 => machine::tokens_per_turn(threads),
+                tokens => tokens,
             },
-            tokens_per_turn: merged.count("compute.tokens_per_turn"),
             // The only choice there is: another value did not pass its key's check.
             precision: Precision::F32,
         },

@@ -36,7 +36,7 @@ pub struct IntegratedGradients;
 /// x′ the baseline, f the target's `output`. `scores.tokens` sums A over a token's embedding, `words` over a word's
 /// tokens, `grid` over the channels and pixels of a cell. Without `steps` the integral is refined by the nested
 /// Gauss-Patterson rules of 3, 7, 15, … 511 nodes, every one reusing all gradients before it, until the residual
-/// (f(x) − f(x′) − ΣA) and the largest change of a score between two rules are both within
+/// (f(x) − f(x′) − ΣA) and the estimated error of the largest score are both within
 /// `tolerance` × max(|f(x) − f(x′)|, 0.01).
 ///
 /// # Settings
@@ -66,8 +66,8 @@ pub struct Settings {
     /// largest nested rule; with `steps`, no less than these take.
     #[schema(minimum = 5)]
     pub max_evaluations: Option<usize>,
-    /// Largest residual and largest change of a score between two rules, relative to the change of the output; more
-    /// than 0, at most 1. Default 0.01. With `steps` it only judges `converged`.
+    /// Largest residual and largest estimated error of a score, relative to the change of the output; more than 0, at
+    /// most 1. Default 0.01. With `steps` it only judges `converged`.
     #[schema(exclusive_minimum = 0, maximum = 1)]
     pub tolerance: Option<f64>,
     /// What replaces every non-special token (`pad`, `mask`, `unk`, `zero`) or the image (`zero` after normalisation,

@@ -88,6 +88,23 @@ impl PathResult {
     }
 }
 
+/// The error of the last of `rules`, from how far the scores moved between them: a step is about the error of the rule
+/// before it. Along a smooth path errors shrink geometrically with the number of nodes, and each rule adds twice as
+/// many as the one before, so the last step shrinks by the square of what it shrank by itself. 0 where there is but
+/// one rule.
+fn estimated_error(rules: &[Vec<f64>]) -> f64 {
+    let moved = |pair: &[Vec<f64>]| {
+        let differences = pair[1].iter().zip(&pair[0]).map(|(new, old)| (new - old).abs());
+        differences.fold(0.0, f64::max)
+    };
+    let moves: Vec<f64> = rules.windows(2).map(moved).collect();
+    match moves.as_slice() {
+        [] => 0.0,
+        [.., before, last] if last < before => last * (last / before).powi(2),
+        [.., last] => *last,
+    }
+}
+
 pub struct Path<'a> {
     pub ctx: &'a dyn Ctx,
     pub input: Vec<f32>,
@@ -118,10 +135,10 @@ impl<'a> Path<'a> {
         if step.iter().all(|&step| step == 0.0) {
             return Ok(self.nothing_to_do());
         }
-        let mut running = self.start(ladder)?;
+        let mut running = self.start(ladder);
         let mut done = 0;
-        // The first two rules come from one pass: a lone rule says nothing about its error.
-        let mut rule = 1.min(ladder.sizes.len() - 1);
+        // The first three rules come from one pass: fewer say too little about their error to stop at.
+        let mut rule = 2.min(ladder.sizes.len() - 1);
         loop {
             match self.extend(ladder, &step, ladder.sizes[rule], &mut done, &mut running) {
                 Ok(()) => self.settle(ladder, rule, &mut running),
@@ -154,28 +171,21 @@ impl<'a> Path<'a> {
         self.objectives.iter().map(result).collect()
     }
 
-    /// Evaluates the baseline, without a gradient.
-    fn start(&self, ladder: &Ladder) -> Result<Vec<Running<'a>>, Error> {
-        let write = |_: usize, out: &mut [f32]| out.copy_from_slice(&self.baseline);
-        let pass = Pass { rows: 1, embedding: Some(&write), objectives: &[], taps: TapPlan::default() };
-        let mut logits = Vec::new();
-        self.ctx.pass(&pass, &mut |view| {
-            logits = view.logits.to_vec();
-            Ok(())
-        })?;
-        let value = |logits: &[f32], at: &Objective| self.ctx.task().value(logits, &at.target, at.output);
-        let running = |objective| Running {
+    /// No node is evaluated yet; the output at the input is the request's prediction.
+    fn start(&self, ladder: &Ladder) -> Vec<Running<'a>> {
+        let running = |objective: &'a Objective| Running {
             objective,
-            base: value(&logits, objective),
-            output: value(self.ctx.logits(), objective),
+            base: 0.0,
+            output: self.ctx.task().value(self.ctx.logits(), &objective.target, objective.output),
             rules: vec![vec![0.0; self.sums.count()]; ladder.sizes.len()],
             result: None,
         };
-        Ok(self.objectives.iter().map(running).collect())
+        self.objectives.iter().map(running).collect()
     }
 
     /// Adds the nodes `done..size` to every rule that has them, for the targets that still run. `done` counts on
-    /// even where the pass ends early.
+    /// even where the pass ends early. The baseline goes in front of the first nodes: alone, it would read every
+    /// weight for one row.
     fn extend(
         &self,
         ladder: &Ladder,
@@ -185,9 +195,11 @@ impl<'a> Path<'a> {
         running: &mut [Running<'_>],
     ) -> Result<(), Error> {
         let first = *done;
+        let ahead = usize::from(first == 0);
         let mut active: Vec<&mut Running<'_>> = running.iter_mut().filter(|target| target.result.is_none()).collect();
         let objectives: Vec<Objective> = active.iter().map(|target| target.objective.clone()).collect();
         let write = |row: usize, out: &mut [f32]| {
+            let Some(row) = row.checked_sub(ahead) else { return out.copy_from_slice(&self.baseline) };
             let alpha = ladder.nodes[first + row];
             for ((out, step), from) in out.iter_mut().zip(step).zip(&self.baseline) {
                 *out = (f64::from(*from) + alpha * step) as f32;
@@ -195,7 +207,13 @@ impl<'a> Path<'a> {
         };
         let mut terms = vec![0.0; self.sums.count()];
         let mut sink = |view: &RowView<'_>| {
-            let node = first + view.row;
+            let Some(row) = view.row.checked_sub(ahead) else {
+                for (target, base) in active.iter_mut().zip(view.values) {
+                    target.base = *base;
+                }
+                return Ok(());
+            };
+            let node = first + row;
             for (target, gradient) in active.iter_mut().zip(view.gradients) {
                 self.sums.reduce(step, gradient, &mut terms);
                 for (rule, weights) in target.rules.iter_mut().zip(&ladder.weights) {
@@ -207,8 +225,8 @@ impl<'a> Path<'a> {
             *done = node + 1;
             Ok(())
         };
-        let pass =
-            Pass { rows: size - first, embedding: Some(&write), objectives: &objectives, taps: TapPlan::default() };
+        let rows = ahead + size - first;
+        let pass = Pass { rows, embedding: Some(&write), objectives: &objectives, taps: TapPlan::default() };
         self.ctx.pass(&pass, &mut sink)
     }
 
@@ -227,11 +245,7 @@ impl<'a> Path<'a> {
         let allowed = self.tolerance * change.abs().max(self.least_change);
         let scores = &target.rules[rule];
         let residual = change - scores.iter().sum::<f64>();
-        let moved = rule.checked_sub(1).map_or(0.0, |before| {
-            let differences = scores.iter().zip(&target.rules[before]).map(|(new, old)| (new - old).abs());
-            differences.fold(0.0, f64::max)
-        });
-        residual.abs() <= allowed && moved <= allowed
+        residual.abs() <= allowed && estimated_error(&target.rules[..=rule]) <= allowed
     }
 
     fn result(&self, ladder: &Ladder, rule: usize, target: &Running<'_>, converged: bool, partial: bool) -> PathResult {

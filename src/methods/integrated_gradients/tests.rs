@@ -140,7 +140,7 @@ fn a_product_is_split_evenly() {
     let found = explain(&fake, &json!({"baseline": "zero"})).unwrap().remove(0);
     let half = fake::word_embedding(10)[0] * fake::word_embedding(11)[0] / 2.0;
     close(&found.scores.words.unwrap(), &[f64::from(half); 2], 1e-7);
-    assert_eq!(found.diagnostics.nodes, Some(7), "two rules are the least");
+    assert_eq!(found.diagnostics.nodes, Some(15), "three rules are the least");
 }
 
 /// A step is no polynomial: no rule comes inside a narrow tolerance.
