@@ -1,0 +1,67 @@
+//! One forward, or forward and gradient, for every line on standard input: what `benches/peers/compare.py` sets
+//! against PyTorch and ONNX Runtime in turn.
+//!
+//!     cargo bench --bench rounds -- FOLDER ROWS TOKENS forward|gradient
+//!
+//! Prints one line of JSON a round: seconds, the logits, and the sum of the gradient's absolute values. Without
+//! arguments it does nothing, so that `cargo bench` passes over it.
+
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+use explaind::hub::{self, HubOptions, HubOverrides, Source};
+use explaind::models::{self, Batch, Content, Model, Row, TapPlan};
+use explaind::nn::Tape;
+
+/// As the service has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [folder, rows, tokens, work] = arguments.as_slice() else { return Ok(()) };
+    // SAFETY: sets one integer inside the allocator: freed pages are kept, as the service keeps them.
+    unsafe { libmimalloc_sys::mi_option_set(15, -1) }
+    let overrides =
+        HubOverrides { cache: None, offline: Some(true), deadline: Duration::from_secs(1), progress: false };
+    let options = HubOptions::from_env(|_| None, overrides);
+    let model = models::load(&hub::open(&Source::parse(folder)?, &options)?)?;
+    let batch = batch(&*model, rows.parse()?, tokens.parse()?);
+    let gradient = work == "gradient";
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        let began = Instant::now();
+        let mut tape = Tape::new(&(), gradient);
+        let outputs = model.forward(&mut tape, &batch, &TapPlan::default())?;
+        let labels = outputs.logits.cols();
+        let mut size = 0.0;
+        if gradient {
+            // The first label's logit of every row.
+            let seed: Vec<f32> =
+                (0..outputs.logits.value().len()).map(|at| f32::from(u8::from(at % labels == 0))).collect();
+            let gradient = tape.backward(&outputs.logits, &seed, &outputs.input)?;
+            size = gradient.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let logits = outputs.logits.value();
+        println!("{}", serde_json::json!({"seconds": seconds, "logits": logits, "gradient": size}));
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+/// The inputs that compare.py makes by the same formulas.
+fn batch(model: &dyn Model, rows: usize, tokens: usize) -> Batch {
+    let spec = model.spec();
+    let content = |row: usize| match &spec.image {
+        Some(image) => {
+            let pixel = |at: usize| ((at * 31 + row * 7) % 255) as f32 / 127.0 - 1.0;
+            Content::Pixels((0..image.channels * image.rows * image.cols).map(pixel).collect())
+        }
+        None => {
+            let id = |at: usize| ((at * 131 + row * 17) % (spec.vocab - 1)) as u32;
+            Content::Tokens { ids: (0..tokens).map(id).collect(), type_ids: Vec::new() }
+        }
+    };
+    Batch::new((0..rows).map(|row| Row { content: content(row), read: vec![0] }).collect())
+}
