@@ -31,23 +31,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for line in std::io::stdin().lock().lines() {
         line?;
         let began = Instant::now();
-        let mut tape = Tape::new(&(), gradient);
-        let outputs = model.forward(&mut tape, &batch, &TapPlan::default())?;
-        let labels = outputs.logits.cols();
-        let mut size = 0.0;
-        if gradient {
-            // The first label's logit of every row.
-            let seed: Vec<f32> =
-                (0..outputs.logits.value().len()).map(|at| f32::from(u8::from(at % labels == 0))).collect();
-            let gradient = tape.backward(&outputs.logits, &seed, &outputs.input)?;
-            size = gradient.iter().map(|x| f64::from(x.abs())).sum::<f64>();
-        }
+        // On a thread of the pool, as the service computes.
+        let (logits, size) = rayon::scope(|_| round(&*model, &batch, gradient))?;
         let seconds = began.elapsed().as_secs_f64();
-        let logits = outputs.logits.value();
         println!("{}", serde_json::json!({"seconds": seconds, "logits": logits, "gradient": size}));
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// The logits and the sum of the gradient's absolute values.
+fn round(model: &dyn Model, batch: &Batch, gradient: bool) -> Result<(Vec<f32>, f64), explaind::nn::Error> {
+    let mut tape = Tape::new(&(), gradient);
+    let outputs = model.forward(&mut tape, batch, &TapPlan::default())?;
+    let logits = outputs.logits.value().to_vec();
+    if !gradient {
+        return Ok((logits, 0.0));
+    }
+    // The first label's logit of every row.
+    let labels = outputs.logits.cols();
+    let seed: Vec<f32> = (0..logits.len()).map(|at| f32::from(u8::from(at % labels == 0))).collect();
+    let gradient = tape.backward(&outputs.logits, &seed, &outputs.input)?;
+    Ok((logits, gradient.iter().map(|x| f64::from(x.abs())).sum()))
 }
 
 /// The inputs that compare.py makes by the same formulas.

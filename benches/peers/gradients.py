@@ -3,7 +3,7 @@ import torch
 import transformers
 
 from common import ROOT, Server, timed, turns
-from texts import TEXTS
+from texts import several
 
 STEPS = (8, 16, 32, 50, 100, 200)
 GOOD = 0.01
@@ -21,6 +21,7 @@ class Captum:
     def __init__(self, tokenizer, model, text):
         from captum.attr import IntegratedGradients
 
+        self.text = text
         ids = tokenizer(text, return_tensors="pt").input_ids
         padded = ids.clone()
         padded[:, 1:-1] = tokenizer.pad_token_id
@@ -46,26 +47,37 @@ class Captum:
 
 
 def rows(options):
+    """Six texts of each length in a turn. Steps of the peer are each text's own."""
     tokenizer, model = sentiment()
     with Server(options) as server:
         for words in (12, 40, 120):
-            text = TEXTS[words]
-            captum = Captum(tokenizer, model, text)
-            last = {}
+            peers = [Captum(tokenizer, model, text) for text in several(words)]
+            answers = {}
 
             def ours():
-                last["answer"] = server.ask("sentiment", "integrated_gradients", text=text)
+                for index, peer in enumerate(peers):
+                    answers[index] = server.ask("sentiment", "integrated_gradients", text=peer.text)
 
-            theirs, mine, ratio = turns(lambda: timed(captum.run), lambda: timed(ours), options.rounds)
-            one = last["answer"]
-            change = abs(one["output_value"] - one["base_value"])
-            residual = abs(one["residual"]) / change
-            fine = captum.run(200)[0]
-            error = lambda scores: max(abs(a - b) for a, b in zip(scores, fine[0].tolist())) / captum.change
-            note = (
-                f"residual {captum.run()[1]:.2%} / {residual:.2%}; largest error of a score "
-                f"{error(captum.run()[0][0].tolist()):.2%} / {error(one['scores']['tokens']):.2%}; "
-                f"{one['diagnostics']['evaluations']} evaluations"
-            )
-            name = f"Captum, {captum.steps} steps"
-            yield f"IG, {words} words", name, f"{theirs * 1000:.0f} ms", f"{mine * 1000:.0f} ms", ratio, 4.0, note
+            def theirs():
+                for peer in peers:
+                    peer.run()
+
+            peer_seconds, mine, ratio = turns(lambda: timed(theirs), lambda: timed(ours), options.rounds)
+            note = accuracy(peers, [answers[index] for index in range(len(peers))])
+            name = f"Captum, {', '.join(str(peer.steps) for peer in peers)} steps"
+            count = f"IG, {len(peers)} texts of {words} words"
+            yield count, name, f"{peer_seconds * 1000:.0f} ms", f"{mine * 1000:.0f} ms", ratio, 4.0, note
+
+
+def accuracy(peers, answers):
+    """The worst of all texts, relative to the change of the output: the residual, and a score against 200 steps."""
+    residuals, errors = [], []
+    for peer, one in zip(peers, answers):
+        fine = peer.run(200)[0][0].tolist()
+        own, residual = peer.run()
+        error = lambda scores: max(abs(a - b) for a, b in zip(scores, fine)) / peer.change
+        residuals.append((residual, abs(one["residual"]) / abs(one["output_value"] - one["base_value"])))
+        errors.append((error(own[0].tolist()), error(one["scores"]["tokens"])))
+    worst = lambda pairs: " / ".join(f"{max(side):.2%}" for side in zip(*pairs))
+    evaluations = [one["diagnostics"]["evaluations"] for one in answers]
+    return f"residual {worst(residuals)}; largest error of a score {worst(errors)}; {evaluations} evaluations"

@@ -147,7 +147,7 @@ def image(options):
             last["answer"] = server.ask("blood-cells", "lime", image=encoded, **settings)
 
         ours()
-        picture = base64.b64decode(last["answer"]["segments"]["png"])
+        picture = base64.b64decode(last["answer"]["segments"])
         segments = numpy.array(Image.open(io.BytesIO(picture))).astype(int)
 
         def theirs(size=10):
@@ -160,7 +160,6 @@ def image(options):
                 num_samples=1000,
                 batch_size=size,
                 segmentation_fn=lambda _: segments,
-                progress_bar=False,
             )
 
         sizes = {size: timed(lambda: theirs(size)) for size in (10, 100)}

@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal as _;
 
+use rayon::prelude::*;
+
 use crate::config::{ModelSetting, Settings};
 use crate::explain::{Catalog, LoadError, ServedModel};
-use crate::hub::{HubOptions, HubOverrides, Source};
+use crate::hub::{self, HubOptions, HubOverrides, Source};
 use crate::input::Kind;
 
 /// What is served without `--model`, with the kind of input each reads.
@@ -34,10 +36,12 @@ pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Ca
         progress: std::io::stderr().is_terminal(),
     };
     let hub = HubOptions::from_env(|name| std::env::var(name).ok(), overrides);
-    let load = |model: &ModelSetting| {
+    let open = |model: &ModelSetting| {
         let source = Source::parse(&model.source)?;
-        ServedModel::load(model.name.clone(), &source, &hub)
+        Ok((model.name.clone().unwrap_or_else(|| source.default_name()), hub::open(&source, &hub)?))
     };
-    let models = models.iter().map(load).collect::<Result<Vec<_>, LoadError>>()?;
-    Catalog::new(models)
+    // One download after the other, so that one bar moves at a time.
+    let folders = models.iter().map(open).collect::<Result<Vec<_>, LoadError>>()?;
+    let load = |(name, folder)| ServedModel::from_folder(name, folder);
+    Catalog::new(folders.into_par_iter().map(load).collect::<Result<Vec<_>, LoadError>>()?)
 }

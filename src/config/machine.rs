@@ -2,35 +2,41 @@
 
 use std::path::Path;
 
-/// Bytes a token takes while a layer of a base-sized model (768 columns) computes: the hidden state, its projections,
-/// and the inner layer's numbers.
-const BYTES_A_TOKEN: usize = 10 * 768 * 4;
+/// Bytes a token of a base-sized model (768 columns) takes while a product reads it.
+const BYTES_A_TOKEN: usize = 6 * 768;
 /// Rows a thread needs so that reading a weight is little beside multiplying with it.
 const TOKENS_A_THREAD: usize = 256;
-/// Beyond this a turn only gets longer, and other jobs wait for it.
+/// Beyond this a turn only gets longer, and other jobs wait for it; recorded activations take memory as well.
 const MOST: usize = 8192;
 /// Where the size is not told.
-const USUAL_CACHE: usize = 16 << 20;
+const USUAL_CACHE: usize = 1 << 20;
 
 /// Threads that may run at once: those of the container, where it is limited.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Tokens of a turn: as many as the last cache holds the activations of, and enough for every thread.
+/// Tokens of a turn: what the threads' own caches hold of them, and enough for every thread. The cache that threads
+/// share says nothing: a virtual machine sees all of it and gets a part.
 pub fn tokens_per_turn(threads: usize) -> usize {
-    tokens_for(last_cache().unwrap_or(USUAL_CACHE), threads)
+    tokens_for(own_cache().unwrap_or(USUAL_CACHE), threads)
 }
 
 fn tokens_for(cache: usize, threads: usize) -> usize {
-    let fits = (cache / BYTES_A_TOKEN).next_power_of_two() / 2;
-    fits.max(threads.saturating_mul(TOKENS_A_THREAD)).min(MOST)
+    let fits = (cache / BYTES_A_TOKEN).next_power_of_two();
+    threads.saturating_mul(fits.max(TOKENS_A_THREAD)).min(MOST)
 }
 
-/// Bytes of the first core's largest cache, where the system tells.
-fn last_cache() -> Option<usize> {
+/// Bytes of the first core's second cache, where the system tells.
+fn own_cache() -> Option<usize> {
     let caches = std::fs::read_dir(Path::new("/sys/devices/system/cpu/cpu0/cache")).ok()?;
-    caches.filter_map(|cache| size(&std::fs::read_to_string(cache.ok()?.path().join("size")).ok()?)).max()
+    caches.filter_map(|cache| second(&cache.ok()?.path())).next()
+}
+
+/// The size of a cache of the second level.
+fn second(folder: &Path) -> Option<usize> {
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    if text("level")?.trim() == "2" { size(&text("size")?) } else { None }
 }
 
 /// "32768K", as Linux writes it.
@@ -51,12 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_fits_the_cache_and_feeds_every_thread() {
-        assert_eq!(tokens_for(32 << 20, 2), 1024);
-        assert_eq!(tokens_for(8 << 20, 1), 256);
-        assert_eq!(tokens_for(0, 2), 512, "two threads want more than a small cache holds");
-        assert_eq!(tokens_for(usize::MAX / 4, 64), MOST);
-        assert_eq!(tokens_for(32 << 20, usize::MAX), MOST);
+    fn a_turn_fits_the_caches_and_feeds_every_thread() {
+        assert_eq!(tokens_for(2 << 20, 2), 1024);
+        assert_eq!(tokens_for(1 << 20, 2), 512);
+        assert_eq!(tokens_for(0, 2), 512, "a thread wants more than a small cache holds");
+        assert_eq!(tokens_for(2 << 20, 64), MOST);
+        assert_eq!(tokens_for(2 << 20, usize::MAX), MOST);
     }
 
     #[test]

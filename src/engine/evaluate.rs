@@ -18,7 +18,7 @@ pub struct Evaluation {
 
 /// d objective / d logits for all logits of a chunk at once, given the objective's index and the logits. Rows do not
 /// mix, so one backward serves all of them.
-pub type Seed<'a> = &'a dyn Fn(usize, &[f32]) -> Result<Vec<f32>, nn::Error>;
+pub type Seed<'a> = &'a (dyn Fn(usize, &[f32]) -> Result<Vec<f32>, nn::Error> + Sync);
 
 /// A model that can be asked.
 pub trait Evaluate {
@@ -54,15 +54,19 @@ impl Evaluate for &dyn Model {
         objectives: usize,
         seed: Seed<'_>,
     ) -> Result<Evaluation, nn::Error> {
-        let mut tape = Tape::new(pace, objectives > 0);
-        let outputs = self.forward(&mut tape, batch, taps)?;
-        let logits = outputs.logits.value().to_vec();
-        finite(&logits)?;
-        let gradients = (0..objectives)
-            .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))
-            .collect::<Result<_, _>>()?;
-        let labels = outputs.logits.cols();
-        Ok(Evaluation { logits, labels, gradients, attention: outputs.attention })
+        let model = *self;
+        // On a thread of the pool: every product would otherwise be handed over to it and waited for.
+        rayon::scope(|_| {
+            let mut tape = Tape::new(pace, objectives > 0);
+            let outputs = model.forward(&mut tape, batch, taps)?;
+            let logits = outputs.logits.value().to_vec();
+            finite(&logits)?;
+            let gradients = (0..objectives)
+                .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))
+                .collect::<Result<_, _>>()?;
+            let labels = outputs.logits.cols();
+            Ok(Evaluation { logits, labels, gradients, attention: outputs.attention })
+        })
     }
 }
 

@@ -5,8 +5,7 @@
 //! it is passed over, so the dearest job gets a layer in after at most a few dozen of others and nothing starves.
 //! Turns decide when something is computed and never what: no result depends on their order.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::deadline::Watch;
@@ -80,7 +79,7 @@ impl Turns {
 
     /// A place for a job that plans to compute `cost` tokens.
     pub fn seat(&self, cost: u64) -> Seat<'_> {
-        Seat { turns: self, remaining: Cell::new(cost), holds: Cell::new(false), signal: Arc::default() }
+        Seat { turns: self, remaining: AtomicU64::new(cost), holds: AtomicBool::new(false), signal: Arc::default() }
     }
 
     /// Lets every waiting job look at its deadline and its stop flag again: called after a flag was set.
@@ -109,7 +108,7 @@ impl Turns {
         let id = state.next;
         state.next += 1;
         let signal = Arc::clone(&seat.signal);
-        state.waiters.push(Waiter { id, remaining: seat.remaining.get(), passed_over: 0, signal });
+        state.waiters.push(Waiter { id, remaining: seat.remaining.load(Ordering::Relaxed), passed_over: 0, signal });
         if !state.held {
             state.hand_over();
         }
@@ -126,7 +125,7 @@ impl Turns {
                 Some(left) => seat.signal.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        seat.holds.set(true);
+        seat.holds.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -142,8 +141,8 @@ impl Turns {
 pub struct Seat<'t> {
     turns: &'t Turns,
     /// Planned tokens not yet computed.
-    remaining: Cell<u64>,
-    holds: Cell<bool>,
+    remaining: AtomicU64,
+    holds: AtomicBool,
     signal: Arc<Condvar>,
 }
 
@@ -153,7 +152,7 @@ impl<'t> Seat<'t> {
     /// # Errors
     /// The deadline has passed, or nobody waits for the job any more.
     pub fn take(&self, watch: Watch<'_>) -> Result<Turn<'_, 't>, Stopped> {
-        if !self.holds.get() {
+        if !self.holds.load(Ordering::Relaxed) {
             watch.check()?;
             self.turns.wait(self.turns.lock(), self, watch)?;
         }
@@ -166,16 +165,16 @@ impl<'t> Seat<'t> {
     /// The job has to stop while another one has the turn.
     pub fn offer(&self, watch: Watch<'_>) -> Result<(), Stopped> {
         // A job that has just begun to wait may be missed here and is seen one layer later.
-        if self.turns.waiting() == 0 || !self.holds.get() {
+        if self.turns.waiting() == 0 || !self.holds.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut state = self.turns.lock();
         let Some(first) = state.first() else { return Ok(()) };
-        if state.waiters[first].claim() >= self.remaining.get() {
+        if state.waiters[first].claim() >= self.remaining.load(Ordering::Relaxed) {
             state.age();
             return Ok(());
         }
-        self.holds.set(false);
+        self.holds.store(false, Ordering::Relaxed);
         // Handed over before this job queues, so that the turn cannot come straight back to it.
         state.hand_over();
         self.turns.wait(state, self, watch)
@@ -183,7 +182,8 @@ impl<'t> Seat<'t> {
 
     /// `tokens` of the plan are done.
     pub fn spend(&self, tokens: u64) {
-        self.remaining.set(self.remaining.get().saturating_sub(tokens));
+        let left = self.remaining.load(Ordering::Relaxed).saturating_sub(tokens);
+        self.remaining.store(left, Ordering::Relaxed);
     }
 }
 
@@ -196,7 +196,7 @@ pub struct Turn<'s, 't> {
 
 impl Drop for Turn<'_, '_> {
     fn drop(&mut self) {
-        if self.seat.holds.replace(false) {
+        if self.seat.holds.swap(false, Ordering::Relaxed) {
             self.seat.turns.release();
         }
     }

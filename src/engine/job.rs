@@ -71,14 +71,24 @@ struct Lead<'a> {
     spent: &'a Cell<Spent>,
 }
 
-impl Pace for Lead<'_> {
+/// What a forward looks at between two layers. Shared with the threads that compute.
+struct Between<'a> {
+    watch: Watch<'a>,
+    seat: &'a Seat<'a>,
+}
+
+impl Pace for Between<'_> {
     fn step(&self) -> Result<(), Stopped> {
-        self.means.watch.check()?;
-        self.seat.offer(self.means.watch)
+        self.watch.check()?;
+        self.seat.offer(self.watch)
     }
 }
 
 impl Lead<'_> {
+    fn pace(&self) -> Between<'_> {
+        Between { watch: self.means.watch, seat: &self.seat }
+    }
+
     /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
     fn evaluate(
         &self,
@@ -90,7 +100,7 @@ impl Lead<'_> {
     ) -> Result<Evaluation, nn::Error> {
         let evaluation = {
             let _turn = self.seat.take(self.means.watch)?;
-            model.evaluate(self, batch, taps, objectives, seed)?
+            model.evaluate(&self.pace(), batch, taps, objectives, seed)?
         };
         let positions: usize = batch.rows.iter().map(|row| row.read.len()).sum();
         if evaluation.logits.len() != positions * evaluation.labels {
@@ -212,20 +222,6 @@ impl<'a> JobCtx<'a> {
         Row { content, read: row.read.clone() }
     }
 
-    /// d objective / d logits for every row of a chunk at once.
-    fn seed(&self, pass: &Pass<'_>, per_row: usize, objective: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
-        let objective = &pass.objectives[objective];
-        let mut seed = Vec::with_capacity(logits.len());
-        for row in logits.chunks_exact(per_row) {
-            seed.extend(self.work.task.cotangent(row, &objective.target, objective.output));
-        }
-        if seed.len() == logits.len() {
-            return Ok(seed);
-        }
-        let detail = format!("a seed of {} for {} logits", seed.len(), logits.len());
-        Err(nn::Error::Shape { op: "cotangent", detail })
-    }
-
     /// Hands the rows of a chunk that begins at variant `first` to the sink.
     fn deliver(
         &self,
@@ -258,6 +254,19 @@ impl<'a> JobCtx<'a> {
         }
         Ok(())
     }
+}
+
+/// d objective / d logits for every row of a chunk at once.
+fn seed(task: &dyn Task, objective: &Objective, per_row: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+    let mut seed = Vec::with_capacity(logits.len());
+    for row in logits.chunks_exact(per_row) {
+        seed.extend(task.cotangent(row, &objective.target, objective.output));
+    }
+    if seed.len() == logits.len() {
+        return Ok(seed);
+    }
+    let detail = format!("a seed of {} for {} logits", seed.len(), logits.len());
+    Err(nn::Error::Shape { op: "cotangent", detail })
 }
 
 /// One row of a tapped layer.
@@ -319,7 +328,8 @@ impl Ctx for JobCtx<'_> {
         let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
         let rows_a_turn = sizing::rows_a_turn(self.lead.means.tokens_per_turn, weight);
         let per_row = self.logits.len().max(1);
-        let seed = |objective: usize, logits: &[f32]| self.seed(pass, per_row, objective, logits);
+        let (task, objectives_of) = (self.work.task, pass.objectives);
+        let seed = |index: usize, logits: &[f32]| seed(task, &objectives_of[index], per_row, logits);
         let mut first = 0;
         while first < pass.rows {
             let rows = rows_a_turn.min(pass.rows - first);
@@ -342,7 +352,7 @@ impl Ctx for JobCtx<'_> {
         };
         let batch = Batch::new(vec![Row { content, read: row.read.clone() }]);
         let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
-        let values = self.work.model.embed(&self.lead, &batch)?;
+        let values = self.work.model.embed(&self.lead.pace(), &batch)?;
         if values.len() == self.embedding_len(row) {
             return Ok(values);
         }

@@ -34,10 +34,10 @@ pub struct IntegratedGradients;
 /// # What it computes
 /// A_i = (x_i − x′_i) · ∫₀¹ ∂f/∂x_i (x′ + α(x − x′)) dα, x the word embeddings (text) or the normalised pixels (image),
 /// x′ the baseline, f the target's `output`. `scores.tokens` sums A over a token's embedding, `words` over a word's
-/// tokens, `grid` over the channels and pixels of a cell. Without `steps` the integral is refined by the nested
-/// Gauss-Patterson rules of 3, 7, 15, … 511 nodes, every one reusing all gradients before it, until the residual
-/// (f(x) − f(x′) − ΣA) and the estimated error of the largest score are both within
-/// `tolerance` × max(|f(x) − f(x′)|, 0.01).
+/// tokens, `grid` over the channels and pixels of a cell. Without `steps` the integral is refined by nested rules of
+/// 3, 7, 15, … 511 nodes (Gauss-Patterson, evened out by a conformal map), every one reusing all
+/// gradients before it, until the residual (f(x) − f(x′) − ΣA) and the estimated error of the largest score are both
+/// within `tolerance` × max(|f(x) − f(x′)|, 0.01).
 ///
 /// # Settings
 /// `steps` fixes the rule to N-point Gauss-Legendre. `baseline` is what "nothing" looks like; `output` the space that

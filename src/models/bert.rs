@@ -156,9 +156,10 @@ fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32) -> Re
     let name = |part: &str| format!("bert.encoder.layer.{index}.{part}");
     let hidden = sizes.hidden;
     let square = |part: &str| weights.linear(&name(part), hidden, hidden, true);
-    let projections = ["attention.self.query", "attention.self.key", "attention.self.value"];
+    let projections = ["query", "key", "value"].map(|part| name(&format!("attention.self.{part}")));
+    let projections = projections.each_ref().map(|name| (name.as_str(), hidden));
     Ok(Layer {
-        qkv: Linear::stack(projections.into_iter().map(square).collect::<Result<_, _>>()?)?,
+        qkv: weights.stacked(&projections, hidden, true)?,
         output: square("attention.output.dense")?,
         attention_norm: weights.layer_norm(&name("attention.output.LayerNorm"), hidden, epsilon)?,
         up: weights.linear(&name("intermediate.dense"), hidden, sizes.intermediate, true)?,

@@ -179,18 +179,12 @@ fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32, qkv_b
         false => format!("vit.encoder.layer.{index}.{before}"),
     };
     let hidden = sizes.hidden;
-    let projection = |now: &str, before: &str| {
-        weights.linear(
-            &name(&format!("attention.{now}"), &format!("attention.attention.{before}")),
-            hidden,
-            hidden,
-            qkv_bias,
-        )
-    };
-    let qkv = vec![projection("q_proj", "query")?, projection("k_proj", "key")?, projection("v_proj", "value")?];
+    let projections = [("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")]
+        .map(|(now, before)| name(&format!("attention.{now}"), &format!("attention.attention.{before}")));
+    let projections = projections.each_ref().map(|name| (name.as_str(), hidden));
     let norm = |part: &str| weights.layer_norm(&name(part, part), hidden, epsilon);
     Ok(Layer {
-        qkv: Linear::stack(qkv)?,
+        qkv: weights.stacked(&projections, hidden, qkv_bias)?,
         output: weights.linear(&name("attention.o_proj", "attention.output.dense"), hidden, hidden, true)?,
         attention_norm: norm("layernorm_before")?,
         up: weights.linear(&name("mlp.fc1", "intermediate.dense"), hidden, sizes.intermediate, true)?,

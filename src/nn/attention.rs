@@ -167,7 +167,14 @@ impl Layout {
         };
         // SAFETY: `p` is this thread's own n × n.
         unsafe { scores.write(p.as_mut_ptr(), n) };
-        vectorised(|| p.chunks_exact_mut(n).for_each(softmax_row));
+        vectorised(
+            #[inline(always)]
+            || {
+                for row in p.chunks_exact_mut(n) {
+                    softmax_row(row);
+                }
+            },
+        );
     }
 
     /// P V of one head of one row; leaves P in the workspace.
@@ -290,7 +297,10 @@ impl Layout {
         };
         // SAFETY: `ds` is this thread's own n × n.
         unsafe { down.write(ds.as_mut_ptr(), n) };
-        vectorised(|| softmax_backward(p, ds, n));
+        vectorised(
+            #[inline(always)]
+            || softmax_backward(p, ds, n),
+        );
         // Each is n × n times n × depth; the second and third read their left operand by columns.
         let parts = [
             (&*ds, (n, 1), part(1), stride, self.scale),
@@ -311,6 +321,8 @@ impl Layout {
 fn softmax_backward(p: &[f32], grad: &mut [f32], n: usize) {
     for (p, grad) in p.chunks_exact(n).zip(grad.chunks_exact_mut(n)) {
         let mean = dot(p, grad);
-        grad.iter_mut().zip(p).for_each(|(grad, p)| *grad = p * (*grad - mean));
+        for (grad, p) in grad.iter_mut().zip(p) {
+            *grad = p * (*grad - mean);
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::kernel::{Epilogue, Panels, multiply_assign, product, product_add};
+use super::kernel::{Epilogue, Frozen, multiply_assign};
 use super::tape::{Backward, Inputs};
 use super::{Activation, Array, Error, Node, Tape};
 
@@ -11,7 +11,7 @@ use super::{Activation, Array, Error, Node, Tape};
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// Wᵀ: inputs × outputs.
-    weight: Arc<Panels>,
+    weight: Arc<Frozen>,
     bias: Option<Arc<Vec<f32>>>,
 }
 
@@ -31,36 +31,16 @@ impl Linear {
         if weight.len() != inputs * outputs || !bias_fits || inputs == 0 || outputs == 0 {
             return Err(Error::shape("linear", format!("weights that are not {outputs} × {inputs}")));
         }
-        let weight = Panels::of_transposed(weight, inputs, outputs);
-        Ok(Self { weight: Arc::new(weight), bias: bias.map(Arc::new) })
-    }
-
-    /// Several layers over the same input as one whose outputs stand side by side.
-    ///
-    /// # Errors
-    /// `Shape` where their inputs differ.
-    pub fn stack(layers: Vec<Linear>) -> Result<Self, Error> {
-        let inputs = layers.first().map_or(0, Linear::inputs);
-        if layers.iter().any(|layer| layer.inputs() != inputs) {
-            return Err(Error::shape("linear", "layers of different inputs cannot be stacked"));
-        }
-        let bias = layers.iter().any(|layer| layer.bias.is_some()).then(|| {
-            let parts = layers.iter().map(|layer| match &layer.bias {
-                Some(bias) => bias.to_vec(),
-                None => vec![0.0; layer.outputs()],
-            });
-            Arc::new(parts.flatten().collect())
-        });
-        let parts: Vec<&Panels> = layers.iter().map(|layer| &*layer.weight).collect();
-        Ok(Self { weight: Arc::new(Panels::side_by_side(&parts)), bias })
+        let weight = Arc::new(Frozen::new(weight, inputs, outputs));
+        Ok(Self { weight, bias: bias.map(Arc::new) })
     }
 
     fn inputs(&self) -> usize {
-        self.weight.inner()
+        self.weight.inputs()
     }
 
     fn outputs(&self) -> usize {
-        self.weight.cols()
+        self.weight.outputs()
     }
 
     /// x Wᵀ + b.
@@ -104,12 +84,12 @@ impl Linear {
         if x.cols() != self.inputs() {
             return Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())));
         }
-        Ok(Array::new(product(x.value(), &self.weight, epilogue), x.rows(), self.outputs()))
+        Ok(Array::new(self.weight.product(x.value(), epilogue), x.rows(), self.outputs()))
     }
 }
 
 struct LinearBackward {
-    weight: Arc<Panels>,
+    weight: Arc<Frozen>,
     /// The activation's, at every output.
     slope: Option<Vec<f32>>,
 }
@@ -119,18 +99,7 @@ impl Backward for LinearBackward {
         if let Some(slope) = &self.slope {
             multiply_assign(&mut grad, slope);
         }
-        inputs.add_with(0, |sum| {
-            // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all weights
-            // would be half of the process's memory.
-            let weight = self.weight.transposed();
-            match sum {
-                Some(mut sum) => {
-                    product_add(&grad, &weight, &mut sum);
-                    sum
-                }
-                None => product(&grad, &weight, Epilogue::default()),
-            }
-        });
+        inputs.add_with(0, |sum| self.weight.transposed_product(&grad, sum));
         inputs.add(1, grad);
     }
 }

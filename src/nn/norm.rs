@@ -30,12 +30,15 @@ impl LayerNorm {
         }
         let row = |row: usize, y: &mut [MaybeUninit<f32>]| {
             let x = &x.value()[row * cols..][..cols];
-            vectorised(|| {
-                let (mean, scale) = statistics(x, self.epsilon);
-                for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight.iter()).zip(self.bias.iter()) {
-                    y.write((x - mean) * scale * w + b);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    let (mean, scale) = statistics(x, self.epsilon);
+                    for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight.iter()).zip(self.bias.iter()) {
+                        y.write((x - mean) * scale * w + b);
+                    }
+                },
+            );
         };
         // SAFETY: x's row, the weight and the bias have as many numbers as the row written.
         let y = unsafe { made_rows(x.rows(), cols, row) };
@@ -70,18 +73,21 @@ impl Backward for NormBackward {
         let n = cols as f32;
         for_rows(&mut grad, cols, |row, grad| {
             let x = &self.x.data()[row * cols..][..cols];
-            vectorised(|| {
-                let (center, r) = statistics(x, self.epsilon);
-                for (grad, weight) in grad.iter_mut().zip(self.weight.iter()) {
-                    *grad *= weight;
-                }
-                let mean = sum(grad) / n;
-                // mean(g ∘ x̂), from the deviations that x̂ is a multiple of.
-                let slope = dot_with_deviation(grad, x, center) * r / n;
-                for (grad, x) in grad.iter_mut().zip(x) {
-                    *grad = r * (*grad - mean - (x - center) * r * slope);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    let (center, r) = statistics(x, self.epsilon);
+                    for (grad, weight) in grad.iter_mut().zip(self.weight.iter()) {
+                        *grad *= weight;
+                    }
+                    let mean = sum(grad) / n;
+                    // mean(g ∘ x̂), from the deviations that x̂ is a multiple of.
+                    let slope = dot_with_deviation(grad, x, center) * r / n;
+                    for (grad, x) in grad.iter_mut().zip(x) {
+                        *grad = r * (*grad - mean - (x - center) * r * slope);
+                    }
+                },
+            );
         });
         inputs.add(0, grad);
     }

@@ -15,7 +15,7 @@ pub enum Stopped {
 }
 
 /// Asked after every layer: gives the turn to somebody else if it is theirs, and says whether to go on.
-pub trait Pace {
+pub trait Pace: Sync {
     fn step(&self) -> Result<(), Stopped>;
 }
 

@@ -126,7 +126,7 @@ fn spent_work_makes_a_job_cheaper() {
     let seat = turns.seat(100);
     seat.spend(70);
     seat.spend(70);
-    assert_eq!(seat.remaining.get(), 0);
+    assert_eq!(seat.remaining.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Loops over plain slices. Nothing here knows a tape or a node; layers call it.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod epilogue;
+mod frozen;
 mod math;
 mod panels;
 mod product;
@@ -10,15 +14,17 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+pub use epilogue::Epilogue;
+pub use frozen::Frozen;
 pub use math::{ActivationKind, activate, activate_backward, softmax_row};
-pub use panels::{PANEL, PanelRow, Panels, Scratch};
-pub use product::{Epilogue, product, product_add};
+pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
 
 /// Numbers of a slice below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 16 * 1024;
 
-/// Runs `body` compiled for the widest vectors of this processor. `body` must be inlined into it to profit.
+/// Runs `body` compiled for the widest vectors of this processor. `body` must be inlined into it to profit, and so must
+/// what it calls: loops in it are loops, since a closure handed to an iterator is compiled by itself, for any processor.
 #[inline(always)]
 pub fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
@@ -61,14 +67,15 @@ pub fn sum(a: &[f32]) -> f32 {
 #[inline(always)]
 pub fn largest(a: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
-    let larger = |lane: &mut f32, a: f32| *lane = if a > *lane { a } else { *lane };
     let (body, tail) = a.as_chunks::<16>();
     for a in body {
         for lane in 0..16 {
-            larger(&mut lanes[lane], a[lane]);
+            lanes[lane] = if a[lane] > lanes[lane] { a[lane] } else { lanes[lane] };
         }
     }
-    tail.iter().zip(&mut lanes).for_each(|(&a, lane)| larger(lane, a));
+    for (lane, &a) in lanes.iter_mut().zip(tail) {
+        *lane = if a > *lane { a } else { *lane };
+    }
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
@@ -84,12 +91,30 @@ fn fold(mut lanes: [f32; 16]) -> f32 {
 
 /// a += b.
 pub fn add_assign(a: &mut [f32], b: &[f32]) {
-    pairwise(a, b, |a, b| vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a += b)));
+    pairwise(a, b, |a, b| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a += b;
+                }
+            },
+        );
+    });
 }
 
 /// a *= b.
 pub fn multiply_assign(a: &mut [f32], b: &[f32]) {
-    pairwise(a, b, |a, b| vectorised(|| a.iter_mut().zip(b).for_each(|(a, b)| *a *= b)));
+    pairwise(a, b, |a, b| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a *= b;
+                }
+            },
+        );
+    });
 }
 
 fn pairwise(a: &mut [f32], b: &[f32], body: impl Fn(&mut [f32], &[f32]) + Sync) {

@@ -56,21 +56,6 @@ impl Panels {
         Self { rows, inner, cols }
     }
 
-    /// Matrices of as many rows, side by side.
-    pub fn side_by_side(parts: &[&Self]) -> Self {
-        let inner = parts.first().map_or(0, |part| part.inner);
-        let columns: Vec<(&Self, usize)> =
-            parts.iter().flat_map(|part| (0..part.cols).map(move |col| (*part, col))).collect();
-        let rows = filled(inner, columns.len(), |panel, rows| {
-            rows.fill(PanelRow::ZERO);
-            for (place, (part, col)) in columns[panel * PANEL..].iter().take(PANEL).enumerate() {
-                let from = part.panel(col / PANEL);
-                rows.iter_mut().zip(from).for_each(|(row, from)| row.0[place] = from.0[col % PANEL]);
-            }
-        });
-        Self { rows, inner, cols: columns.len() }
-    }
-
     pub fn inner(&self) -> usize {
         self.inner
     }
@@ -193,15 +178,6 @@ mod tests {
             let unused = panels.panel(panels.panels() - 1).iter().flat_map(|row| &row.0[(cols - 1) % PANEL + 1..]);
             assert!(unused.into_iter().all(|&x| x == 0.0));
         }
-    }
-
-    #[test]
-    fn parts_stand_side_by_side() {
-        let (a, b) = (numbers(5 * 20), numbers(5 * 30));
-        let (left, right) = (Panels::of_transposed(&a, 5, 20), Panels::of_transposed(&b, 5, 30));
-        let both = Panels::side_by_side(&[&left, &right]);
-        let whole = Panels::of_transposed(&[a, b].concat(), 5, 50);
-        assert!((0..5).all(|row| (0..50).all(|col| at(&both, row, col) == at(&whole, row, col))));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::epilogue::{Epilogue, Sink, made};
 use super::math::{ActivationKind, activate_row};
 use super::panels::{PANEL, Panels};
 use super::tile::{After, Block, Finish, TALLEST, compute};
@@ -14,53 +15,11 @@ const ROWS: usize = 4 * TALLEST;
 /// Tasks a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 8;
 
-/// What follows a product: `activation(result + bias) + residual`.
-#[derive(Default)]
-pub struct Epilogue<'a> {
-    /// A number a column.
-    pub bias: Option<&'a [f32]>,
-    /// As many numbers as the result.
-    pub residual: Option<&'a [f32]>,
-    pub activation: Option<ActivationKind>,
-    /// The activation's slope at every number of the result is put here.
-    pub slope: Option<&'a mut Vec<f32>>,
-}
-
 /// left (m × k, row by row) · right (k × n), followed by `epilogue`.
-///
-/// # Panics
-/// If an array of the epilogue does not fit: layers check shapes.
 pub fn product(left: &[f32], right: &Panels, epilogue: Epilogue<'_>) -> Vec<f32> {
-    let (rows, cols) = (left.len() / right.inner().max(1), right.cols());
-    let Epilogue { bias, residual, activation, slope } = epilogue;
-    assert!(
-        bias.is_none_or(|bias| bias.len() == cols) && residual.is_none_or(|residual| residual.len() == rows * cols)
-    );
-    assert!(activation.is_none() || residual.is_none(), "a residual is added behind an activation by nobody");
-    let mut out = Vec::with_capacity(rows * cols);
-    let finish = Finish {
-        scale: 1.0,
-        bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
-        residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
-    };
-    let mut none = Vec::new();
-    let keep = slope.is_some();
-    let slope = slope.unwrap_or(&mut none);
-    if keep {
-        slope.clear();
-        slope.reserve_exact(rows * cols);
-    }
-    let places = Places { out: out.as_mut_ptr(), slope: if keep { slope.as_mut_ptr() } else { std::ptr::null_mut() } };
-    // SAFETY: `left` holds rows × inner numbers, the epilogue's arrays were checked, and both outputs have room for
-    // rows × cols numbers, every one of which is written; clearing them first would cost a pass over memory.
-    unsafe {
-        run(left, right, rows, &places, finish, activation);
-        out.set_len(rows * cols);
-        if keep {
-            slope.set_len(rows * cols);
-        }
-    }
-    out
+    let rows = left.len() / right.inner().max(1);
+    // SAFETY: `left` holds rows × inner numbers, and the tasks write every number of the result.
+    unsafe { made(rows, right.cols(), epilogue, |sink| run(left, right, rows, sink)) }
 }
 
 /// sum += left · right.
@@ -70,17 +29,8 @@ pub fn product(left: &[f32], right: &Panels, epilogue: Epilogue<'_>) -> Vec<f32>
 pub fn product_add(left: &[f32], right: &Panels, sum: &mut [f32]) {
     let rows = left.len() / right.inner().max(1);
     assert_eq!(sum.len(), rows * right.cols(), "a sum of another shape");
-    let out = sum.as_mut_ptr();
-    let finish = Finish { residual: out, ..Finish::NONE };
     // SAFETY: as in `product`; each number is read as residual by the task that then overwrites it.
-    unsafe { run(left, right, rows, &Places { out, slope: std::ptr::null_mut() }, finish, None) };
-}
-
-/// Where results go; shared by tasks that write to disjoint places.
-struct Places {
-    out: *mut f32,
-    /// Null where slopes are not wanted.
-    slope: *mut f32,
+    unsafe { run(left, right, rows, &Sink::adding_to(sum, right.cols())) };
 }
 
 /// What all tasks of one product share.
@@ -88,28 +38,15 @@ struct Shared<'a> {
     left: &'a [f32],
     right: &'a Panels,
     rows: usize,
-    places: &'a Places,
-    finish: Finish,
-    activation: Option<ActivationKind>,
+    sink: &'a Sink,
     rows_a_task: usize,
     panels_a_task: usize,
     columns_of_tasks: usize,
 }
 
-// SAFETY: each task reads and writes the places of its own rows and columns behind the pointers, and no other.
-unsafe impl Sync for Shared<'_> {}
-
 /// # Safety
-/// `left` holds rows × inner numbers; the pointers of `finish` are null or as long as [`Epilogue`] says; `places` have
-/// room for rows × cols numbers.
-unsafe fn run(
-    left: &[f32],
-    right: &Panels,
-    rows: usize,
-    places: &Places,
-    finish: Finish,
-    activation: Option<ActivationKind>,
-) {
+/// `left` holds rows × inner numbers; the sink's arrays are as long as [`Epilogue`] says.
+unsafe fn run(left: &[f32], right: &Panels, rows: usize, sink: &Sink) {
     if rows == 0 || right.cols() == 0 {
         return;
     }
@@ -120,7 +57,7 @@ unsafe fn run(
     let groups = if one { 1 } else { (TASKS_A_THREAD * threads).div_ceil(heights).min(right.panels()) };
     let panels_a_task = right.panels().div_ceil(groups);
     let columns_of_tasks = right.panels().div_ceil(panels_a_task);
-    let shared = Shared { left, right, rows, places, finish, activation, rows_a_task, panels_a_task, columns_of_tasks };
+    let shared = Shared { left, right, rows, sink, rows_a_task, panels_a_task, columns_of_tasks };
     let tasks = heights * columns_of_tasks;
     if tasks == 1 {
         return shared.task(0);
@@ -138,9 +75,9 @@ impl Shared<'_> {
         let offset = first_row * stride + first_col;
         // SAFETY: the task's rows and columns are inside the arrays by the contract of `run`, and its own.
         unsafe {
-            let Finish { scale, bias, residual } = self.finish;
+            let Sink { out, slope, bias, residual, activation, .. } = *self.sink;
             let finish = Finish {
-                scale,
+                scale: 1.0,
                 bias: if bias.is_null() { bias } else { bias.add(first_col) },
                 residual: if residual.is_null() { residual } else { residual.add(offset) },
             };
@@ -152,12 +89,11 @@ impl Shared<'_> {
                 left_col: 1,
                 panels: self.right.panel(first_panel).as_ptr(),
                 cols,
-                out: self.places.out.add(offset),
+                out: out.add(offset),
                 out_row: stride,
                 finish,
             };
-            let Some(kind) = self.activation else { return compute(&block, &()) };
-            let slope = self.places.slope;
+            let Some(kind) = activation else { return compute(&block, &()) };
             let slope = if slope.is_null() { slope } else { slope.add(offset) };
             compute(&block, &Activate { kind, out: block.out, slope, stride });
         }

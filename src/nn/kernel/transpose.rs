@@ -45,9 +45,13 @@ fn block(from: &[f32], from_row: usize, to: &mut [f32], to_row: usize) {
 }
 
 /// A 16 × 16 block: four rounds of exchanges at distances 1, 2, 4 and 8.
+///
+/// # Safety
+/// The processor has AVX-512F; both blocks' rows of 16 numbers must be readable and writable.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn block_avx512(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+pub unsafe fn block_avx512(from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
     use std::arch::x86_64::*;
 
     // SAFETY: the caller's contract.

@@ -1,0 +1,270 @@
+//! Products of activations with a weight in pieces, dealt out to threads.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::block::{AHEAD, Block, Exactness, Operand, multiply};
+use super::pieces::left_tile;
+use super::weight::{BLOCK, Weight};
+use super::{Line, PIECE, PIECES, SIDE, Tiles};
+use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
+
+/// Multiplications below which a product stays on one thread.
+const PARALLEL_FROM: usize = 256 * 1024;
+/// Rows of a task at most: with the steps of a chunk their pieces are 1.2 MB, which stay in a second cache of two.
+const ROWS: usize = 256;
+/// Rows that are worth a task of their own.
+const SHARE: usize = 3 * SIDE;
+/// Steps of the inner dimension taken at once: 768 numbers.
+const CHUNK: usize = 24;
+/// Tasks a thread should find, so that none waits long for the last.
+const TASKS_A_THREAD: usize = 8;
+/// Panels of a task at least: a thread splits rows into pieces that another one has split as well.
+const PANELS: usize = 2;
+
+/// left (rows × inputs) · Wᵀ, followed by `epilogue`.
+pub fn product(left: &[f32], weight: &Weight, exactness: Exactness, epilogue: Epilogue<'_>) -> Vec<f32> {
+    let rows = left.len() / weight.inputs().max(1);
+    let right = Right { weight, transposed: false };
+    // SAFETY: the tasks write every row and column of the result.
+    unsafe { made(rows, weight.outputs(), epilogue, |sink| run(left, rows, right, exactness, sink)) }
+}
+
+/// left (rows × outputs) · W, added to `sum` where there is one.
+pub fn product_transposed(left: &[f32], weight: &Weight, exactness: Exactness, sum: Option<Vec<f32>>) -> Vec<f32> {
+    let rows = left.len() / weight.outputs().max(1);
+    let right = Right { weight, transposed: true };
+    match sum {
+        Some(mut sum) => {
+            assert_eq!(sum.len(), rows * weight.inputs(), "a sum of another shape");
+            run(left, rows, right, exactness, &Sink::adding_to(&mut sum, weight.inputs()));
+            sum
+        }
+        // SAFETY: as in `product`.
+        None => unsafe {
+            made(rows, weight.inputs(), Epilogue::default(), |sink| run(left, rows, right, exactness, sink))
+        },
+    }
+}
+
+/// A weight in one of its directions.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    weight: &'a Weight,
+    transposed: bool,
+}
+
+impl Right<'_> {
+    fn inner(self) -> usize {
+        if self.transposed { self.weight.outputs() } else { self.weight.inputs() }
+    }
+
+    /// Steps of the inner dimension.
+    fn steps(self) -> usize {
+        if self.transposed { self.weight.panels() } else { self.weight.steps() }
+    }
+
+    fn cols(self) -> usize {
+        if self.transposed { self.weight.inputs() } else { self.weight.outputs() }
+    }
+
+    /// Groups of 32 columns.
+    fn panels(self) -> usize {
+        self.cols().div_ceil(SIDE)
+    }
+
+    /// The steps of one panel, made in `room` where they do not stand in memory like this.
+    ///
+    /// # Safety
+    /// The unit must be there; `room` has [`BLOCK`] lines a step.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn operand(self, panel: usize, steps: Range<usize>, pieces: usize, room: &mut [Line]) -> Operand {
+        if !self.transposed {
+            let block = &self.weight.block(panel, steps.start)[(PIECES - pieces) * PIECE..];
+            return Operand { first: block.as_ptr(), step: BLOCK };
+        }
+        let step = pieces * PIECE;
+        for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
+            // SAFETY: the caller's contract. A transposed weight's steps are its panels.
+            unsafe { self.weight.transposed_block(index, panel, pieces, to) };
+        }
+        Operand { first: room.as_ptr(), step }
+    }
+
+    /// What the next panel will read, from where the `height`-th block of this one should fetch it.
+    fn ahead(self, panel: usize, steps: Range<usize>, height: usize) -> *const Line {
+        if self.transposed || panel + 1 == self.panels() {
+            return self.weight.block(0, 0).as_ptr();
+        }
+        let offset = (height * steps.len() * AHEAD).min(steps.len() * BLOCK);
+        self.weight.block(panel + 1, steps.start).as_ptr().wrapping_add(offset)
+    }
+}
+
+/// What a thread works with, kept from product to product.
+#[derive(Default)]
+struct Scratch {
+    /// What `left` holds: the product, its first row and its first step.
+    holds: (u64, usize, usize),
+    left: Vec<Line>,
+    right: Vec<Line>,
+    sums: Vec<Block>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Numbers products, so that a thread knows what its scratch holds.
+static PRODUCTS: AtomicU64 = AtomicU64::new(1);
+
+fn room<T: Clone>(vec: &mut Vec<T>, len: usize, fill: T) -> &mut [T] {
+    if vec.len() < len {
+        vec.resize(len, fill);
+    }
+    &mut vec[..len]
+}
+
+fn run(left: &[f32], rows: usize, right: Right<'_>, exactness: Exactness, sink: &Sink) {
+    if rows == 0 || right.cols() == 0 {
+        return;
+    }
+    let product = PRODUCTS.fetch_add(1, Ordering::Relaxed);
+    let (panels, threads) = (right.panels(), rayon::current_num_threads());
+    let alone = threads == 1 || rows * right.inner() * right.cols() < PARALLEL_FROM;
+    // A thread with rows of its own splits no others; a transposed weight is dearer to lay out than rows are to split.
+    let shares = if alone || right.transposed { 1 } else { threads.min(rows / SHARE) };
+    let row_groups = rows.div_ceil(ROWS).max(shares);
+    let rows_a_task = rows.div_ceil(row_groups).next_multiple_of(SIDE);
+    let wanted = if alone { 1 } else { (TASKS_A_THREAD * threads).div_ceil(row_groups) };
+    let wanted = if alone { 1 } else { wanted.min(panels / PANELS).max(1).next_multiple_of(threads) };
+    let panels_a_task = panels.div_ceil(wanted);
+    let panel_groups = panels.div_ceil(panels_a_task);
+    let task = |index: usize| {
+        let (first_row, first_panel) = (index / panel_groups * rows_a_task, index % panel_groups * panels_a_task);
+        let part = Part {
+            product,
+            left,
+            right,
+            exactness,
+            sink,
+            rows: first_row..rows.min(first_row + rows_a_task),
+            panels: first_panel..panels.min(first_panel + panels_a_task),
+        };
+        SCRATCH.with_borrow_mut(|scratch| {
+            // SAFETY: a `Weight` is only made where the unit is; rows and panels are inside the result, and this
+            // task's own.
+            unsafe { part.compute(scratch) }
+        });
+    };
+    let tasks = rows.div_ceil(rows_a_task) * panel_groups;
+    if alone || tasks == 1 {
+        return (0..tasks).for_each(task);
+    }
+    (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+}
+
+/// Some rows and columns of a product.
+struct Part<'a> {
+    /// A number that no other product of this process has.
+    product: u64,
+    left: &'a [f32],
+    right: Right<'a>,
+    exactness: Exactness,
+    sink: &'a Sink,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl Part<'_> {
+    /// # Safety
+    /// The unit must be there; the part's places in the sink must be nobody else's.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn compute(&self, scratch: &mut Scratch) {
+        let steps = self.right.steps();
+        let pieces = if self.exactness == Exactness::Full { PIECES } else { 1 };
+        let heights = self.rows.len().div_ceil(SIDE);
+        let several = steps > CHUNK;
+        let Scratch { holds, left, right, sums } = scratch;
+        let sums = room(sums, if several { heights * self.panels.len() } else { 2 }, Block::ZERO);
+        // SAFETY: the caller's contract.
+        let tiles = unsafe { Tiles::set_up() };
+        for first in (0..steps).step_by(CHUNK) {
+            let chunk = first..steps.min(first + CHUNK);
+            let step = pieces * PIECE;
+            let left = room(left, heights * chunk.len() * step, Line::ZERO);
+            let right = room(right, chunk.len() * step, Line::ZERO);
+            // SAFETY: rows, steps and panels are inside the operands; scratch is as long as they need.
+            unsafe {
+                // The task before this one often had the same rows.
+                if std::mem::replace(holds, (self.product, self.rows.start, first))
+                    != (self.product, self.rows.start, first)
+                {
+                    self.split(chunk.clone(), pieces, left);
+                }
+                // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
+                let mut ready = None;
+                for panel in self.panels.clone() {
+                    let operand = self.right.operand(panel, chunk.clone(), pieces, right);
+                    for height in 0..heights {
+                        let rows = SIDE.min(self.rows.len() - height * SIDE);
+                        let number = (panel - self.panels.start) * heights + height;
+                        let index = if several { number } else { number % 2 };
+                        let rows_here = Operand { first: left.as_ptr().add(height * chunk.len() * step), step };
+                        let sum = (&mut sums[index], first > 0);
+                        let next = self.right.ahead(panel, chunk.clone(), height);
+                        multiply(&tiles, self.exactness, rows_here, operand, next, chunk.len(), rows, sum);
+                        if chunk.end == steps
+                            && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
+                        {
+                            self.finish(&mut sums[index], height, rows, panel);
+                        }
+                    }
+                }
+                if let Some((index, height, rows, panel)) = ready {
+                    self.finish(&mut sums[index], height, rows, panel);
+                }
+            }
+        }
+    }
+
+    /// The pieces of this part's rows in the inner dimension's `chunk`: for each 32 rows, step after step.
+    ///
+    /// # Safety
+    /// As [`Part::compute`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn split(&self, chunk: Range<usize>, pieces: usize, to: &mut [Line]) {
+        let inner = self.right.inner();
+        let step = pieces * PIECE;
+        for (height, to) in to.chunks_exact_mut(chunk.len() * step).enumerate() {
+            for tile in 0..2 {
+                let first = self.rows.start + height * SIDE + tile * 16;
+                let rows = self.rows.end.saturating_sub(first).min(16);
+                if rows == 0 {
+                    continue;
+                }
+                for (index, to) in chunk.clone().zip(to.chunks_exact_mut(step)) {
+                    let cols = SIDE.min(inner - index * SIDE);
+                    // SAFETY: these rows and columns are inside the left operand.
+                    unsafe {
+                        let from = self.left.as_ptr().add(first * inner + index * SIDE);
+                        left_tile(from, inner, rows, cols, pieces, to.as_mut_ptr().add(tile * 16));
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Part::compute`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn finish(&self, sum: &mut Block, height: usize, rows: usize, panel: usize) {
+        let first_col = panel * SIDE;
+        let cols = SIDE.min(self.right.cols() - first_col);
+        // SAFETY: the caller's contract.
+        unsafe { self.sink.store(&mut sum.0, (self.rows.start + height * SIDE, rows), (first_col, cols)) }
+    }
+}

@@ -1,0 +1,75 @@
+//! A frozen weight in the layout that this processor's fastest product reads.
+
+use super::epilogue::Epilogue;
+use super::panels::Panels;
+use super::product::{product, product_add};
+
+/// Wᵀ of a linear layer, laid out once. Which layout it has depends on the processor alone, never on how many rows
+/// are multiplied with it, so a row's bits do not either.
+#[derive(Debug, Clone)]
+pub enum Frozen {
+    /// For the vector units.
+    Panels(Panels),
+    /// For the matrix unit.
+    #[cfg(target_arch = "x86_64")]
+    Pieces(super::amx::Weight),
+}
+
+impl Frozen {
+    /// `weight`: outputs × inputs, row by row.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
+    pub fn new(weight: &[f32], inputs: usize, outputs: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if super::amx::available() {
+            return Self::Pieces(super::amx::Weight::new(weight, inputs, outputs));
+        }
+        Self::Panels(Panels::of_transposed(weight, inputs, outputs))
+    }
+
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::Panels(panels) => panels.inner(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(weight) => weight.inputs(),
+        }
+    }
+
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Panels(panels) => panels.cols(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(weight) => weight.outputs(),
+        }
+    }
+
+    /// x Wᵀ of as many rows as `x` has, followed by `epilogue`.
+    pub fn product(&self, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+        match self {
+            Self::Panels(panels) => product(x, panels, epilogue),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(weight) => super::amx::product(x, weight, super::amx::Exactness::Full, epilogue),
+        }
+    }
+
+    /// grad W, added to `sum` where there is one.
+    pub fn transposed_product(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
+        match self {
+            Self::Panels(panels) => {
+                // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all
+                // weights would be half of the process's memory.
+                let panels = panels.transposed();
+                match sum {
+                    Some(mut sum) => {
+                        product_add(grad, &panels, &mut sum);
+                        sum
+                    }
+                    None => product(grad, &panels, Epilogue::default()),
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(weight) => super::amx::product_transposed(grad, weight, super::amx::Exactness::Full, sum),
+        }
+    }
+}
