@@ -15,6 +15,7 @@ mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod precision;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use embedding::{Embedding, Table};
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
+pub use precision::Precision;
 pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 

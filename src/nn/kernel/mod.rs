@@ -4,6 +4,8 @@
 mod amx;
 mod epilogue;
 mod frozen;
+#[cfg(target_arch = "x86_64")]
+mod half;
 mod math;
 mod panels;
 mod product;
@@ -19,6 +21,14 @@ pub use frozen::Frozen;
 pub use math::{ActivationKind, activate, activate_backward, softmax_row};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
+
+/// Whether this processor multiplies in bf16.
+pub fn multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::available() || half::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
 
 /// Numbers of a slice below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 16 * 1024;

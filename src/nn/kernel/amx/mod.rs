@@ -15,7 +15,6 @@ mod weight;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub use block::Exactness;
 pub use product::{product, product_transposed};
 pub use weight::Weight;
 
