@@ -98,7 +98,7 @@ fn attention(criterion: &mut Criterion) {
         let product = 2 * (rows * length * length * WIDTH) as u64;
         let name = format!("attention {rows}x{length}");
         both(&mut group, &name, (rows * length, 3 * WIDTH), 2 * product, 5 * product, |tape, qkv| {
-            Attention { heads: HEADS }.forward(tape, qkv, &offsets, false).expect("shapes fit").0
+            Attention::new(HEADS, WIDTH / HEADS).forward(tape, qkv, &offsets, None, false).expect("shapes fit").0
         });
     }
     group.finish();

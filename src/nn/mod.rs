@@ -22,7 +22,7 @@ mod tests;
 
 pub use activation::Activation;
 pub use array::Array;
-pub use attention::{Attention, Probabilities};
+pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use embedding::{Embedding, Table};
 pub use linear::Linear;
 pub use norm::LayerNorm;

@@ -3,7 +3,7 @@
 //! Multiply-adds are fused: half the instructions, and half the latency of the chains that polynomials are. A processor
 //! without them computes the same numbers, slowly.
 
-use super::{for_rows, largest, sum, vectorised};
+use super::{for_rows, vectorised};
 
 /// e^x for finite x, relative error below 2 ulp; underflows to 0 below −87.3, saturates above 88.3. Range reduction
 /// by ln 2 in two parts and the degree-6 polynomial of Cephes' `expf`.
@@ -222,19 +222,6 @@ fn for_rows_or_tail(data: &mut [f32], block: usize, body: impl Fn(usize, &mut [f
     for_rows(blocks, block, &body);
     if !tail.is_empty() {
         body(whole, tail);
-    }
-}
-
-/// row = softmax(row), in place. The largest entry is taken away first, so nothing overflows.
-#[inline(always)]
-pub fn softmax_row(row: &mut [f32]) {
-    let max = largest(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
-    }
-    let scale = 1.0 / sum(row);
-    for x in row.iter_mut() {
-        *x *= scale;
     }
 }
 

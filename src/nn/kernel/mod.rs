@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
-pub use math::{ActivationKind, activate, activate_backward, softmax_row};
+pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
 
