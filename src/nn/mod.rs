@@ -11,10 +11,13 @@ mod activation;
 mod array;
 mod attention;
 mod embedding;
+mod gate;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod rms_norm;
+mod rotary;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -24,9 +27,12 @@ pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use embedding::{Embedding, Table};
+pub use gate::Gate;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
+pub use rms_norm::{QueryKeyNorm, RmsNorm};
+pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 

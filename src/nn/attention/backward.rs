@@ -100,10 +100,13 @@ impl Head<'_> {
     #[inline(always)]
     fn score_gradients(&self, block: &Range<usize>, p: &[f32], ds: &mut [f32], slope: Option<&[f32]>) {
         let n = self.len;
+        let masked = !self.layout.mask.sees_all(n);
         for (index, (p, ds)) in p.chunks_exact(n).zip(ds.chunks_exact_mut(n)).enumerate() {
             let seen = self.layout.mask.keys(block.start + index, n);
-            ds[..seen.start].fill(0.0);
-            ds[seen.end..].fill(0.0);
+            if masked {
+                ds[..seen.start].fill(0.0);
+                ds[seen.end..].fill(0.0);
+            }
             let (p, ds) = (&p[seen.clone()], &mut ds[seen.clone()]);
             let mean = dot(p, ds);
             for (ds, p) in ds.iter_mut().zip(p) {

@@ -132,6 +132,7 @@ impl<'a> Head<'a> {
     /// they are wanted. `keys` are the panels of Kᵀ.
     pub fn probabilities(&self, block: &Range<usize>, keys: &[PanelRow], p: &mut [f32], mut slope: Option<&mut [f32]>) {
         let (n, layout) = (self.len, self.layout);
+        let masked = !layout.mask.sees_all(n);
         self.against_keys(block, (self.part(Part::Query, block.start), layout.stride()), keys, layout.scale, p);
         vectorised(
             #[inline(always)]
@@ -139,8 +140,10 @@ impl<'a> Head<'a> {
                 for (index, row) in p.chunks_exact_mut(n).enumerate() {
                     let query = block.start + index;
                     let seen = layout.mask.keys(query, n);
-                    row[..seen.start].fill(0.0);
-                    row[seen.end..].fill(0.0);
+                    if masked {
+                        row[..seen.start].fill(0.0);
+                        row[seen.end..].fill(0.0);
+                    }
                     let row = &mut row[seen.clone()];
                     if let Some(cap) = layout.softcap {
                         match &mut slope {

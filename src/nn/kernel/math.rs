@@ -85,7 +85,7 @@ const CUBIC: f32 = 0.044_715;
 const INV_SQRT_2PI: f32 = 0.398_942_3;
 
 #[inline(always)]
-fn value(kind: ActivationKind, x: f32) -> f32 {
+pub(super) fn value(kind: ActivationKind, x: f32) -> f32 {
     match kind {
         ActivationKind::Gelu => x * normal(x).0,
         ActivationKind::GeluTanh => 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))),
@@ -121,7 +121,7 @@ fn slope(kind: ActivationKind, x: f32) -> f32 {
 
 /// Both at once: they share what is dear.
 #[inline(always)]
-fn value_and_slope(kind: ActivationKind, x: f32) -> (f32, f32) {
+pub(super) fn value_and_slope(kind: ActivationKind, x: f32) -> (f32, f32) {
     if kind == ActivationKind::Gelu {
         let (cdf, density) = normal(x);
         return (x * cdf, (x * INV_SQRT_2PI).mul_add(density, cdf));
@@ -156,6 +156,8 @@ macro_rules! by_kind {
         }
     };
 }
+
+pub(super) use by_kind;
 
 /// row = f(row), in place; where `slope` is not null, f′ of the old row is put there.
 ///

@@ -4,6 +4,7 @@
 mod amx;
 mod epilogue;
 mod frozen;
+mod gate;
 mod math;
 mod panels;
 mod product;
@@ -16,6 +17,7 @@ use rayon::prelude::*;
 
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
+pub use gate::{gate_row, gate_row_backward};
 pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};

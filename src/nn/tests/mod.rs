@@ -1,6 +1,8 @@
 //! Every layer: its gradient against central differences, its rows against their neighbours; the composed candle
 //! operations as an oracle for values.
 
+mod composed;
+
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
