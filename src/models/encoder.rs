@@ -87,7 +87,8 @@ impl Encoder {
             NormPlace::After => None,
         };
         let qkv = layer.qkv.forward(tape, normed.as_ref().unwrap_or(x))?;
-        Attention { heads: self.heads }.forward(tape, &qkv, offsets, tapped)
+        let depth = qkv.cols() / 3 / self.heads.max(1);
+        Attention::new(self.heads, depth).forward(tape, &qkv, offsets, None, tapped)
     }
 
     fn feed_forward(

@@ -11,11 +11,14 @@ mod activation;
 mod array;
 mod attention;
 mod embedding;
+mod gate;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
 mod precision;
+mod rms_norm;
+mod rotary;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -23,12 +26,15 @@ mod tests;
 
 pub use activation::Activation;
 pub use array::Array;
-pub use attention::{Attention, Probabilities};
+pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use embedding::{Embedding, Table};
+pub use gate::Gate;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
 pub use precision::Precision;
+pub use rms_norm::{QueryKeyNorm, RmsNorm};
+pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 

@@ -4,11 +4,14 @@
 mod amx;
 mod epilogue;
 mod frozen;
+mod gate;
 #[cfg(target_arch = "x86_64")]
 mod half;
 mod math;
 mod panels;
 mod product;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod transpose;
 
@@ -18,7 +21,8 @@ use rayon::prelude::*;
 
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
-pub use math::{ActivationKind, activate, activate_backward, softmax_row};
+pub use gate::{gate_row, gate_row_backward};
+pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
 

@@ -10,6 +10,8 @@
 mod block;
 mod pieces;
 mod product;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 use std::marker::PhantomData;
