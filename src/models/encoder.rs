@@ -1,8 +1,10 @@
 //! The transformer layer that encoders share: attention and feed-forward with residuals, normalised before (vision)
 //! or after (BERT) each of them.
 
+use std::sync::Arc;
+
 use super::{AttentionMap, Outputs, TapPlan};
-use crate::nn::{self, Activation, Attention, LayerNorm, Linear, Node, Tape, select};
+use crate::nn::{self, Activation, Attention, Disentangled, LayerNorm, Linear, Node, Tape, add, neighbours, select};
 
 /// Where the normalisation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +15,32 @@ pub enum NormPlace {
     After,
 }
 
-/// The weights of one layer.
+/// How the tokens of a sequence look at one another.
+#[derive(Clone)]
+pub enum Mixing {
+    /// Softmax of queries against keys.
+    Plain,
+    /// The same with relative positions, as in DeBERTa.
+    Disentangled(Arc<Disentangled>),
+}
+
+/// A convolution over the sequence whose result is added behind the first layer, as in DeBERTa v2:
+/// norm(x₁ + activation(conv(x₀))).
+pub struct Convolution {
+    /// Tokens side by side, an odd number.
+    pub width: usize,
+    /// Over `width` tokens side by side.
+    pub linear: Linear,
+    pub activation: Activation,
+    pub norm: LayerNorm,
+}
+
+/// The weights of one layer. A copy shares them.
+#[derive(Clone)]
 pub struct Layer {
     /// Query, key and value side by side.
     pub qkv: Linear,
+    pub mixing: Mixing,
     pub output: Linear,
     pub attention_norm: LayerNorm,
     pub up: Linear,
@@ -29,6 +53,7 @@ pub struct Encoder {
     pub heads: usize,
     pub activation: Activation,
     pub norm: NormPlace,
+    pub convolution: Option<Convolution>,
 }
 
 /// Packed sequences: their borders, and the packed positions whose last hidden states are wanted.
@@ -47,6 +72,7 @@ impl Encoder {
         sequences: &Sequences,
         taps: &TapPlan,
     ) -> Result<(Node, Vec<AttentionMap>), nn::Error> {
+        let convolved = self.convolve(tape, &x, &sequences.offsets)?;
         let mut x = x;
         let mut maps: Vec<Option<AttentionMap>> = taps.attention.iter().map(|_| None).collect();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -59,6 +85,13 @@ impl Encoder {
                 (attended, x)
             };
             x = self.feed_forward(tape, layer, &attended, residual)?;
+            if index == 0
+                && let Some((convolved, norm)) = &convolved
+            {
+                let convolved = if last { select(tape, convolved, &sequences.read)? } else { convolved.clone() };
+                x = add(tape, &x, &convolved)?;
+                x = norm.forward(tape, &x)?;
+            }
             if let Some(values) = map {
                 let lengths: Vec<usize> = sequences.offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
                 let map = AttentionMap { layer: index, heads: self.heads, lengths, values: values.values };
@@ -87,7 +120,23 @@ impl Encoder {
             NormPlace::After => None,
         };
         let qkv = layer.qkv.forward(tape, normed.as_ref().unwrap_or(x))?;
-        Attention { heads: self.heads }.forward(tape, &qkv, offsets, tapped)
+        match &layer.mixing {
+            Mixing::Plain => Attention { heads: self.heads }.forward(tape, &qkv, offsets, tapped),
+            Mixing::Disentangled(attention) => attention.forward(tape, &qkv, offsets, tapped),
+        }
+    }
+
+    /// activation(conv(x)) of every token, and the norm of its sum with the first layer's result.
+    fn convolve(
+        &self,
+        tape: &mut Tape<'_>,
+        x: &Node,
+        offsets: &[usize],
+    ) -> Result<Option<(Node, &LayerNorm)>, nn::Error> {
+        let Some(convolution) = &self.convolution else { return Ok(None) };
+        let x = neighbours(tape, x, offsets, convolution.width)?;
+        let x = convolution.linear.forward_activated(tape, &x, convolution.activation)?;
+        Ok(Some((x, &convolution.norm)))
     }
 
     fn feed_forward(

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::batch::{Batch, Content};
 use super::config::{self, Common, Sizes};
-use super::encoder::{Encoder, Layer, NormPlace, Sequences, outputs};
+use super::encoder::{Encoder, Layer, Mixing, NormPlace, Sequences, outputs};
 use super::{
     Capabilities, Capability, Family, ImageSpec, LoadError, Model, Outputs, Reads, SequenceItem, Spec, TapPlan, Weights,
 };
@@ -134,6 +134,7 @@ impl VitModel {
                 heads: sizes.heads,
                 activation: config::activation(&config.hidden_act)?,
                 norm: NormPlace::Before,
+                convolution: None,
             },
             norm: weights.layer_norm("vit.layernorm", hidden, epsilon)?,
             classifier: weights.linear("classifier", hidden, labels.len(), true)?,
@@ -143,6 +144,7 @@ impl VitModel {
                 problem: common.problem(labels.len())?,
                 labels,
                 hidden,
+                embedding: hidden,
                 layers: sizes.layers,
                 heads: sizes.heads,
                 max_positions: image.sequence.len(),
@@ -185,6 +187,7 @@ fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32, qkv_b
     let norm = |part: &str| weights.layer_norm(&name(part, part), hidden, epsilon);
     Ok(Layer {
         qkv: weights.stacked(&projections, hidden, qkv_bias)?,
+        mixing: Mixing::Plain,
         output: weights.linear(&name("attention.o_proj", "attention.output.dense"), hidden, hidden, true)?,
         attention_norm: norm("layernorm_before")?,
         up: weights.linear(&name("mlp.fc1", "intermediate.dense"), hidden, sizes.intermediate, true)?,

@@ -65,6 +65,16 @@ impl<'a> Weights<'a> {
         self.places.contains_key(name)
     }
 
+    /// Sees that the linear layers of a head are there, all of them in one error.
+    ///
+    /// # Errors
+    /// Names every weight and bias that is missing.
+    pub fn require(&self, layers: &[&str]) -> Result<(), LoadError> {
+        let names = layers.iter().flat_map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")]);
+        let missing: Vec<String> = names.filter(|name| !self.contains(name)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(LoadError::MissingHead { names: missing.join(", ") }) }
+    }
+
     /// A tensor in f32, row by row.
     ///
     /// # Errors

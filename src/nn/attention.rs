@@ -216,20 +216,20 @@ fn room(vec: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 /// A product of one head: a strided left operand and panels.
-struct Product<'a> {
-    left: &'a [f32],
+pub(super) struct Product<'a> {
+    pub left: &'a [f32],
     /// From row to row, and from column to column.
-    left_strides: (usize, usize),
-    panels: &'a [PanelRow],
+    pub left_strides: (usize, usize),
+    pub panels: &'a [PanelRow],
     /// Rows, inner dimension, columns.
-    shape: (usize, usize, usize),
-    scale: f32,
+    pub shape: (usize, usize, usize),
+    pub scale: f32,
 }
 
 impl Product<'_> {
     /// # Safety
     /// `out` must be valid for writing the shape's rows × columns, rows `stride` apart, and nobody else's.
-    unsafe fn write(&self, out: *mut f32, stride: usize) {
+    pub(super) unsafe fn write(&self, out: *mut f32, stride: usize) {
         let (rows, inner, cols) = self.shape;
         let (down, right) = self.left_strides;
         assert!(self.left.len() > (rows - 1) * down + (inner - 1) * right, "a product of one head");

@@ -10,6 +10,7 @@
 mod activation;
 mod array;
 mod attention;
+mod disentangled;
 mod embedding;
 mod kernel;
 mod linear;
@@ -23,11 +24,12 @@ mod tests;
 pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Probabilities};
+pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
-pub use shape::{add_constant, prepend, select};
+pub use shape::{add, add_constant, neighbours, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.
