@@ -231,7 +231,7 @@ impl Anatomy {
     }
 
     pub fn encoder_of(&self, layers: Vec<Layer>, norm: NormPlace) -> Encoder {
-        Encoder { layers, heads: self.sizes.heads, activation: self.activation, norm, convolution: None }
+        Encoder::new(layers, self.sizes.heads, self.activation, norm)
     }
 
     /// The layer whose tensors begin with `prefix`.
@@ -248,7 +248,7 @@ impl Anatomy {
             qkv: weights.stacked(&projections, hidden, true)?,
             mixing: Mixing::Plain,
             output: weights.linear(&name(names.output), hidden, hidden, true)?,
-            attention_norm: norm(names.attention_norm)?,
+            attention_norm: Some(norm(names.attention_norm)?),
             up: weights.linear(&name(names.up), hidden, intermediate, true)?,
             down: weights.linear(&name(names.down), intermediate, hidden, true)?,
             feed_forward_norm: norm(names.feed_forward_norm)?,

@@ -101,11 +101,12 @@ pub fn activation_of(key: &str, name: &str) -> Result<Activation, LoadError> {
 }
 
 pub fn epsilon(value: f64) -> Result<f32, LoadError> {
-    if value > 0.0 && value < 1.0 {
-        Ok(value as f32)
-    } else {
-        Err(invalid("layer_norm_eps", "must be between 0 and 1"))
-    }
+    epsilon_of("layer_norm_eps", value)
+}
+
+/// The ε of a norm that `key` gives.
+pub fn epsilon_of(key: &str, value: f64) -> Result<f32, LoadError> {
+    if value > 0.0 && value < 1.0 { Ok(value as f32) } else { Err(invalid(key, "must be between 0 and 1")) }
 }
 
 /// The sizes every encoder has.

@@ -1,13 +1,15 @@
 //! Classification heads over the positions read: one dense layer with its activation, then the logits.
 
 use super::{LoadError, Weights};
-use crate::nn::{self, Activation, Linear, Node, Tape};
+use crate::nn::{self, Activation, LayerNorm, Linear, Node, Tape};
 
-/// `out(activation(dense(x)))`: BERT's pooler and classifier, RoBERTa's, DistilBERT's, ELECTRA's head alike.
+/// `out(norm(activation(dense(x))))`: BERT's pooler and classifier, RoBERTa's, DistilBERT's, ELECTRA's head alike,
+/// without a norm, and ModernBERT's with one.
 pub struct Head {
-    dense: Linear,
-    activation: Activation,
-    out: Linear,
+    pub dense: Linear,
+    pub activation: Activation,
+    pub norm: Option<LayerNorm>,
+    pub out: Linear,
 }
 
 /// The tensors of a [`Head`].
@@ -26,16 +28,20 @@ impl Head {
         hidden: usize,
         labels: usize,
     ) -> Result<Self, LoadError> {
-        weights.require(&[names.dense, names.out])?;
+        weights.require_head(&[names.dense, names.out], true)?;
         Ok(Self {
             dense: weights.linear(names.dense, hidden, hidden, true)?,
             activation,
+            norm: None,
             out: weights.linear(names.out, hidden, labels, true)?,
         })
     }
 
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
-        let x = self.dense.forward_activated(tape, x, self.activation)?;
+        let mut x = self.dense.forward_activated(tape, x, self.activation)?;
+        if let Some(norm) = &self.norm {
+            x = norm.forward(tape, &x)?;
+        }
         self.out.forward(tape, &x)
     }
 }

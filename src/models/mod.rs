@@ -13,6 +13,8 @@ mod electra;
 mod embeddings;
 mod encoder;
 mod head;
+mod modernbert;
+mod mpnet;
 mod roberta;
 mod spec;
 mod tap;
@@ -66,6 +68,8 @@ pub static FAMILIES: &[&dyn Family] = &[
     &deberta::DebertaV2,
     &distilbert::DistilBert,
     &electra::Electra,
+    &modernbert::ModernBert,
+    &mpnet::MpNet,
     &roberta::Roberta,
     &vit::Vit,
     &xlm_roberta_xl::XlmRobertaXl,

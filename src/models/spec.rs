@@ -40,6 +40,8 @@ pub enum Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     First,
+    /// The mean of all of them. A row names one position, which stands for its one output.
+    Mean,
 }
 
 /// One position of an image model's sequence, as `input.sequence` names it.

@@ -10,7 +10,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::Tape;
 
-const TEXT: [&str; 14] = [
+const TEXT: [&str; 17] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -25,6 +25,9 @@ const TEXT: [&str; 14] = [
     "tiny-albert",
     "tiny-deberta-v3",
     "tiny-deberta-v2",
+    "tiny-mpnet",
+    "tiny-modernbert",
+    "tiny-modernbert-mean",
 ];
 const IMAGE: [&str; 2] = ["tiny-vit", "tiny-vit-plain"];
 
@@ -262,6 +265,34 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
         folder.files.remove(&first);
     };
     assert!(edit("tiny-bert-tanh", shard).contains("is missing"));
+}
+
+/// Keys as checkpoints on the hub have them give the same bits as those that transformers 5 writes.
+#[test]
+fn older_configurations_mean_the_same() {
+    let logits = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut folder = folder(name);
+        let mut config = serde_json::from_slice(folder.file("config.json").unwrap()).unwrap();
+        change(&mut config);
+        folder.files.insert("config.json".into(), FileBytes::Owned(Arc::new(config.to_string().into_bytes())));
+        let batch = Batch::new(vec![Golden::of(name).row(1)]);
+        let outputs = load(&folder).unwrap().forward(&mut Tape::new(&(), false), &batch, &TapPlan::default());
+        outputs.unwrap().logits.value().to_vec()
+    };
+    let same = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        assert_eq!(logits(name, change), logits(name, &|_| ()), "{name}");
+    };
+    same("tiny-modernbert", &|config| {
+        config.as_object_mut().unwrap().retain(|key, _| !["layer_types", "rope_parameters"].contains(&key.as_str()));
+        config["global_rope_theta"] = 160_000.0.into();
+        config["local_rope_theta"] = serde_json::Value::Null;
+    });
+    same("tiny-deberta-v3", &|config| config["pos_att_type"] = "p2c|c2p".into());
+    same("tiny-distilbert", &|config| {
+        config["hidden_size"] = config["dim"].clone();
+        config.as_object_mut().unwrap().remove("dim");
+    });
+    same("tiny-roberta", &|config| drop(config.as_object_mut().unwrap().remove("pad_token_id")));
 }
 
 /// A base model's folder whose config.json claims a classifier: the error names every tensor, nothing is filled in.

@@ -4,10 +4,10 @@ use super::batch::Batch;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoder, Sequences, outputs};
 use super::head::Head;
-use super::{Model, Outputs, Spec, TapPlan};
-use crate::nn::{self, LayerNorm, Node, Tape};
+use super::{Model, Outputs, Reads, Spec, TapPlan};
+use crate::nn::{self, LayerNorm, Node, Tape, mean};
 
-/// A text encoder with a head on the positions read.
+/// A text encoder with a head on the positions read, or on the mean of all.
 pub struct TextEncoder {
     pub spec: Spec,
     pub embeddings: Embeddings,
@@ -29,10 +29,15 @@ impl Model for TextEncoder {
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
         let input = self.embed(tape, batch)?;
         let x = self.embeddings.forward(tape, &input, batch)?;
-        let sequences = Sequences { offsets: batch.offsets(), read: batch.read() };
+        let averaged = self.spec.reads == Reads::Mean;
+        let read = if averaged { (0..x.rows()).collect() } else { batch.read() };
+        let sequences = Sequences { offsets: batch.offsets(), read };
         let (mut x, maps) = self.encoder.forward(tape, x, &sequences, taps)?;
         if let Some(norm) = &self.norm {
             x = norm.forward(tape, &x)?;
+        }
+        if averaged {
+            x = mean(tape, &x, &sequences.offsets)?;
         }
         let logits = self.head.forward(tape, &x)?;
         outputs(input, logits, maps)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::attention::Product;
-use super::kernel::{PanelRow, Scratch, softmax_row, vectorised};
+use super::attention::{Product, softmax};
+use super::kernel::{PanelRow, Scratch, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Probabilities, Tape};
 
@@ -219,7 +219,7 @@ impl<'a> Head<'a> {
             #[inline(always)]
             || {
                 for row in p.chunks_exact_mut(n) {
-                    softmax_row(row);
+                    softmax(row);
                 }
             },
         );
@@ -301,8 +301,9 @@ fn multiply(
     out: &mut [f32],
 ) {
     assert!(out.len() >= shape.0 * shape.2, "room for a product of one head");
+    let product = Product { left, left_strides, panels, panel_step: shape.1, shape, scale, add: false };
     // SAFETY: `out` is borrowed alone and has room for the result, as just seen.
-    unsafe { Product { left, left_strides, panels, shape, scale }.write(out.as_mut_ptr(), shape.2) };
+    unsafe { product.write(out.as_mut_ptr(), shape.2) };
 }
 
 struct DisentangledBackward {

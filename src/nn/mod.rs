@@ -12,10 +12,13 @@ mod array;
 mod attention;
 mod disentangled;
 mod embedding;
+mod gate;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod rms_norm;
+mod rotary;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -23,13 +26,16 @@ mod tests;
 
 pub use activation::Activation;
 pub use array::Array;
-pub use attention::{Attention, Probabilities};
+pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
+pub use gate::Gate;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
-pub use shape::{add, add_constant, neighbours, prepend, select};
+pub use rms_norm::{QueryKeyNorm, RmsNorm};
+pub use rotary::{Angles, Rope, RopeScaling, Rotary};
+pub use shape::{add, add_constant, mean, neighbours, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

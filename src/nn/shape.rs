@@ -1,4 +1,4 @@
-//! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side.
+//! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side, average.
 
 use super::kernel::add_assign;
 use super::tape::{Backward, Inputs};
@@ -88,6 +88,43 @@ impl Backward for Neighbours {
             let grad = &grad[(row * self.width + place) * self.cols..][..self.cols];
             add_assign(&mut out[neighbour * self.cols..][..self.cols], grad);
         });
+        inputs.add(0, out);
+    }
+}
+
+/// The mean of each sequence's rows, one row a sequence.
+pub fn mean(tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, Error> {
+    let ordered = offsets.first() == Some(&0) && offsets.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ordered || offsets.last() != Some(&x.rows()) {
+        return Err(Error::shape("mean", format!("{} rows in sequences that end elsewhere or are empty", x.rows())));
+    }
+    let cols = x.cols();
+    let mut y = vec![0.0; (offsets.len() - 1) * cols];
+    for (pair, y) in offsets.windows(2).zip(y.chunks_exact_mut(cols)) {
+        for row in x.value()[pair[0] * cols..pair[1] * cols].chunks_exact(cols) {
+            add_assign(y, row);
+        }
+        let share = 1.0 / (pair[1] - pair[0]) as f32;
+        y.iter_mut().for_each(|y| *y *= share);
+    }
+    let op = Mean { offsets: offsets.to_vec(), cols };
+    Ok(tape.record(Array::new(y, offsets.len() - 1, cols), [Some(x), None], || op))
+}
+
+struct Mean {
+    offsets: Vec<usize>,
+    cols: usize,
+}
+
+impl Backward for Mean {
+    fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let mut out = Vec::with_capacity(self.offsets.last().map_or(0, |rows| rows * self.cols));
+        for (pair, grad) in self.offsets.windows(2).zip(grad.chunks_exact(self.cols)) {
+            let share = 1.0 / (pair[1] - pair[0]) as f32;
+            for _ in pair[0]..pair[1] {
+                out.extend(grad.iter().map(|grad| grad * share));
+            }
+        }
         inputs.add(0, out);
     }
 }

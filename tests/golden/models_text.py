@@ -231,6 +231,36 @@ def deberta_buckets():
     (base.VALUES / "deberta-buckets.json").write_text(json.dumps(entries.tolist(), separators=(",", ":")) + "\n")
 
 
+OFFSET_TEXTS = [
+    ("Café crème, naïve façade — déjà vu!", None),
+    ("Cafe\u0301 with a combining accent", None),
+    ("great 😀👍🏽 film 👨‍👩‍👧 !", None),
+    ("電影很好 and 映画は良い", None),
+    ("한국어 İstanbul ǅ ß ﬁne ½", None),
+    ("  two  blanks,\ttab\nand\r\nlines \u00a0 nbsp \u200b zero ", None),
+    ("x\u0000y \ufffd \u0007bell ``quoted''", None),
+    ("a <mask> b <pad>, [MASK] </s> [SEP] <s>", None),
+    ("The film is good.", "  Le film est très bon 🎬."),
+    ("", " "),
+]
+
+
+def tokenizers():
+    """Every kind of tokenizer on awkward texts, as tests/golden/input.py writes its own."""
+    cases = []
+    for name in ["tiny-roberta", "tiny-camembert", "tiny-xlm-roberta", "tiny-albert", "tiny-deberta-v3", "tiny-mpnet",
+                 "tiny-modernbert"]:
+        tokenizer = Tokenizer.from_file(str(base.HERE / name / "tokenizer.json"))
+        tokenizer.no_padding(), tokenizer.no_truncation()
+        for text, pair in OFFSET_TEXTS:
+            e = tokenizer.encode(text, pair)
+            cases.append({"tokenizer": name, "text": text, "pair": pair, "max": None, "ids": e.ids, "tokens": e.tokens,
+                          "type_ids": e.type_ids, "offsets": [list(o) for o in e.offsets], "special": e.special_tokens_mask,
+                          "word_ids": e.word_ids, "sequence_ids": e.sequence_ids})
+    text = json.dumps(cases, ensure_ascii=False, separators=(",", ":"))
+    (base.VALUES / "tokenizers.json").write_text(text + "\n", encoding="utf-8")
+
+
 def make(name):
     family = FAMILIES[name]
     folder = base.fresh(base.HERE / name)
@@ -334,3 +364,5 @@ def run(only=None):
             values(name)
             sizes = [f.stat().st_size for f in [*(base.HERE / name).iterdir(), *base.VALUES.glob(f"{name}.*")]]
             print(f"{sum(sizes):>9,}  {name}")
+    if only is None:
+        tokenizers()

@@ -93,7 +93,7 @@ fn request(case: &Value, item: Value, target: Value) -> Value {
     request
 }
 
-const TEXT: [&str; 14] = [
+const TEXT: [&str; 17] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -108,6 +108,9 @@ const TEXT: [&str; 14] = [
     "tiny-albert",
     "tiny-deberta-v3",
     "tiny-deberta-v2",
+    "tiny-mpnet",
+    "tiny-modernbert",
+    "tiny-modernbert-mean",
 ];
 
 /// Captum's integrated gradients, 200 and 16 nodes, on the logit against the pad baseline: within 1e-4 of the
