@@ -22,6 +22,7 @@ pub fn spec() -> Spec {
         labels: vec!["NO".to_owned(), "YES".to_owned()],
         problem: Problem::SingleLabel,
         hidden: HIDDEN,
+        embedding: HIDDEN,
         layers: 3,
         heads: 1,
         max_positions: 512,

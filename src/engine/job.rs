@@ -203,7 +203,7 @@ impl<'a> JobCtx<'a> {
     fn embedding_len(&self, row: &Row) -> usize {
         match &row.content {
             Content::Pixels(pixels) => pixels.len(),
-            _ => row.len() * self.spec().hidden,
+            _ => row.len() * self.spec().embedding,
         }
     }
 

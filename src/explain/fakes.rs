@@ -38,6 +38,7 @@ pub fn spec(kind: Kind) -> Spec {
         labels: vec!["NEGATIVE".into(), "POSITIVE".into()],
         problem: Problem::SingleLabel,
         hidden: 4,
+        embedding: 4,
         layers: 2,
         heads: 2,
         max_positions: 8,

@@ -68,6 +68,20 @@ impl<'a> Weights<'a> {
         self.places.contains_key(name)
     }
 
+    /// Sees that the linear layers of a head are there, all of them in one error. The last one always has a bias, those
+    /// before it if `bias`.
+    ///
+    /// # Errors
+    /// Names every weight and bias that is missing.
+    pub fn require_head(&self, layers: &[&str], bias: bool) -> Result<(), LoadError> {
+        let parts = layers.iter().enumerate().flat_map(|(index, layer)| {
+            let biased = bias || index + 1 == layers.len();
+            [Some(format!("{layer}.weight")), biased.then(|| format!("{layer}.bias"))]
+        });
+        let missing: Vec<String> = parts.flatten().filter(|name| !self.contains(name)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(LoadError::MissingHead { names: missing.join(", ") }) }
+    }
+
     /// A tensor in f32, row by row.
     ///
     /// # Errors
@@ -136,12 +150,24 @@ impl<'a> Weights<'a> {
     }
 
     /// `{prefix}.weight` and `.bias`, or `.gamma` and `.beta` as checkpoints made from TensorFlow have them.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
     pub fn layer_norm(&self, prefix: &str, width: usize, epsilon: f32) -> Result<LayerNorm, LoadError> {
         let old = self.contains(&format!("{prefix}.gamma"));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         let weight = self.tensor(&format!("{prefix}.{weight}"), &[width])?;
         let bias = self.tensor(&format!("{prefix}.{bias}"), &[width])?;
         Ok(LayerNorm::new(weight, bias, epsilon)?)
+    }
+
+    /// `{prefix}.weight` alone: a layer norm that adds nothing.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn layer_norm_unbiased(&self, prefix: &str, width: usize, epsilon: f32) -> Result<LayerNorm, LoadError> {
+        let weight = self.tensor(&format!("{prefix}.weight"), &[width])?;
+        Ok(LayerNorm::new(weight, vec![0.0; width], epsilon)?)
     }
 }
 

@@ -10,6 +10,7 @@
 mod activation;
 mod array;
 mod attention;
+mod disentangled;
 mod embedding;
 mod gate;
 mod kernel;
@@ -27,6 +28,7 @@ mod tests;
 pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
+pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
 pub use gate::Gate;
 pub use linear::Linear;
@@ -35,7 +37,7 @@ pub use patches::Patches;
 pub use precision::Precision;
 pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};
-pub use shape::{add_constant, prepend, select};
+pub use shape::{add, add_constant, mean, neighbours, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

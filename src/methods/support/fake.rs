@@ -61,6 +61,7 @@ impl Fake {
             labels: vec!["NO".into(), "YES".into()],
             problem: Problem::SingleLabel,
             hidden: HIDDEN,
+            embedding: HIDDEN,
             layers: LAYERS,
             heads: HEADS,
             max_positions: 512,

@@ -204,7 +204,7 @@ fn soft_cap_with_slope(scores: &mut [f32], slope: &mut [f32], cap: f32) {
 
 /// row = softmax(row), in place. The largest entry is taken away first, so nothing overflows.
 #[inline(always)]
-fn softmax(row: &mut [f32]) {
+pub fn softmax(row: &mut [f32]) {
     let max = largest(row);
     for x in row.iter_mut() {
         *x = exp(*x - max);

@@ -15,6 +15,7 @@ mod tests;
 use rayon::prelude::*;
 
 pub use bias::{Bias, relative_bucket};
+pub(super) use head::{Product, softmax};
 pub use mask::Window;
 
 use super::{Array, Error, Node, Tape};

@@ -56,6 +56,8 @@ fn norm(seed: u64, width: usize) -> LayerNorm {
     LayerNorm::new(random(&mut rng, width), random(&mut rng, width), 1e-12).unwrap()
 }
 
+const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
+
 #[test]
 fn gradients_are_those_of_central_differences() {
     for (inputs, outputs) in [(5, 3), (3, 1), (1, 4), (70, 80), (80, 10), (10, 80)] {
@@ -72,12 +74,56 @@ fn gradients_are_those_of_central_differences() {
         let layer = Activation::named(name).unwrap();
         check_gradient(name, 5, 9, &|tape, x| layer.forward(tape, x.clone()));
     }
+    for (keys, queries, logarithmic) in [(true, true, Some(16)), (true, false, None), (false, true, None)] {
+        let layer = disentangled(2, 3, keys, queries, logarithmic);
+        check_gradient("disentangled attention", 13, 18, &|tape, x| layer.forward(tape, x, &OFFSETS, false).unwrap().0);
+    }
+    check_gradient("neighbours", 13, 4, &|tape, x| neighbours(tape, x, &OFFSETS, 3).unwrap());
+    check_gradient("mean", 13, 4, &|tape, x| mean(tape, x, &[0, 1, 6, 13]).unwrap());
+    check_gradient("sum", 5, 4, &|tape, x| {
+        let y = Activation::named("tanh").unwrap().forward(tape, x.clone());
+        add(tape, x, &y).unwrap()
+    });
     let patches = Patches { channels: 2, patch_rows: 2, patch_cols: 3, grid_rows: 2, grid_cols: 2 };
     check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
     check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
     check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
     let constant = Array::new(vec![2.0; 24], 6, 4);
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
+}
+
+fn disentangled(heads: usize, depth: usize, keys: bool, queries: bool, logarithmic: Option<usize>) -> Disentangled {
+    let mut rng = ChaCha8Rng::seed_from_u64(21);
+    let mut table = |there: bool| there.then(|| std::sync::Arc::new(random(&mut rng, 8 * heads * depth)));
+    let (keys, queries) = (table(keys), table(queries));
+    Disentangled { heads, scale: 0.4, distances: Distances { span: 4, logarithmic }, keys, queries }
+}
+
+/// Without position tables disentangled attention is plain attention; a row's bits are its own.
+#[test]
+fn disentangled_attention_is_row_invariant_and_plain_without_tables() {
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let (heads, depth, offsets) = (2, 4, [0, 5, 6, 6, 17]);
+    let width = 3 * heads * depth;
+    let x = random(&mut rng, 17 * width);
+    let run = |layer: &Disentangled, x: &[f32], offsets: &[usize]| {
+        let x = Node::constant(Array::new(x.to_vec(), x.len() / width, width));
+        let (y, p) = layer.forward(&mut Tape::new(&(), false), &x, offsets, true).unwrap();
+        (y.value().to_vec(), p.unwrap().values)
+    };
+    let mut layer = disentangled(heads, depth, true, true, Some(9));
+    let (packed, _) = run(&layer, &x, &offsets);
+    for pair in offsets.windows(2).filter(|pair| pair[0] < pair[1]) {
+        let (alone, _) = run(&layer, &x[pair[0] * width..pair[1] * width], &[0, pair[1] - pair[0]]);
+        assert_eq!(alone, packed[pair[0] * heads * depth..pair[1] * heads * depth]);
+    }
+    (layer.keys, layer.queries, layer.scale) = (None, None, 1.0 / (depth as f32).sqrt());
+    let node = Node::constant(Array::new(x.clone(), 17, width));
+    let plain = Attention::new(heads, depth);
+    let (y, p) = plain.forward(&mut Tape::new(&(), false), &node, &offsets, None, true).unwrap();
+    let (ours, probabilities) = run(&layer, &x, &offsets);
+    close("disentangled", &ours, y.value(), 1e-6);
+    close("disentangled probabilities", &probabilities, &p.unwrap().values, 1e-6);
 }
 
 /// A value that is used twice gets the sum of both gradients.
