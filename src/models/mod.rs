@@ -65,6 +65,7 @@ pub trait Family: Sync {
 pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
     &bert::Bert,
+    &deberta::Deberta,
     &deberta::DebertaV2,
     &distilbert::DistilBert,
     &electra::Electra,
