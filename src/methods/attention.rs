@@ -136,10 +136,14 @@ impl Method for Attention {
         [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
+    fn taps(resolved: &Resolved) -> TapPlan {
+        let mut attention = resolved.layers.clone();
+        attention.sort_unstable();
+        TapPlan { attention }
+    }
+
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        let mut tapped = resolved.layers.clone();
-        tapped.sort_unstable();
-        let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan { attention: tapped } };
+        let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: Self::taps(resolved) };
         let mut attribution = None;
         ctx.pass(&pass, &mut |view| {
             attribution = Some(attribute(resolved, ctx, view.attention)?);

@@ -48,7 +48,7 @@ impl Linear {
     /// # Errors
     /// `Shape` where `x` has not as many columns as the layer inputs.
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
-        let y = self.product(x, self.epilogue())?;
+        let y = self.product(tape, x, self.epilogue())?;
         Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope: None }))
     }
 
@@ -60,7 +60,7 @@ impl Linear {
         if (x.rows(), self.outputs()) != (residual.rows(), residual.cols()) {
             return Err(Error::shape("linear", "a residual of another shape"));
         }
-        let y = self.product(x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
+        let y = self.product(tape, x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
         let op = || LinearBackward { weight: self.weight.clone(), slope: None };
         Ok(tape.record(y, [Some(x), Some(residual)], op))
     }
@@ -72,7 +72,7 @@ impl Linear {
     pub fn forward_activated(&self, tape: &mut Tape<'_>, x: &Node, activation: Activation) -> Result<Node, Error> {
         let mut slope = tape.tracks(&[x]).then(Vec::new);
         let epilogue = Epilogue { activation: Some(activation.kind()), slope: slope.as_mut(), ..self.epilogue() };
-        let y = self.product(x, epilogue)?;
+        let y = self.product(tape, x, epilogue)?;
         Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope }))
     }
 
@@ -80,11 +80,11 @@ impl Linear {
         Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), ..Epilogue::default() }
     }
 
-    fn product(&self, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
+    fn product(&self, tape: &Tape<'_>, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
         if x.cols() != self.inputs() {
             return Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())));
         }
-        Ok(Array::new(self.weight.product(x.value(), epilogue), x.rows(), self.outputs()))
+        Ok(Array::new(self.weight.product(x.value(), tape.precision(), epilogue), x.rows(), self.outputs()))
     }
 }
 

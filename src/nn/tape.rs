@@ -3,7 +3,7 @@
 //! A node that depends on no variable is not recorded, and a tape that does not record keeps nothing, so a forward
 //! alone frees every activation as soon as the model lets go of it.
 
-use super::{Array, Error};
+use super::{Array, Error, Precision};
 
 /// Why work was given up between two layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,13 +109,24 @@ struct Entry {
 pub struct Tape<'a> {
     pace: &'a dyn Pace,
     recording: bool,
+    precision: Precision,
     entries: Vec<Entry>,
 }
 
 impl<'a> Tape<'a> {
     /// A tape that keeps what gradients need only if `recording`.
     pub fn new(pace: &'a dyn Pace, recording: bool) -> Self {
-        Self { pace, recording, entries: Vec::new() }
+        Self { pace, recording, precision: Precision::F32, entries: Vec::new() }
+    }
+
+    /// The numbers that products are made of: f32 unless this is called. A gradient is f32 whatever the forward was.
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// To be called after every layer: gives way to others and notices that the work is no longer wanted.

@@ -80,9 +80,10 @@ pub unsafe fn compute(block: &Block, after: &impl After) {
     pulp::Arch::new().dispatch(Compute { block, after });
 }
 
-struct Compute<'a, A> {
-    block: &'a Block,
-    after: &'a A,
+/// A block and what is done to its strips.
+pub(super) struct Compute<'a, A> {
+    pub block: &'a Block,
+    pub after: &'a A,
 }
 
 impl<A: After> WithSimd for Compute<'_, A> {
