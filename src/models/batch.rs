@@ -5,7 +5,7 @@
 pub enum Content {
     /// Token ids and, where the model takes them, token types (else empty). Positions are counted by the family.
     Tokens { ids: Vec<u32>, type_ids: Vec<u32> },
-    /// Word embeddings (tokens × hidden) in place of ids.
+    /// Word embeddings (tokens × the width of the model's table) in place of ids.
     Embedded { values: Vec<f32>, tokens: usize, type_ids: Vec<u32> },
     /// Normalised pixels: channels × height × width.
     Pixels(Vec<f32>),

@@ -8,7 +8,7 @@ use super::embeddings::{Count, Embeddings, Positions, Step};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace};
 use super::{Capabilities, Capability, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
-use crate::nn::Activation;
+use crate::nn::{Activation, Linear};
 
 /// The keys of config.json that matter to a forward. A family's own defaults stand in [`Defaults`].
 #[derive(Debug, Default, Deserialize)]
@@ -239,13 +239,28 @@ impl Anatomy {
     /// # Errors
     /// A tensor that is missing or of another shape.
     pub fn layer(&self, weights: &Weights<'_>, prefix: &str, names: &LayerNames) -> Result<Layer, LoadError> {
+        let projections = [names.query, names.key, names.value].map(|part| format!("{prefix}.{part}"));
+        let projections = projections.each_ref().map(|name| (name.as_str(), self.sizes.hidden));
+        let qkv = weights.stacked(&projections, self.sizes.hidden, true)?;
+        self.layer_around(qkv, weights, prefix, names)
+    }
+
+    /// The same around a projection that is there already.
+    ///
+    /// # Errors
+    /// A tensor that is missing or of another shape.
+    pub fn layer_around(
+        &self,
+        qkv: Linear,
+        weights: &Weights<'_>,
+        prefix: &str,
+        names: &LayerNames,
+    ) -> Result<Layer, LoadError> {
         let name = |part: &str| format!("{prefix}.{part}");
         let Sizes { hidden, intermediate, .. } = self.sizes;
-        let projections = [names.query, names.key, names.value].map(name);
-        let projections = projections.each_ref().map(|name| (name.as_str(), hidden));
         let norm = |part: &str| weights.layer_norm(&name(part), hidden, self.epsilon);
         Ok(Layer {
-            qkv: weights.stacked(&projections, hidden, true)?,
+            qkv,
             mixing: Mixing::Plain,
             output: weights.linear(&name(names.output), hidden, hidden, true)?,
             attention_norm: Some(norm(names.attention_norm)?),

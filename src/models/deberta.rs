@@ -1,6 +1,6 @@
-//! DeBERTa v2 and v3 (He et al. 2020, 2021), `model_type` `deberta-v2`: relative positions in attention
-//! ([`Disentangled`]), mostly none in the embeddings; v2's larger models have a convolution beside their first layer.
-//! Not here: the first DeBERTa (`model_type` `deberta`), whose projections differ.
+//! DeBERTa (He et al. 2020, 2021): relative positions in attention ([`Disentangled`]), mostly none in the embeddings.
+//! The first (`model_type` `deberta`) packs a layer's projections head by head; v2 and v3 (`deberta-v2`) have them
+//! apart, put far distances into buckets, and v2's larger models have a convolution beside their first layer.
 
 use std::sync::Arc;
 
@@ -16,8 +16,10 @@ use super::{Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::{Array, Disentangled, Distances, Linear, Node, Tape};
 
+pub struct Deberta;
 pub struct DebertaV2;
 
+const FIRST_DEFAULTS: Defaults = Defaults { vocab: 50_265, types: 0, epsilon: 1e-7, ..Defaults::BERT };
 const DEFAULTS: Defaults = Defaults {
     vocab: 128_100,
     embedding: None,
@@ -42,6 +44,12 @@ const NAMES: Names = Names {
 };
 const HEAD: HeadNames = HeadNames { dense: "pooler.dense", out: "classifier" };
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    First,
+    Second,
+}
+
 /// The keys that DeBERTa alone has.
 #[derive(Deserialize)]
 #[serde(default)]
@@ -61,6 +69,7 @@ struct Own {
     pooler_hidden_act: String,
     pooler_hidden_size: Option<usize>,
     attention_head_size: Option<usize>,
+    talking_head: bool,
 }
 
 impl Default for Own {
@@ -79,6 +88,7 @@ impl Default for Own {
             pooler_hidden_act: "gelu".into(),
             pooler_hidden_size: None,
             attention_head_size: None,
+            talking_head: false,
         }
     }
 }
@@ -139,6 +149,20 @@ impl Own {
     }
 }
 
+impl Family for Deberta {
+    fn model_types(&self) -> &'static [&'static str] {
+        &["deberta"]
+    }
+
+    fn architectures(&self) -> &'static [&'static str] {
+        &["DebertaForSequenceClassification"]
+    }
+
+    fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
+        load(Version::First, folder, weights)
+    }
+}
+
 impl Family for DebertaV2 {
     fn model_types(&self) -> &'static [&'static str] {
         &["deberta-v2"]
@@ -149,24 +173,36 @@ impl Family for DebertaV2 {
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
-        let bytes = folder.file("config.json").unwrap_or_default();
-        let (common, keys, own): (Common, Keys, Own) =
-            (config::read(bytes)?, config::read(bytes)?, config::read(bytes)?);
-        let mut anatomy = keys.resolve(&DEFAULTS)?;
-        own.check(&anatomy)?;
-        if !own.position_biased_input {
-            anatomy.count = None;
-        }
-        let spec = anatomy.spec(&common)?;
-        let activation = config::activation_of("pooler_hidden_act", &own.pooler_hidden_act)?;
-        Ok(Box::new(TextEncoder {
-            embeddings: embeddings(&anatomy, weights)?,
-            encoder: encoder(&anatomy, &own, weights)?,
-            norm: None,
-            head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, spec.labels.len())?,
-            spec,
-        }))
+        load(Version::Second, folder, weights)
     }
+}
+
+fn load(version: Version, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
+    let bytes = folder.file("config.json").unwrap_or_default();
+    let (common, keys, mut own): (Common, Keys, Own) =
+        (config::read(bytes)?, config::read(bytes)?, config::read(bytes)?);
+    let mut anatomy = keys.resolve(if version == Version::First { &FIRST_DEFAULTS } else { &DEFAULTS })?;
+    if version == Version::First {
+        if own.talking_head {
+            return Err(config::invalid("talking_head", "is not supported"));
+        }
+        // Keys that the first version does not know.
+        (own.position_buckets, own.conv_kernel_size, own.attention_head_size) = (-1, 0, None);
+        (own.share_att_key, own.norm_rel_ebd) = (false, "none".into());
+    }
+    own.check(&anatomy)?;
+    if !own.position_biased_input {
+        anatomy.count = None;
+    }
+    let spec = anatomy.spec(&common)?;
+    let activation = config::activation_of("pooler_hidden_act", &own.pooler_hidden_act)?;
+    Ok(Box::new(TextEncoder {
+        embeddings: embeddings(&anatomy, weights)?,
+        encoder: encoder(version, &anatomy, &own, weights)?,
+        norm: None,
+        head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, spec.labels.len())?,
+        spec,
+    }))
 }
 
 /// Projected before the norm, where ELECTRA projects behind it.
@@ -180,15 +216,21 @@ fn embeddings(anatomy: &Anatomy, weights: &Weights<'_>) -> Result<Embeddings, Lo
     Ok(Embeddings { steps, ..anatomy.tables(weights, &NAMES)? })
 }
 
-fn encoder(anatomy: &Anatomy, own: &Own, weights: &Weights<'_>) -> Result<Encoder, LoadError> {
+fn encoder(version: Version, anatomy: &Anatomy, own: &Own, weights: &Weights<'_>) -> Result<Encoder, LoadError> {
     let distances = own.distances(anatomy.positions)?;
     let positions =
         own.relative_attention.then(|| relative_embeddings(anatomy, own, distances, weights)).transpose()?;
     let layer = |index: usize| -> Result<Layer, LoadError> {
         let prefix = format!("{}.{index}", NAMES.layers);
-        let layer = anatomy.layer(weights, &prefix, NAMES.layer)?;
+        let layer = match version {
+            Version::First => {
+                let qkv = packed_projection(anatomy, &format!("{prefix}.attention.self"), weights)?;
+                anatomy.layer_around(qkv, weights, &prefix, NAMES.layer)?
+            }
+            Version::Second => anatomy.layer(weights, &prefix, NAMES.layer)?,
+        };
         let (keys, queries) = match &positions {
-            Some(positions) => tables(anatomy, own, positions, &layer, &prefix, weights)?,
+            Some(positions) => tables(version, anatomy, own, positions, (&layer, &prefix), weights)?,
             None => (None, None),
         };
         // Kinds named in `pos_att_type` count in the scale whether or not positions are relative.
@@ -223,11 +265,11 @@ type PositionTable = Option<Arc<Vec<f32>>>;
 
 /// A layer's projections of the relative embeddings: keys for content to position, queries for position to content.
 fn tables(
+    version: Version,
     anatomy: &Anatomy,
     own: &Own,
     positions: &Node,
-    layer: &Layer,
-    prefix: &str,
+    (layer, prefix): (&Layer, &str),
     weights: &Weights<'_>,
 ) -> Result<(PositionTable, PositionTable), LoadError> {
     let hidden = anatomy.sizes.hidden;
@@ -241,14 +283,36 @@ fn tables(
         };
         return Ok((part(1).filter(|_| own.has("c2p")), part(0).filter(|_| own.has("p2c"))));
     }
-    let table = |kind: &str, name: &str| -> Result<PositionTable, LoadError> {
+    let table = |kind: &str, name: &str, bias: bool| -> Result<PositionTable, LoadError> {
         if !own.has(kind) {
             return Ok(None);
         }
-        let linear = weights.linear(&format!("{prefix}.attention.self.{name}"), hidden, hidden, true)?;
+        let linear = weights.linear(&format!("{prefix}.attention.self.{name}"), hidden, hidden, bias)?;
         Ok(Some(Arc::new(project(&linear)?.value().to_vec())))
     };
-    Ok((table("c2p", "pos_key_proj")?, table("p2c", "pos_query_proj")?))
+    match version {
+        Version::First => Ok((table("c2p", "pos_proj", false)?, table("p2c", "pos_q_proj", true)?)),
+        Version::Second => Ok((table("c2p", "pos_key_proj", true)?, table("p2c", "pos_query_proj", true)?)),
+    }
+}
+
+/// The first version's `in_proj`: query, key and value of one head behind one another, then those of the next; keys
+/// have no bias.
+fn packed_projection(anatomy: &Anatomy, prefix: &str, weights: &Weights<'_>) -> Result<Linear, LoadError> {
+    let (hidden, heads) = (anatomy.sizes.hidden, anatomy.sizes.heads);
+    let packed = weights.tensor(&format!("{prefix}.in_proj.weight"), &[3 * hidden, hidden])?;
+    let head = hidden / heads * hidden;
+    let part = |part: usize| {
+        (0..heads).flat_map({
+            let packed = &packed;
+            move |index| &packed[(3 * index + part) * head..][..head]
+        })
+    };
+    let weight: Vec<f32> = (0..3).flat_map(part).copied().collect();
+    let mut bias = weights.tensor(&format!("{prefix}.q_bias"), &[hidden])?;
+    bias.resize(2 * hidden, 0.0);
+    bias.extend(weights.tensor(&format!("{prefix}.v_bias"), &[hidden])?);
+    Ok(Linear::new(weight, Some(bias), hidden, 3 * hidden)?)
 }
 
 /// `torch.nn.Conv1d`'s weight (outputs × inputs of a group × width) as a linear layer over `width` tokens side by side.

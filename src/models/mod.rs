@@ -35,7 +35,7 @@ pub use weights::Weights;
 
 /// What one forward gives.
 pub struct Outputs {
-    /// Where gradients are asked for: the word embeddings (tokens × hidden) or the normalised pixels
+    /// Where gradients are asked for: the word embeddings (tokens × `Spec::embedding`) or the normalised pixels
     /// (rows × channels·height·width).
     pub input: Node,
     /// One row per position read × labels.
@@ -65,6 +65,7 @@ pub trait Family: Sync {
 pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
     &bert::Bert,
+    &deberta::Deberta,
     &deberta::DebertaV2,
     &distilbert::DistilBert,
     &electra::Electra,

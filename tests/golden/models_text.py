@@ -147,6 +147,13 @@ FAMILIES = {
 }
 
 FAMILIES |= {
+    "tiny-deberta": Family(
+        lambda folder: modernbert_tokenizer(folder, ["token_type_ids"]),
+        transformers.DebertaConfig,
+        transformers.DebertaForSequenceClassification,
+        {"relative_attention": True, "max_relative_positions": 20, "pos_att_type": ["c2p", "p2c"],
+         "position_biased_input": False, "type_vocab_size": 0, "layer_norm_eps": 1e-7},
+    ),
     # As deberta-v3-base, with few buckets, so that far ones are shared.
     "tiny-deberta-v3": Family(
         deberta_tokenizer,
@@ -174,7 +181,7 @@ def mpnet_tokenizer(folder):
     return transformers.MPNetTokenizer(vocab=vocab)
 
 
-def modernbert_tokenizer(folder):
+def modernbert_tokenizer(folder, names_more=()):
     """Byte-level BPE with BERT's specials behind the pieces."""
     parts = json.loads(byte_level(folder).backend_tokenizer.to_str())["model"]
     pieces = [p for p in parts["vocab"] if p not in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
@@ -188,7 +195,7 @@ def modernbert_tokenizer(folder):
         special_tokens=[(s, vocab[s]) for s in ("[CLS]", "[SEP]")])
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **names)
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask", *names_more], **names)
 
 
 MODERNBERT = {"intermediate_size": 48, "local_attention": 8, "global_attn_every_n_layers": 2}

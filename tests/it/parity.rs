@@ -93,7 +93,7 @@ fn request(case: &Value, item: Value, target: Value) -> Value {
     request
 }
 
-const TEXT: [&str; 17] = [
+const TEXT: [&str; 18] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -106,6 +106,7 @@ const TEXT: [&str; 17] = [
     "tiny-xlm-roberta-xl",
     "tiny-electra",
     "tiny-albert",
+    "tiny-deberta",
     "tiny-deberta-v3",
     "tiny-deberta-v2",
     "tiny-mpnet",

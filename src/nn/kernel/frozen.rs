@@ -1,4 +1,4 @@
-//! A frozen weight in the layout that this processor's fastest product reads.
+//! A frozen weight, and the fastest product with it that this processor has.
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
@@ -10,20 +10,14 @@ use super::panels::Panels;
 use super::product::{product, product_add};
 use crate::nn::Precision;
 
-/// Wᵀ of a linear layer, laid out once. Which layout it has depends on the processor alone, never on how many rows
-/// are multiplied with it, so a row's bits do not either.
+/// Wᵀ of a linear layer, laid out once. Which unit multiplies with it depends on the processor alone, never on how many
+/// rows there are, so a row's bits do not either.
 #[derive(Debug, Clone)]
-pub enum Frozen {
-    /// For the vector units.
-    Panels {
-        panels: Panels,
-        /// Laid out when it is first asked for: few processes ever do.
-        #[cfg(target_arch = "x86_64")]
-        half: OnceLock<HalfPanels>,
-    },
-    /// For the matrix unit.
+pub struct Frozen {
+    panels: Panels,
+    /// For bf16 without a matrix unit: laid out when it is first asked for, since few processes ever do.
     #[cfg(target_arch = "x86_64")]
-    Pieces(super::amx::Weight),
+    half: OnceLock<HalfPanels>,
 }
 
 impl Frozen {
@@ -32,11 +26,7 @@ impl Frozen {
     /// # Panics
     /// Where the lengths do not fit.
     pub fn new(weight: &[f32], inputs: usize, outputs: usize) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if super::amx::available() {
-            return Self::Pieces(super::amx::Weight::new(weight, inputs, outputs));
-        }
-        Self::Panels {
+        Self {
             panels: Panels::of_transposed(weight, inputs, outputs),
             #[cfg(target_arch = "x86_64")]
             half: OnceLock::new(),
@@ -44,51 +34,40 @@ impl Frozen {
     }
 
     pub fn inputs(&self) -> usize {
-        match self {
-            Self::Panels { panels, .. } => panels.inner(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => weight.inputs(),
-        }
+        self.panels.inner()
     }
 
     pub fn outputs(&self) -> usize {
-        match self {
-            Self::Panels { panels, .. } => panels.cols(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => weight.outputs(),
-        }
+        self.panels.cols()
     }
 
     /// x Wᵀ of as many rows as `x` has, followed by `epilogue`. A `precision` that this processor has not is f32.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only x86-64 has another than f32"))]
     pub fn product(&self, x: &[f32], precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Panels { panels, half } if precision == Precision::Bf16 && super::half::available() => {
-                half.get_or_init(|| HalfPanels::new(panels)).product(x, epilogue)
-            }
-            Self::Panels { panels, .. } => product(x, panels, epilogue),
-            #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => super::amx::product(x, weight, precision, epilogue),
+        #[cfg(target_arch = "x86_64")]
+        if super::amx::available() {
+            return super::amx::product(x, &self.panels, precision, epilogue);
+        } else if precision == Precision::Bf16 && super::half::available() {
+            return self.half.get_or_init(|| HalfPanels::new(&self.panels)).product(x, epilogue);
         }
+        product(x, &self.panels, epilogue)
     }
 
     /// grad W, added to `sum` where there is one.
     pub fn transposed_product(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
-        match self {
-            Self::Panels { panels, .. } => {
-                // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all
-                // weights would be half of the process's memory.
-                let panels = panels.transposed();
-                match sum {
-                    Some(mut sum) => {
-                        product_add(grad, &panels, &mut sum);
-                        sum
-                    }
-                    None => product(grad, &panels, Epilogue::default()),
-                }
+        #[cfg(target_arch = "x86_64")]
+        if super::amx::available() {
+            return super::amx::product_transposed(grad, &self.panels, Precision::F32, sum);
+        }
+        // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all weights
+        // would be half of the process's memory.
+        let panels = self.panels.transposed();
+        match sum {
+            Some(mut sum) => {
+                product_add(grad, &panels, &mut sum);
+                sum
             }
-            #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => super::amx::product_transposed(grad, weight, Precision::F32, sum),
+            None => product(grad, &panels, Epilogue::default()),
         }
     }
 }

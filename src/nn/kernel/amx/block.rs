@@ -24,7 +24,7 @@ pub struct Operand {
 }
 
 /// Lines fetched ahead at every step.
-pub const AHEAD: usize = 12;
+pub const AHEAD: usize = 8;
 
 macro_rules! left {
     ($place:literal) => {
@@ -73,8 +73,7 @@ macro_rules! multiply_upper {
 macro_rules! fetch {
     () => {
         "prefetcht1 [{ahead}]\nprefetcht1 [{ahead} + 64]\nprefetcht1 [{ahead} + 128]\nprefetcht1 [{ahead} + 192]\n\
-         prefetcht1 [{ahead} + 256]\nprefetcht1 [{ahead} + 320]\nprefetcht1 [{ahead} + 384]\nprefetcht1 [{ahead} + 448]\n\
-         prefetcht1 [{ahead} + 512]\nprefetcht1 [{ahead} + 576]\nprefetcht1 [{ahead} + 640]\nprefetcht1 [{ahead} + 704]\n"
+         prefetcht1 [{ahead} + 256]\nprefetcht1 [{ahead} + 320]\nprefetcht1 [{ahead} + 384]\nprefetcht1 [{ahead} + 448]\n"
     };
 }
 
@@ -97,7 +96,7 @@ macro_rules! run {
             "2:",
             fetch!(),
             $body,
-            "add {ahead}, 768",
+            "add {ahead}, 512",
             "add {a}, {a_step}",
             "add {b}, {b_step}",
             "dec {steps}",

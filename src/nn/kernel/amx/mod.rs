@@ -5,20 +5,19 @@
 //! result and below), and six products here take less time than one in f32 does on the vector units. The first pieces
 //! alone are an ordinary bf16 product.
 //!
-//! `block` holds the innermost loop, `weight` the layout of a frozen weight, `product` deals work out to threads.
+//! `block` holds the innermost loop, `pieces` and `right` cut operands, `product` deals work out to threads.
 
 mod block;
 mod pieces;
 mod product;
+mod right;
 #[cfg(test)]
 mod tests;
-mod weight;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 pub use product::{product, product_transposed};
-pub use weight::Weight;
 
 /// Rows and columns of a block of the result, and steps of the inner dimension that are multiplied at once: two tiles
 /// of 16 either way, and 32 numbers a tile's row.

@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::{Line, PIECE, PIECES, SIDE};
+use crate::nn::kernel::panels::PanelRow;
 
 /// The pieces of 32 numbers, largest first.
 #[inline]
@@ -68,46 +69,42 @@ pub unsafe fn left_tile(from: *const f32, stride: usize, rows: usize, cols: usiz
     }
 }
 
-/// One piece of a 32 × 32 block from a left operand's order to that of its transpose as a right operand: what were
-/// rows become columns.
-///
-/// # Safety
-/// The processor has AVX-512F; 32 lines at `from` are readable, 32 at `to` writable, and they do not overlap.
+/// A block of up to 32 rows of 32 columns as a right operand's `pieces` pieces, the smallest first: what is missing of
+/// the rows is zero.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn rows_to_columns(from: *const Line, to: *mut Line) {
-    for tile in 0..2 {
-        // SAFETY: the caller's contract; a line is 16 pairs.
-        unsafe {
-            let (from, to) = (from.add(tile * 16).cast::<f32>(), to.add(tile * 16).cast::<f32>());
-            crate::nn::kernel::transpose::block_avx512(from, SIDE / 2, to, SIDE / 2);
+pub fn right_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
+    assert!(block.len() <= SIDE && to.len() == pieces * PIECE, "a block and its pieces");
+    let zero = PanelRow([0.0; SIDE]);
+    for pair in 0..SIDE / 2 {
+        let row = |index: usize| block.get(index).unwrap_or(&zero).0.as_ptr();
+        let (even, odd) = (row(2 * pair), row(2 * pair + 1));
+        for tile in 0..2 {
+            // SAFETY: a row is 32 numbers; the lines are inside `to`, whose length was checked.
+            unsafe {
+                let pieces_of = pairs(_mm512_load_ps(even.add(tile * 16)), _mm512_load_ps(odd.add(tile * 16)));
+                let to = to.as_mut_ptr().add(tile * 16 + pair);
+                for (piece, bits) in pieces_of.into_iter().enumerate().take(pieces) {
+                    _mm512_store_si512(to.add((pieces - 1 - piece) * PIECE).cast(), bits);
+                }
+            }
         }
     }
 }
 
-/// One piece of a 32 × 32 block from a left operand's order to its own as a right operand: two rows become a row of
-/// pairs.
-///
-/// # Safety
-/// As [`rows_to_columns`], with AVX512-BW.
-#[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn rows_to_pairs(from: *const Line, to: *mut Line) {
-    // Number i of the first row, number i of the second one, for i < 16 and from 16 on.
-    let pair = |first: i16| -> __m512i {
-        let mut order = [0_i16; SIDE];
-        for (place, order) in order.iter_mut().enumerate() {
-            *order = first + (place / 2) as i16 + if place % 2 == 1 { SIDE as i16 } else { 0 };
-        }
-        // SAFETY: 32 numbers of 16 bits.
-        unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
-    };
-    let (low, high) = (pair(0), pair(16));
-    for row in 0..16 {
-        // SAFETY: the caller's contract.
-        unsafe {
-            let (even, odd) =
-                (_mm512_load_si512(from.add(2 * row).cast()), _mm512_load_si512(from.add(2 * row + 1).cast()));
-            _mm512_store_si512(to.add(row).cast(), _mm512_permutex2var_epi16(even, low, odd));
-            _mm512_store_si512(to.add(16 + row).cast(), _mm512_permutex2var_epi16(even, high, odd));
-        }
-    }
+/// The pieces, largest first, of two rows of 16 numbers as 16 pairs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pairs(even: __m512, odd: __m512) -> [__m512i; PIECES] {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    let half = _mm512_set1_epi32(0x8000);
+    // The nearest bf16, halves away from zero; what is left of a number is exact, and fits the pieces after it.
+    let nearest = |x: __m512| _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper);
+    let rest = |x: __m512, piece: __m512i| _mm512_sub_ps(x, _mm512_castsi512_ps(piece));
+    let together = |even: __m512i, odd: __m512i| _mm512_or_si512(_mm512_srli_epi32::<16>(even), odd);
+    let (even_1, odd_1) = (nearest(even), nearest(odd));
+    let (even, odd) = (rest(even, even_1), rest(odd, odd_1));
+    let (even_2, odd_2) = (nearest(even), nearest(odd));
+    let (even, odd) = (rest(even, even_2), rest(odd, odd_2));
+    let last = |x: __m512| _mm512_and_si512(_mm512_castps_si512(x), upper);
+    [together(even_1, odd_1), together(even_2, odd_2), together(last(even), last(odd))]
 }

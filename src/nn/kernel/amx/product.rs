@@ -1,4 +1,4 @@
-//! Products of activations with a weight in pieces, dealt out to threads.
+//! Products of activations with a frozen weight, dealt out to threads.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::block::{AHEAD, Block, Operand, multiply};
+use super::block::{Block, Operand, multiply};
 use super::pieces::left_tile;
-use super::weight::{BLOCK, Weight};
+use super::right::{BLOCK, Right};
 use super::{Line, PIECE, PIECES, SIDE, Tiles};
 use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
+use crate::nn::kernel::panels::Panels;
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
@@ -23,85 +24,31 @@ const SHARE: usize = 3 * SIDE;
 const CHUNK: usize = 24;
 /// Tasks a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 8;
-/// Panels of a task at least: a thread splits rows into pieces that another one has split as well.
+/// Groups of columns of a task at least: a thread cuts rows into pieces that another one has cut as well.
 const PANELS: usize = 2;
 
-/// left (rows × inputs) · Wᵀ, followed by `epilogue`.
-pub fn product(left: &[f32], weight: &Weight, precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
-    let rows = left.len() / weight.inputs().max(1);
-    let right = Right { weight, transposed: false };
+/// left (rows × inner) · the panels' matrix, followed by `epilogue`.
+pub fn product(left: &[f32], panels: &Panels, precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
+    let rows = left.len() / panels.inner().max(1);
+    let right = Right { panels, transposed: false };
     // SAFETY: the tasks write every row and column of the result.
-    unsafe { made(rows, weight.outputs(), epilogue, |sink| run(left, rows, right, precision, sink)) }
+    unsafe { made(rows, panels.cols(), epilogue, |sink| run(left, rows, right, precision, sink)) }
 }
 
-/// left (rows × outputs) · W, added to `sum` where there is one.
-pub fn product_transposed(left: &[f32], weight: &Weight, precision: Precision, sum: Option<Vec<f32>>) -> Vec<f32> {
-    let rows = left.len() / weight.outputs().max(1);
-    let right = Right { weight, transposed: true };
+/// left (rows × cols) · the matrix's transpose, added to `sum` where there is one.
+pub fn product_transposed(left: &[f32], panels: &Panels, precision: Precision, sum: Option<Vec<f32>>) -> Vec<f32> {
+    let rows = left.len() / panels.cols().max(1);
+    let right = Right { panels, transposed: true };
     match sum {
         Some(mut sum) => {
-            assert_eq!(sum.len(), rows * weight.inputs(), "a sum of another shape");
-            run(left, rows, right, precision, &Sink::adding_to(&mut sum, weight.inputs()));
+            assert_eq!(sum.len(), rows * panels.inner(), "a sum of another shape");
+            run(left, rows, right, precision, &Sink::adding_to(&mut sum, panels.inner()));
             sum
         }
         // SAFETY: as in `product`.
         None => unsafe {
-            made(rows, weight.inputs(), Epilogue::default(), |sink| run(left, rows, right, precision, sink))
+            made(rows, panels.inner(), Epilogue::default(), |sink| run(left, rows, right, precision, sink))
         },
-    }
-}
-
-/// A weight in one of its directions.
-#[derive(Clone, Copy)]
-struct Right<'a> {
-    weight: &'a Weight,
-    transposed: bool,
-}
-
-impl Right<'_> {
-    fn inner(self) -> usize {
-        if self.transposed { self.weight.outputs() } else { self.weight.inputs() }
-    }
-
-    /// Steps of the inner dimension.
-    fn steps(self) -> usize {
-        if self.transposed { self.weight.panels() } else { self.weight.steps() }
-    }
-
-    fn cols(self) -> usize {
-        if self.transposed { self.weight.inputs() } else { self.weight.outputs() }
-    }
-
-    /// Groups of 32 columns.
-    fn panels(self) -> usize {
-        self.cols().div_ceil(SIDE)
-    }
-
-    /// The steps of one panel, made in `room` where they do not stand in memory like this.
-    ///
-    /// # Safety
-    /// The unit must be there; `room` has [`BLOCK`] lines a step.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn operand(self, panel: usize, steps: Range<usize>, pieces: usize, room: &mut [Line]) -> Operand {
-        if !self.transposed {
-            let block = &self.weight.block(panel, steps.start)[(PIECES - pieces) * PIECE..];
-            return Operand { first: block.as_ptr(), step: BLOCK };
-        }
-        let step = pieces * PIECE;
-        for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
-            // SAFETY: the caller's contract. A transposed weight's steps are its panels.
-            unsafe { self.weight.transposed_block(index, panel, pieces, to) };
-        }
-        Operand { first: room.as_ptr(), step }
-    }
-
-    /// What the next panel will read, from where the `height`-th block of this one should fetch it.
-    fn ahead(self, panel: usize, steps: Range<usize>, height: usize) -> *const Line {
-        if self.transposed || panel + 1 == self.panels() {
-            return self.weight.block(0, 0).as_ptr();
-        }
-        let offset = (height * steps.len() * AHEAD).min(steps.len() * BLOCK);
-        self.weight.block(panel + 1, steps.start).as_ptr().wrapping_add(offset)
     }
 }
 
@@ -130,14 +77,15 @@ fn room<T: Clone>(vec: &mut Vec<T>, len: usize, fill: T) -> &mut [T] {
 }
 
 fn run(left: &[f32], rows: usize, right: Right<'_>, precision: Precision, sink: &Sink) {
+    assert!(super::available(), "a product on a unit that is not there");
     if rows == 0 || right.cols() == 0 {
         return;
     }
     let product = PRODUCTS.fetch_add(1, Ordering::Relaxed);
-    let (panels, threads) = (right.panels(), rayon::current_num_threads());
+    let (panels, threads) = (right.groups(), rayon::current_num_threads());
     let alone = threads == 1 || rows * right.inner() * right.cols() < PARALLEL_FROM;
-    // A thread with rows of its own splits no others; a transposed weight is dearer to lay out than rows are to split.
-    let shares = if alone || right.transposed { 1 } else { threads.min(rows / SHARE) };
+    // A thread with rows of its own cuts no others, but all columns: worth it where the rows are more.
+    let shares = if alone || rows < right.cols() { 1 } else { threads.min(rows / SHARE) };
     let row_groups = rows.div_ceil(ROWS).max(shares);
     let rows_a_task = rows.div_ceil(row_groups).next_multiple_of(SIDE);
     let wanted = if alone { 1 } else { (TASKS_A_THREAD * threads).div_ceil(row_groups) };
@@ -156,8 +104,7 @@ fn run(left: &[f32], rows: usize, right: Right<'_>, precision: Precision, sink: 
             panels: first_panel..panels.min(first_panel + panels_a_task),
         };
         SCRATCH.with_borrow_mut(|scratch| {
-            // SAFETY: a `Weight` is only made where the unit is; rows and panels are inside the result, and this
-            // task's own.
+            // SAFETY: the unit is there; rows and panels are inside the result, and this task's own.
             unsafe { part.compute(scratch) }
         });
     };
@@ -187,6 +134,7 @@ impl Part<'_> {
     unsafe fn compute(&self, scratch: &mut Scratch) {
         let steps = self.right.steps();
         let pieces = if self.precision == Precision::F32 { PIECES } else { 1 };
+        debug_assert!(pieces * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
         let Scratch { holds, left, right, sums } = scratch;

@@ -4,6 +4,7 @@
 use super::*;
 use crate::nn::Precision;
 use crate::nn::kernel::math::{ActivationKind, activate};
+use crate::nn::kernel::panels::Panels;
 use crate::nn::kernel::{Epilogue, add_assign};
 
 /// Rows, inputs, outputs: around the borders of tiles, blocks, chunks (768 inputs) and tasks.
@@ -28,7 +29,7 @@ fn numbers(len: usize, salt: usize) -> Vec<f32> {
     (0..len).map(|i| (((i + salt) * 7919) % 1009) as f32 / 1009.0 - 0.5).collect()
 }
 
-fn full(x: &[f32], weight: &Weight) -> Vec<f32> {
+fn full(x: &[f32], weight: &Panels) -> Vec<f32> {
     product(x, weight, Precision::F32, Epilogue::default())
 }
 
@@ -57,7 +58,7 @@ fn products_are_as_exact_as_f32() {
     }
     for (m, k, n) in SHAPES {
         let (x, w) = (numbers(m * k, 0), numbers(n * k, 1));
-        let y = full(&x, &Weight::new(&w, k, n));
+        let y = full(&x, &Panels::of_transposed(&w, k, n));
         assert_eq!(y.len(), m * n);
         for (at, &y) in y.iter().enumerate() {
             let terms = (0..k).map(|i| (x[at / n * k + i], w[at % n * k + i]));
@@ -76,15 +77,15 @@ fn pieces_hold_every_digit() {
     let sized = |(i, x): (usize, &f32)| x * 10f32.powi((i % 31) as i32 - 15);
     let x: Vec<f32> = numbers(m * k, 3).iter().enumerate().map(sized).collect();
     let w: Vec<f32> = numbers(n * k, 4).iter().enumerate().map(sized).collect();
-    let y = full(&x, &Weight::new(&w, k, n));
+    let y = full(&x, &Panels::of_transposed(&w, k, n));
     for (at, &y) in y.iter().enumerate() {
         let terms = (0..k).map(|i| (x[at / n * k + i], w[at % n * k + i]));
         assert!(as_exact_as_f32(y, terms, 0.0), "{at}: {y}");
     }
     // One factor of 1: the other one comes back as it was.
     for x in x {
-        assert_eq!(full(&[x], &Weight::new(&[1.0], 1, 1)), [x]);
-        assert_eq!(full(&[1.0], &Weight::new(&[x], 1, 1)), [x]);
+        assert_eq!(full(&[x], &Panels::of_transposed(&[1.0], 1, 1)), [x]);
+        assert_eq!(full(&[1.0], &Panels::of_transposed(&[x], 1, 1)), [x]);
     }
 }
 
@@ -95,7 +96,7 @@ fn a_row_has_the_same_bits_in_every_company() {
     }
     for (m, k, n) in SHAPES {
         let (x, w) = (numbers(m * k, 5), numbers(n * k, 6));
-        let weight = Weight::new(&w, k, n);
+        let weight = Panels::of_transposed(&w, k, n);
         let (y, back) = (full(&x, &weight), |x: &[f32]| product_transposed(x, &weight, Precision::F32, None));
         let gradient = back(&y);
         with_threads(|| {
@@ -118,7 +119,7 @@ fn transposed_products_add_to_a_sum() {
     }
     for (m, k, n) in SHAPES {
         let (grad, w, sum) = (numbers(m * n, 7), numbers(n * k, 8), numbers(m * k, 9));
-        let weight = Weight::new(&w, k, n);
+        let weight = Panels::of_transposed(&w, k, n);
         let plain = product_transposed(&grad, &weight, Precision::F32, None);
         for (at, &y) in plain.iter().enumerate() {
             let terms = (0..n).map(|i| (grad[at / k * n + i], w[i * k + at % k]));
@@ -137,7 +138,7 @@ fn epilogues_are_what_follows() {
     }
     for (m, k, n) in SHAPES {
         let (x, w, bias, residual) = (numbers(m * k, 10), numbers(n * k, 11), numbers(n, 12), numbers(m * n, 13));
-        let weight = Weight::new(&w, k, n);
+        let weight = Panels::of_transposed(&w, k, n);
         let mut expected = full(&x, &weight);
         for row in expected.chunks_exact_mut(n) {
             add_assign(row, &bias);
@@ -167,7 +168,7 @@ fn bf16_is_that_of_rounded_numbers() {
     let round = |x: f32| ::half::bf16::from_f32(x).to_f32();
     for (m, k, n) in SHAPES {
         let (x, w) = (numbers(m * k, 14), numbers(n * k, 15));
-        let y = product(&x, &Weight::new(&w, k, n), Precision::Bf16, Epilogue::default());
+        let y = product(&x, &Panels::of_transposed(&w, k, n), Precision::Bf16, Epilogue::default());
         for (at, &y) in y.iter().enumerate() {
             let terms = (0..k).map(|i| (round(x[at / n * k + i]), round(w[at % n * k + i])));
             assert!(as_exact_as_f32(y, terms, 0.0), "{m} × {k} × {n} at {at}");
@@ -180,7 +181,7 @@ fn no_rows_give_no_rows() {
     if !available() {
         return;
     }
-    let weight = Weight::new(&numbers(12, 0), 4, 3);
+    let weight = Panels::of_transposed(&numbers(12, 0), 4, 3);
     assert!(full(&[], &weight).is_empty());
     assert!(product_transposed(&[], &weight, Precision::F32, None).is_empty());
 }

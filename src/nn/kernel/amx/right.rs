@@ -1,0 +1,111 @@
+//! A frozen weight's panels as the right operand: blocks of 32 × 32 are cut into pieces when they are multiplied. Pieces
+//! take half as much memory again as the numbers do, and reading them takes longer than cutting.
+
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::ops::Range;
+
+use super::block::{AHEAD, Operand};
+use super::pieces::right_tiles;
+use super::{Line, PIECE, PIECES, SIDE};
+use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
+use crate::nn::kernel::transpose::block_avx512;
+
+const _: () = assert!(PANEL == SIDE, "a panel is as wide as a block");
+
+/// Lines of a block's pieces.
+pub const BLOCK: usize = PIECES * PIECE;
+/// Lines of a block's numbers.
+const NUMBERS: usize = SIDE * SIDE * size_of::<f32>() / size_of::<Line>();
+
+/// The panels of Wᵀ (inner × cols) in one of their directions.
+#[derive(Clone, Copy)]
+pub struct Right<'a> {
+    pub panels: &'a Panels,
+    /// W: reduced over the panels' columns.
+    pub transposed: bool,
+}
+
+impl<'a> Right<'a> {
+    pub fn inner(self) -> usize {
+        if self.transposed { self.panels.cols() } else { self.panels.inner() }
+    }
+
+    /// Steps of the inner dimension, 32 numbers each.
+    pub fn steps(self) -> usize {
+        self.inner().div_ceil(SIDE)
+    }
+
+    pub fn cols(self) -> usize {
+        if self.transposed { self.panels.inner() } else { self.panels.cols() }
+    }
+
+    /// Groups of 32 columns.
+    pub fn groups(self) -> usize {
+        self.cols().div_ceil(SIDE)
+    }
+
+    /// The pieces of one group's steps, cut into `room`.
+    ///
+    /// # Safety
+    /// The unit must be there; `room` has `pieces` × [`PIECE`] lines a step.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn operand(self, group: usize, steps: Range<usize>, pieces: usize, room: &mut [Line]) -> Operand {
+        let step = pieces * PIECE;
+        for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
+            if self.transposed {
+                // SAFETY: the processor has AVX-512.
+                unsafe { self.transposed_block(index, group, pieces, to) };
+            } else {
+                right_tiles(self.block(group, index), pieces, to);
+            }
+        }
+        Operand { first: room.as_ptr(), step }
+    }
+
+    /// The rows of one panel that belong to a step; the last one may have fewer than 32.
+    fn block(self, panel: usize, step: usize) -> &'a [PanelRow] {
+        let rows = &self.panels.panel(panel)[step * SIDE..];
+        &rows[..rows.len().min(SIDE)]
+    }
+
+    /// The pieces of W's block that reduces over `panel`'s columns.
+    ///
+    /// # Safety
+    /// The processor has AVX-512.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn transposed_block(self, panel: usize, step: usize, pieces: usize, to: &mut [Line]) {
+        let block = self.block(panel, step);
+        if panel + 1 < self.panels.panels() {
+            // The next panel's block is far away in memory.
+            let next = self.block(panel + 1, step).as_ptr().cast::<Line>();
+            for line in 0..NUMBERS {
+                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(line).cast());
+            }
+        }
+        let mut whole = [PanelRow([0.0; PANEL]); SIDE];
+        let from = if block.len() == SIDE {
+            block.as_ptr()
+        } else {
+            whole[..block.len()].copy_from_slice(block);
+            whole.as_ptr()
+        };
+        let mut turned = [PanelRow([0.0; PANEL]); SIDE];
+        for (row, col) in [(0, 0), (0, 16), (16, 0), (16, 16)] {
+            // SAFETY: corners of 16 × 16 numbers of two blocks of 32 × 32.
+            unsafe {
+                let from = from.cast::<f32>().add(row * PANEL + col);
+                block_avx512(from, PANEL, turned.as_mut_ptr().cast::<f32>().add(col * PANEL + row), PANEL);
+            }
+        }
+        right_tiles(&turned, pieces, to);
+    }
+
+    /// What the next group will read, from where the `height`-th block of this one should fetch it.
+    pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> *const Line {
+        if self.transposed || group + 1 == self.groups() {
+            return self.panels.panel(0).as_ptr().cast();
+        }
+        let offset = (height * steps.len() * AHEAD).min(steps.len() * NUMBERS);
+        self.block(group + 1, steps.start).as_ptr().cast::<Line>().wrapping_add(offset)
+    }
+}
