@@ -137,6 +137,23 @@ fn long_rows_are_taken_in_blocks() {
 }
 
 #[test]
+fn threads_do_not_show() {
+    let window = Some(Window { left: 20, right: 9 });
+    let attention = Attention { kv_heads: 2, window, softcap: Some(2.0), ..Attention::new(6, 8) };
+    let offsets = borders(&[33, 1, 120, 7]);
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let qkv = random(&mut rng, offsets[4] * attention.columns());
+    let seed = random(&mut rng, offsets[4] * 48);
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let results = pool.install(|| ours(&attention, &qkv, &offsets, None, &seed));
+        (results.y, results.p, results.gradient)
+    };
+    let one = with(1);
+    assert!([2, 5].into_iter().all(|threads| with(threads) == one));
+}
+
+#[test]
 fn gradients_are_those_of_central_differences() {
     for (heads, kv_heads, depth) in [(1, 1, 1), (2, 2, 3), (4, 2, 8)] {
         let plain = Attention { kv_heads, ..Attention::new(heads, depth) };

@@ -232,12 +232,12 @@ mod tests {
     use super::*;
 
     fn grid() -> impl Iterator<Item = f32> {
-        (-4000..=4000).map(|i| i as f32 * 0.005)
+        (-4000..=4000).step_by(if cfg!(miri) { 97 } else { 1 }).map(|i| i as f32 * 0.005)
     }
 
     #[test]
     fn exp_is_within_two_ulp() {
-        for x in (-8700..=8800).map(|i| i as f32 * 0.01) {
+        for x in (-8700..=8800).step_by(if cfg!(miri) { 97 } else { 1 }).map(|i| i as f32 * 0.01) {
             let truth = f64::from(x).exp();
             assert!((f64::from(exp(x)) / truth - 1.0).abs() < 2.4e-7, "exp {x}");
         }
