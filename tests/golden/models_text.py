@@ -69,19 +69,30 @@ def byte_level(folder):
 
 
 def unigram(kind, specials, unk, behind=()):
-    """A tokenizer class of transformers over some 200 pieces of a trained Unigram model."""
+    """A tokenizer class of transformers over some 190 pieces of a Unigram model."""
 
     def make(folder):
-        trained = Tokenizer(tokenizer_models.Unigram())
-        trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-        trainer = trainers.UnigramTrainer(vocab_size=190, unk_token="\x00", special_tokens=["\x00"], show_progress=False)
-        trained.train_from_iterator([text.lower() for text in CORPUS] + CORPUS, trainer)
-        pieces = [(p, round(s, 4)) for p, s in json.loads(trained.to_str())["model"]["vocab"] if p != "\x00"]
+        pieces = pieces_of(folder) or trained_pieces()
+        pieces = [(piece, score) for piece, score in pieces if piece not in (*specials, *behind)]
         vocab = [(s, 0.0) for s in specials] + pieces + [(s, 0.0) for s in behind]
         assert len({p for p, _ in vocab}) == len(vocab) and specials.index(unk) == kind_unk(kind, specials, unk)
         return kind(vocab=vocab)
 
     return make
+
+
+def pieces_of(folder):
+    """Those that are committed: training gives other ones every time."""
+    file = folder / "tokenizer.json"
+    return [tuple(p) for p in json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]] if file.exists() else None
+
+
+def trained_pieces():
+    trained = Tokenizer(tokenizer_models.Unigram())
+    trained.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    trainer = trainers.UnigramTrainer(vocab_size=190, unk_token="\x00", special_tokens=["\x00"], show_progress=False)
+    trained.train_from_iterator([text.lower() for text in CORPUS] + CORPUS, trainer)
+    return [(p, round(s, 4)) for p, s in json.loads(trained.to_str())["model"]["vocab"] if p != "\x00"]
 
 
 def kind_unk(kind, specials, unk):
@@ -270,7 +281,8 @@ def tokenizers():
 
 def make(name):
     family = FAMILIES[name]
-    folder = base.fresh(base.HERE / name)
+    folder = base.HERE / name
+    folder.mkdir(exist_ok=True)
     tokenizer = family.tokenizer(folder)
     base.fresh(folder)
     tokenizer.model_max_length = LENGTH if name == "tiny-electra" else int(1e30)
