@@ -10,11 +10,18 @@
 mod activation;
 mod array;
 mod attention;
+mod conv;
+mod depthwise;
 mod embedding;
+mod gate;
+#[cfg(test)]
+mod image_tests;
+mod image_window;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod pool;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -23,10 +30,15 @@ mod tests;
 pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Probabilities};
+pub use conv::Conv2d;
+pub use depthwise::Depthwise;
 pub use embedding::{Embedding, Table};
+pub use gate::gate;
+pub use image_window::ImageWindow;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
+pub use pool::{MaxPool, mean_rows};
 pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 

@@ -7,14 +7,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+pub(super) fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
+pub(super) type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
 
 /// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v.
-fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+pub(super) fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let x = random(&mut rng, rows * cols);
     let run = |x: Vec<f32>| {
@@ -82,6 +82,9 @@ fn gradients_are_those_of_central_differences() {
     check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
     check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
     check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
+    check_gradient("prepend two", 6, 4, &|tape, x| prepend(tape, x, &[0.5; 8], 2).unwrap());
+    check_gradient("mean", 10, 4, &|tape, x| mean_rows(tape, x, 5, 1).unwrap());
+    check_gradient("gate", 5, 12, &|tape, x| gate(tape, x, Activation::named("silu").unwrap()).unwrap());
     let constant = Array::new(vec![2.0; 24], 6, 4);
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
 }
@@ -158,7 +161,7 @@ fn attention_is_row_invariant_and_equals_composed_operations() {
     }
 }
 
-fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     for (a, b) in ours.iter().zip(oracle) {
         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what}: {a} against {b}");
