@@ -108,6 +108,7 @@ impl BertModel {
                 layers,
                 heads: sizes.heads,
                 activation: config::activation(&config.hidden_act)?,
+                gated: false,
                 norm: NormPlace::After,
             },
             pooler: weights.linear("bert.pooler.dense", hidden, hidden, true)?,

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::{LoadError, Problem};
 use crate::nn::Activation;
 
+/// The `model_type` of timm's models, whose files have none.
+pub const TIMM: &str = "timm";
+
 /// The keys that say which family a model is and what its head means.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Common {
@@ -20,13 +23,47 @@ pub struct Common {
     num_labels: Option<usize>,
     #[serde(default)]
     problem_type: Option<String>,
+    /// What timm calls a model; `None` in transformers' own files.
+    #[serde(default, rename = "architecture")]
+    timm: Option<String>,
+    /// timm's labels, and how many there are where they have no names.
+    #[serde(default)]
+    label_names: Option<Vec<String>>,
+    #[serde(default)]
+    num_classes: Option<usize>,
 }
 
 impl Common {
+    /// `model_type`; [`TIMM`] for a model of timm's, whose file has none or its wrapper's.
+    pub fn model_type(&self) -> &str {
+        match self.model_type.as_deref() {
+            None | Some("timm_wrapper") if self.timm.is_some() => TIMM,
+            own => own.unwrap_or_default(),
+        }
+    }
+
+    /// `architectures[0]`, the class that the weights were saved by, or timm's name for the model.
+    pub fn architecture(&self) -> &str {
+        match self.model_type() {
+            TIMM => self.timm.as_deref().unwrap_or_default(),
+            _ => self.architectures.as_ref().and_then(|names| names.first()).map_or("", String::as_str),
+        }
+    }
+
+    fn count(&self) -> usize {
+        let timm = self.num_classes.filter(|_| self.model_type() == TIMM);
+        self.num_labels.or(timm).unwrap_or(2)
+    }
+
     /// Labels in the order of the logits; `LABEL_0`, … where config.json names none.
     pub fn labels(&self) -> Result<Vec<String>, LoadError> {
+        if let Some(names) = self.label_names.as_ref().filter(|_| self.model_type() == TIMM && self.id2label.is_none())
+        {
+            check("label_names", names.len(), 1, 1_000_000)?;
+            return Ok(names.clone());
+        }
         let Some(names) = &self.id2label else {
-            let count = self.num_labels.unwrap_or(2);
+            let count = self.count();
             check("num_labels", count, 1, 1_000_000)?;
             return Ok((0..count).map(|index| format!("LABEL_{index}")).collect());
         };

@@ -2,7 +2,7 @@
 //! or after (BERT) each of them.
 
 use super::{AttentionMap, Outputs, TapPlan};
-use crate::nn::{self, Activation, Attention, LayerNorm, Linear, Node, Tape, select};
+use crate::nn::{self, Activation, Attention, LayerNorm, Linear, Node, Tape, gate, select};
 
 /// Where the normalisation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +28,15 @@ pub struct Encoder {
     pub layers: Vec<Layer>,
     pub heads: usize,
     pub activation: Activation,
+    /// Whether `up` gives gate and up side by side, of which the gate alone is activated.
+    pub gated: bool,
     pub norm: NormPlace,
 }
 
 /// Packed sequences: their borders, and the packed positions whose last hidden states are wanted.
 pub struct Sequences {
     pub offsets: Vec<usize>,
+    /// As many as there are positions means all of them in order.
     pub read: Vec<usize>,
 }
 
@@ -53,7 +56,8 @@ impl Encoder {
             let last = index + 1 == self.layers.len();
             let tapped = taps.attention.contains(&index);
             let (attended, map) = self.attend(tape, layer, &x, &sequences.offsets, tapped)?;
-            let (attended, residual) = if last {
+            // Where everything is read there is nothing to pick.
+            let (attended, residual) = if last && sequences.read.len() < x.rows() {
                 (select(tape, &attended, &sequences.read)?, select(tape, &x, &sequences.read)?)
             } else {
                 (attended, x)
@@ -105,7 +109,13 @@ impl Encoder {
                 (x.clone(), x)
             }
         };
-        let up = layer.up.forward_activated(tape, &inner, self.activation)?;
+        let up = match self.gated {
+            true => {
+                let both = layer.up.forward(tape, &inner)?;
+                gate(tape, &both, self.activation)?
+            }
+            false => layer.up.forward_activated(tape, &inner, self.activation)?,
+        };
         let x = layer.down.forward_add(tape, &up, &x)?;
         match self.norm {
             NormPlace::Before => Ok(x),

@@ -178,14 +178,33 @@ fn png(values: &Values, index: usize) -> Vec<u8> {
     png.into_inner()
 }
 
-/// Captum's integrated gradients of images, zero baseline, every pixel: within 1e-3 of the largest.
+const IMAGE: [(&str, f32); 11] = [
+    ("tiny-vit", 1e-3),
+    ("tiny-vit-plain", 1e-3),
+    ("tiny-deit", 1e-3),
+    ("tiny-deit-distilled", 1e-3),
+    ("tiny-dinov2", 1e-3),
+    ("tiny-dinov2-registers", 1e-3),
+    ("tiny-resnet", 1e-2),
+    ("tiny-resnet-basic", 1e-2),
+    ("tiny-convnext", 1e-3),
+    ("tiny-vgg", 1e-2),
+    ("tiny-vgg-bn", 1e-2),
+];
+
+/// Captum's integrated gradients of images, zero baseline, every pixel: within 1e-3 of the largest; with ReLU and max
+/// pooling 1e-2, since rounding may take a node to the other side of a kink.
 #[test]
 fn integrated_gradients_of_images_are_captums() {
-    for name in ["tiny-vit", "tiny-vit-plain"] {
+    for (name, tolerance) in IMAGE {
         let (catalog, values) = (tiny(name), Values::of(name));
         for index in 0..3 {
             for (steps, kind) in [(200, "ig"), (16, "ig16")] {
-                let oracle = values.get(&format!("{index}.{kind}.1")).unwrap();
+                // Some models have the first image's alone.
+                let Some(oracle) = values.get(&format!("{index}.{kind}.1")) else {
+                    assert!(index > 0, "{name}");
+                    continue;
+                };
                 let item = json!({"method": "integrated_gradients", "steps": steps});
                 let answer = ask(&catalog, json!({"explain": [item], "target": 1}), Some(png(&values, index)));
                 let one = &answer.explanations.as_ref().unwrap()[0].attribution;
@@ -197,7 +216,7 @@ fn integrated_gradients_of_images_are_captums() {
                     cells[y * grid.rows / shape[0] * grid.cols + x * grid.cols / shape[1]] += value;
                 }
                 let ours: Vec<f32> = one.scores.grid.as_ref().unwrap().iter().flatten().copied().collect();
-                close(&format!("{name} {index} {kind}"), &ours, &cells, 1e-3);
+                close(&format!("{name} {index} {kind}"), &ours, &cells, tolerance);
             }
         }
     }
