@@ -162,6 +162,7 @@ fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32) -> Re
     Ok(Layer {
         qkv: weights.stacked(&projections, hidden, true)?,
         output: square("attention.output.dense")?,
+        bias: None,
         attention_norm: weights.layer_norm(&name("attention.output.LayerNorm"), hidden, epsilon)?,
         up: weights.linear(&name("intermediate.dense"), hidden, sizes.intermediate, true)?,
         down: weights.linear(&name("output.dense"), sizes.intermediate, hidden, true)?,

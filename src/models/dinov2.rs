@@ -78,6 +78,8 @@ impl Config {
             epsilon: 1e-6,
             tokens,
             positions: Positions::Resampled(if registers { Resampling::Antialiased } else { Resampling::Plain }),
+            relative: [None; 2],
+            key_bias: true,
             norms: ["norm1", "norm2"],
             scales: Some(["layer_scale1.lambda1", "layer_scale2.lambda1"]),
             gated: self.use_swiglu_ffn,

@@ -2,7 +2,7 @@
 //! or after (BERT) each of them.
 
 use super::{AttentionMap, Outputs, TapPlan};
-use crate::nn::{self, Activation, Attention, LayerNorm, Linear, Node, Tape, gate, select};
+use crate::nn::{self, Activation, Attention, Bias, Gate, LayerNorm, Linear, Node, Tape, select};
 
 /// Where the normalisation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Layer {
     /// Query, key and value side by side.
     pub qkv: Linear,
     pub output: Linear,
+    /// Added to the scores of every row.
+    pub bias: Option<Bias>,
     pub attention_norm: LayerNorm,
     pub up: Linear,
     pub down: Linear,
@@ -91,7 +93,8 @@ impl Encoder {
             NormPlace::After => None,
         };
         let qkv = layer.qkv.forward(tape, normed.as_ref().unwrap_or(x))?;
-        Attention { heads: self.heads }.forward(tape, &qkv, offsets, tapped)
+        let depth = qkv.cols() / 3 / self.heads.max(1);
+        Attention::new(self.heads, depth).forward(tape, &qkv, offsets, layer.bias.as_ref(), tapped)
     }
 
     fn feed_forward(
@@ -112,7 +115,7 @@ impl Encoder {
         let up = match self.gated {
             true => {
                 let both = layer.up.forward(tape, &inner)?;
-                gate(tape, &both, self.activation)?
+                Gate { activation: self.activation }.forward(tape, &both)?
             }
             false => layer.up.forward_activated(tape, &inner, self.activation)?,
         };

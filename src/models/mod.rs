@@ -3,6 +3,7 @@
 //! Adding a family is a file here and a line in [`FAMILIES`].
 
 pub mod batch;
+mod beit;
 mod bert;
 mod config;
 mod convnext;
@@ -11,13 +12,17 @@ mod deit;
 mod dinov2;
 mod encoder;
 mod positions;
+mod relative;
 mod resnet;
 mod spec;
+mod swin;
+mod swin_layer;
 mod tap;
 #[cfg(test)]
 mod tests;
 mod vgg;
 mod vision;
+mod vision_stack;
 #[cfg(test)]
 mod vision_tests;
 mod vision_transformer;
@@ -62,8 +67,17 @@ pub trait Family: Sync {
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError>;
 }
 
-pub static FAMILIES: &[&dyn Family] =
-    &[&bert::Bert, &vit::Vit, &deit::Deit, &dinov2::Dinov2, &resnet::ResNet, &convnext::ConvNext, &vgg::Vgg];
+pub static FAMILIES: &[&dyn Family] = &[
+    &bert::Bert,
+    &vit::Vit,
+    &deit::Deit,
+    &dinov2::Dinov2,
+    &beit::Beit,
+    &swin::Swin,
+    &resnet::ResNet,
+    &convnext::ConvNext,
+    &vgg::Vgg,
+];
 
 /// Why a model folder could not be loaded.
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,16 @@ use crate::nn::Tape;
 
 const TEXT: [&str; 5] =
     ["tiny-bert", "tiny-bert-tanh", "tiny-bert-multilabel", "tiny-bert-regression", "tiny-bert-sigmoid"];
-const IMAGE: [&str; 11] = [
+const IMAGE: [&str; 14] = [
     "tiny-vit",
     "tiny-vit-plain",
     "tiny-deit",
     "tiny-deit-distilled",
     "tiny-dinov2",
     "tiny-dinov2-registers",
+    "tiny-beit",
+    "tiny-beit-shared",
+    "tiny-swin",
     "tiny-resnet",
     "tiny-resnet-basic",
     "tiny-convnext",

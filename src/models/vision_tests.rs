@@ -24,6 +24,8 @@ fn a_missing_head_is_an_error_that_names_it() {
         ("tiny-deit-distilled", "distillation_classifier.weight"),
         ("tiny-dinov2", "classifier.weight"),
         ("tiny-dinov2-registers", "classifier.weight"),
+        ("tiny-beit", "classifier.weight"),
+        ("tiny-swin", "classifier.weight"),
         ("tiny-resnet", "classifier.1.weight"),
         ("tiny-convnext", "classifier.weight"),
         ("tiny-vgg", "head.fc.weight"),
@@ -60,6 +62,10 @@ fn configurations_that_do_not_fit_the_weights_name_the_tensor() {
             "\"layer_type\": \"basic\"",
             "resnet.encoder.stages.0.layers.0.layer.0.convolution.weight",
         ),
+        ("tiny-beit", "\"num_attention_heads\": 3", "\"num_attention_heads\": 4", "relative_position_bias_table"),
+        ("tiny-beit-shared", "\"patch_size\": 4", "\"patch_size\": 2", "beit.embeddings.position_embeddings"),
+        ("tiny-swin", "\"window_size\": 4", "\"window_size\": 5", "relative_position_bias_table"),
+        ("tiny-swin", "\"mlp_ratio\": 2.0", "\"mlp_ratio\": 3.0", "blocks.0.intermediate.dense.weight"),
         ("tiny-convnext", "\"patch_size\": 4", "\"patch_size\": 2", "convnext.embeddings.patch_embeddings.weight"),
         ("tiny-vgg", "vgg16", "vgg19", "features.16.weight"),
         ("tiny-vgg", "vgg16", "vgg16_bn", "features.1.weight"),
@@ -90,6 +96,12 @@ fn absurd_configurations_name_the_key() {
         ("tiny-resnet", "\"depths\": [\n    2,", "\"depths\": [\n    2000000,", "depths"),
         ("tiny-resnet", "\"depths\": [\n    2,", "\"depths\": [\n    2, 1,", "depths"),
         ("tiny-convnext", "\"patch_size\": 4", "\"patch_size\": 3", "patch_size"),
+        ("tiny-beit", "\"image_size\": 16", "\"image_size\": [16, 20]", "image_size"),
+        ("tiny-swin", "\"window_size\": 4", "\"window_size\": 11", "window_size"),
+        ("tiny-swin", "\"window_size\": 4", "\"window_size\": 4000000000", "window_size"),
+        ("tiny-swin", "\"embed_dim\": 12", "\"embed_dim\": 0", "embed_dim"),
+        ("tiny-swin", "\"num_heads\": [\n    2,", "\"num_heads\": [\n    5,", "num_heads"),
+        ("tiny-swin", "\"num_heads\": [\n    2,", "\"num_heads\": [\n    2, 2,", "num_heads"),
         ("tiny-vgg", "\"label_names\": [", "\"label_names\": 5, \"x\": [", "label_names"),
     ] {
         let error = edit(name, |folder| replace(folder, from, to));
@@ -125,9 +137,13 @@ fn a_model_says_what_it_takes_and_gives() {
     assert_eq!(named(&registers), ["cls", "register", "register"]);
     let image = registers.image.unwrap();
     assert_eq!((image.rows, image.cols, image.grid_rows, image.grid_cols), (28, 21, 4, 3));
-    for (name, grid) in
-        [("tiny-resnet", (2, 2)), ("tiny-resnet-basic", (2, 2)), ("tiny-convnext", (3, 3)), ("tiny-vgg", (1, 1))]
-    {
+    for (name, grid) in [
+        ("tiny-swin", (5, 5)),
+        ("tiny-resnet", (2, 2)),
+        ("tiny-resnet-basic", (2, 2)),
+        ("tiny-convnext", (3, 3)),
+        ("tiny-vgg", (1, 1)),
+    ] {
         let spec = spec(name);
         let image = spec.image.clone().unwrap();
         assert_eq!((image.grid_rows, image.grid_cols), grid, "{name}");

@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use super::batch::Batch;
 use super::config::{self, Common, Sizes};
-use super::encoder::{Encoder, Layer, NormPlace, Sequences, outputs};
+use super::encoder::{Encoder, NormPlace, Sequences, outputs};
 use super::positions::{Resampling, resample};
-use super::vision::{self, Side, named};
+use super::vision::{self, Side};
+use super::vision_stack::Stack;
 use super::{ImageSpec, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::nn::{self, Array, LayerNorm, Linear, Node, Patches, Tape, mean_rows, prepend, select};
 
@@ -56,6 +57,11 @@ pub struct Design {
     /// What stands before the patches.
     pub tokens: Vec<Token>,
     pub positions: Positions,
+    /// Tables of relative positions, a layer's own and the model's: as the hub names them, and transformers 5's
+    /// modules.
+    pub relative: [Option<[&'static str; 2]>; 2],
+    /// Whether keys have a bias where queries have one.
+    pub key_bias: bool,
     /// The layers' two norms.
     pub norms: [&'static str; 2],
     /// Tensors that scale what attention and feed-forward add.
@@ -89,6 +95,7 @@ pub enum Positions {
     Fixed,
     /// Of the size in config.json, resampled for the image's.
     Resampled(Resampling),
+    None,
 }
 
 /// A linear head over what it reads, one after the other; the logits are the sum of all heads.
@@ -119,7 +126,7 @@ pub struct VisionTransformer {
     projection: Linear,
     /// Tokens before the patches, positions included: tokens × hidden.
     tokens: Vec<f32>,
-    /// Of the patches.
+    /// Of the patches; empty where there are none.
     positions: Vec<f32>,
     encoder: Encoder,
     norm: LayerNorm,
@@ -145,7 +152,8 @@ impl VisionTransformer {
         let epsilon = config::epsilon(keys.layer_norm_eps.unwrap_or(design.epsilon))?;
         let embeddings = |part: &str| format!("{}.embeddings.{part}", design.name);
         let (tokens, positions) = embedded(design, keys, weights, patch, grid)?;
-        let layers = (0..sizes.layers).map(|index| layer(design, keys, weights, index, &sizes, epsilon));
+        let stack = Stack::new(design, keys, weights, (&sizes, epsilon), grid)?;
+        let layers = (0..sizes.layers).map(|index| stack.layer(index));
         let spec = spec(design, common, grid, &sizes)?;
         let heads = heads(design, weights, hidden, spec.labels.len())?;
         let patches =
@@ -231,9 +239,14 @@ fn embedded(
     let own = match design.positions {
         Positions::Fixed => grid,
         Positions::Resampled(_) => vision::grid(keys.image_size.pair("image_size")?, patch)?,
+        Positions::None => (0, 0),
     };
     let placed: usize = design.tokens.iter().filter(|token| token.placed).map(|token| token.count).sum();
-    let table = weights.tensor(&name("position_embeddings"), &[1, placed + own.0 * own.1, hidden])?;
+    let entries = placed + own.0 * own.1;
+    let table = match entries {
+        0 => Vec::new(),
+        _ => weights.tensor(&name("position_embeddings"), &[1, entries, hidden])?,
+    };
     let (before, patches) = table.split_at(placed * hidden);
     let mut places = before.chunks_exact(hidden);
     let mut tokens = Vec::new();
@@ -247,64 +260,10 @@ fn embedded(
         tokens.extend(values);
     }
     let positions = match design.positions {
-        Positions::Fixed => patches.to_vec(),
+        Positions::Fixed | Positions::None => patches.to_vec(),
         Positions::Resampled(resampling) => resample(patches, hidden, own, grid, resampling),
     };
     Ok((tokens, positions))
-}
-
-/// One layer. Names of its parts are those of transformers 5's modules or, as on the hub, those of every release before.
-fn layer(
-    design: &Design,
-    keys: &Keys,
-    weights: &Weights<'_>,
-    index: usize,
-    sizes: &Sizes,
-    epsilon: f32,
-) -> Result<Layer, LoadError> {
-    let norm = design.norms[0];
-    let roots = ["encoder.layer", "layers"].map(|stack| format!("{}.{stack}.{index}.", design.name));
-    let modern = weights.contains(&format!("{}{norm}.weight", roots[1]));
-    let root = &roots[usize::from(modern)];
-    let name = |names: &[&str]| named(weights, root, names);
-    let (hidden, intermediate) = (sizes.hidden, sizes.intermediate);
-    let [attended, fed] = match design.scales {
-        Some(scales) => scales.map(|scale| weights.tensor(&format!("{root}{scale}"), &[hidden])),
-        None => [Ok(vec![1.0; hidden]), Ok(vec![1.0; hidden])],
-    };
-    let output = name(&["attention.output.dense", "attention.o_proj"]);
-    let (up, down) = match design.gated {
-        true => (gated_up(weights, root, hidden, intermediate)?, name(&["mlp.weights_out", "mlp.down_proj"])),
-        false => {
-            let up = weights.linear(&name(&["intermediate.dense", "mlp.fc1"]), hidden, intermediate, true)?;
-            (up, name(&["output.dense", "mlp.fc2"]))
-        }
-    };
-    Ok(Layer {
-        qkv: projections(weights, root, hidden, keys.qkv_bias)?,
-        output: vision::scaled_linear(weights, &output, hidden, &attended?)?,
-        attention_norm: weights.layer_norm(&format!("{root}{norm}"), hidden, epsilon)?,
-        up,
-        down: vision::scaled_linear(weights, &down, intermediate, &fed?)?,
-        feed_forward_norm: weights.layer_norm(&format!("{root}{}", design.norms[1]), hidden, epsilon)?,
-    })
-}
-
-/// Queries, keys and values side by side.
-fn projections(weights: &Weights<'_>, root: &str, hidden: usize, bias: bool) -> Result<Linear, LoadError> {
-    let parts = [("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")];
-    let names = parts
-        .map(|(old, new)| named(weights, root, &[&format!("attention.attention.{old}"), &format!("attention.{new}")]));
-    weights.stacked(&names.each_ref().map(|name| (name.as_str(), hidden)), hidden, bias)
-}
-
-/// Gate and up side by side: one tensor on the hub, two in transformers 5.
-fn gated_up(weights: &Weights<'_>, root: &str, hidden: usize, intermediate: usize) -> Result<Linear, LoadError> {
-    let two = ["mlp.gate_proj", "mlp.up_proj"].map(|part| format!("{root}{part}"));
-    match weights.contains(&format!("{}.weight", two[0])) {
-        true => weights.stacked(&two.each_ref().map(|name| (name.as_str(), intermediate)), hidden, true),
-        false => weights.linear(&format!("{root}mlp.weights_in"), hidden, 2 * intermediate, true),
-    }
 }
 
 /// Every head cut into the parts that read one thing each; the first part has the bias.
@@ -357,8 +316,13 @@ impl Model for VisionTransformer {
         let input = self.embed(tape, batch)?;
         let images = batch.rows.len();
         let patches = self.patches.forward(tape, &input)?;
-        let positions = Array::new(self.positions.repeat(images), patches.rows(), self.spec.hidden);
-        let x = self.projection.forward_add(tape, &patches, &Node::constant(positions))?;
+        let x = match self.positions.is_empty() {
+            true => self.projection.forward(tape, &patches)?,
+            false => {
+                let positions = Array::new(self.positions.repeat(images), patches.rows(), self.spec.hidden);
+                self.projection.forward_add(tape, &patches, &Node::constant(positions))?
+            }
+        };
         let grid = self.patches.grid_rows * self.patches.grid_cols;
         let x = prepend(tape, &x, &self.tokens, grid)?;
         let length = grid + self.before();

@@ -34,6 +34,8 @@ pub fn design(name: &'static str, keys: &Keys) -> Result<Design, LoadError> {
         epsilon: 1e-12,
         tokens: vec![Token::CLASS],
         positions: Positions::Fixed,
+        relative: [None; 2],
+        key_bias: true,
         norms: ["layernorm_before", "layernorm_after"],
         scales: None,
         gated: false,

@@ -32,7 +32,7 @@ impl Depthwise {
     pub fn new(weight: &[f32], bias: Vec<f32>, (rows, cols): (usize, usize), size: usize) -> Result<Self, Error> {
         let (channels, taps) = (bias.len(), size * size);
         let window = ImageWindow { rows, cols, channels, size: (size, size), stride: 1, padding: size / 2 };
-        if size % 2 == 0 || weight.len() != channels * taps {
+        if size.is_multiple_of(2) || weight.len() != channels * taps {
             return Err(Error::shape(
                 "depthwise",
                 format!("a weight that is not {channels} × {size} × {size}, or even"),

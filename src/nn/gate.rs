@@ -1,70 +1,50 @@
-//! Gated feed-forward: what stands between the products of SwiGLU and GeGLU blocks.
+//! Gated feed-forward (Shazeer 2020): what stands between a packed projection [gate | up] and the one back down.
 
-use super::kernel::{activate, activate_backward, for_rows, vectorised};
+use super::kernel::{gate_row, gate_row_backward, made_rows};
 use super::tape::{Backward, Inputs};
 use super::{Activation, Array, Error, Node, Tape};
 
-/// `activation(gate) ∘ up` of rows that hold gate and up side by side: rows × 2n into rows × n.
-///
-/// # Errors
-/// `Shape` where the columns cannot be halved.
-pub fn gate(tape: &mut Tape<'_>, x: &Node, activation: Activation) -> Result<Node, Error> {
-    if !x.cols().is_multiple_of(2) || x.cols() == 0 {
-        return Err(Error::shape("gate", format!("{} columns cannot be halved", x.cols())));
+/// activation(gate) ∘ up: SwiGLU with SiLU (Llama, Qwen, Phi 3), GeGLU with GELU (ModernBERT, Gemma, T5 1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    pub activation: Activation,
+}
+
+impl Gate {
+    /// `x`: tokens × [gate | up], both of the same width. Gives tokens × width.
+    ///
+    /// # Errors
+    /// `Shape` where the columns are no two halves.
+    pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
+        if !x.cols().is_multiple_of(2) {
+            return Err(Error::shape("gate", format!("{} columns for gate and up", x.cols())));
+        }
+        let width = x.cols() / 2;
+        let row = |row: usize, y: &mut [std::mem::MaybeUninit<f32>]| {
+            let (gate, up) = x.value()[row * 2 * width..][..2 * width].split_at(width);
+            gate_row(self.activation.kind(), gate, up, y);
+        };
+        // SAFETY: gate and up have as many numbers as the row written.
+        let y = unsafe { made_rows(x.rows(), width, row) };
+        let saved = x.array().clone();
+        Ok(tape.record(Array::new(y, x.rows(), width), [Some(x), None], || GateBackward { gate: *self, x: saved }))
     }
-    let (rows, cols) = (x.rows(), x.cols() / 2);
-    let mut y = half(x.value(), cols, 0);
-    activate(activation.kind(), &mut y);
-    times_half(&mut y, x.value(), cols, 1);
-    let saved = x.array().clone();
-    let op = || GateBackward { x: saved, activation };
-    Ok(tape.record(Array::new(y, rows, cols), [Some(x), None], op))
-}
-
-/// The first (0) or second (1) half of every row.
-fn half(x: &[f32], cols: usize, which: usize) -> Vec<f32> {
-    x.chunks_exact(2 * cols).flat_map(|row| &row[which * cols..][..cols]).copied().collect()
-}
-
-/// y *= a half of every row.
-fn times_half(y: &mut [f32], x: &[f32], cols: usize, which: usize) {
-    for_rows(y, cols, |row, y| {
-        let x = &x[row * 2 * cols + which * cols..][..cols];
-        vectorised(
-            #[inline(always)]
-            || {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y *= x;
-                }
-            },
-        );
-    });
 }
 
 struct GateBackward {
+    gate: Gate,
     x: Array,
-    activation: Activation,
 }
 
 impl Backward for GateBackward {
-    /// d gate = grad ∘ up ∘ f′(gate); d up = grad ∘ f(gate).
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
-        let (x, cols, kind) = (self.x.data(), self.x.cols() / 2, self.activation.kind());
-        let gate = half(x, cols, 0);
-        let mut to_gate = grad.clone();
-        times_half(&mut to_gate, x, cols, 1);
-        activate_backward(kind, &gate, &mut to_gate);
-        let mut value = gate;
-        activate(kind, &mut value);
-        let mut out = vec![0.0; x.len()];
-        for_rows(&mut out, 2 * cols, |row, out| {
-            let place = row * cols..(row + 1) * cols;
-            let (to_gate, value, grad) = (&to_gate[place.clone()], &value[place.clone()], &grad[place]);
-            out[..cols].copy_from_slice(to_gate);
-            for ((out, value), grad) in out[cols..].iter_mut().zip(value).zip(grad) {
-                *out = value * grad;
-            }
-        });
-        inputs.add(0, out);
+        let width = self.x.cols() / 2;
+        let row = |row: usize, out: &mut [std::mem::MaybeUninit<f32>]| {
+            let factors = self.x.data()[row * 2 * width..][..2 * width].split_at(width);
+            let grad = &grad[row * width..][..width];
+            gate_row_backward(self.gate.activation.kind(), factors, grad, out.split_at_mut(width));
+        };
+        // SAFETY: gate, up and gradient have as many numbers as each half of the row written.
+        inputs.add(0, unsafe { made_rows(self.x.rows(), 2 * width, row) });
     }
 }

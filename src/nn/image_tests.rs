@@ -181,3 +181,19 @@ fn layers_over_images_do_not_see_their_neighbours() {
         }
     }
 }
+
+/// Rows move, zeros come between them, and the way back undoes it; gradients follow.
+#[test]
+fn arrangements_move_rows_there_and_back() {
+    let arrangement = Arrangement::new(3, [Some(2), None, Some(0), None]).unwrap();
+    let x = node(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 1);
+    let tape = &mut Tape::new(&(), false);
+    let y = arrangement.forward(tape, &x, 2).unwrap();
+    assert_eq!((y.value(), y.cols()), (&[3.0, 0.0, 1.0, 0.0, 6.0, 0.0, 4.0, 0.0][..], 2));
+    let y = arrangement.forward(tape, &x, 1).unwrap();
+    assert_eq!(arrangement.back().forward(tape, &y, 1).unwrap().value(), [1.0, 0.0, 3.0, 4.0, 0.0, 6.0]);
+    check_gradient("arrange", 6, 5, &|tape, x| arrangement.forward(tape, x, 2).unwrap());
+    check_gradient("arrange back", 8, 5, &|tape, x| arrangement.back().forward(tape, x, 3).unwrap());
+    assert!(Arrangement::new(3, [Some(1), Some(1)]).is_err());
+    assert!(Arrangement::new(3, [Some(3)]).is_err());
+}

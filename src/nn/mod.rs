@@ -8,6 +8,7 @@
 //! batch or the number of threads. `models` calls this folder; it calls nothing of this crate.
 
 mod activation;
+mod arrange;
 mod array;
 mod attention;
 mod conv;
@@ -22,23 +23,28 @@ mod linear;
 mod norm;
 mod patches;
 mod pool;
+mod rms_norm;
+mod rotary;
 mod shape;
 mod tape;
 #[cfg(test)]
 mod tests;
 
 pub use activation::Activation;
+pub use arrange::Arrangement;
 pub use array::Array;
-pub use attention::{Attention, Probabilities};
+pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use embedding::{Embedding, Table};
-pub use gate::gate;
+pub use gate::Gate;
 pub use image_window::ImageWindow;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
 pub use pool::{MaxPool, mean_rows};
+pub use rms_norm::{QueryKeyNorm, RmsNorm};
+pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use shape::{add_constant, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 

@@ -3,6 +3,8 @@
 
 use std::mem::MaybeUninit;
 
+use rayon::prelude::*;
+
 use super::kernel::{for_rows, made_rows, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, ImageWindow, Node, Tape};
@@ -77,7 +79,7 @@ impl MaxPool {
         let channels = window.channels;
         let line = window.out_cols() * channels;
         let mut taps = vec![0u8; y.len()];
-        for (index, (taps, y)) in taps.chunks_exact_mut(line).zip(y.chunks_exact(line)).enumerate() {
+        taps.par_chunks_mut(line).zip(y.par_chunks(line)).enumerate().for_each(|(index, (taps, y))| {
             // The last tap that fits in reverse order is the first: so every tap may write.
             let mut places = Vec::with_capacity(window.out_cols() * window.taps());
             self.each_place(index, |col, tap, pixel, _| places.push((col, tap, pixel)));
@@ -93,7 +95,7 @@ impl MaxPool {
                     },
                 );
             }
-        }
+        });
         taps
     }
 

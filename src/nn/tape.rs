@@ -60,6 +60,12 @@ impl Node {
     pub(crate) fn into_array(self) -> Array {
         self.array
     }
+
+    /// The numbers, and a node without them in the same place on the tape: for operations that work in place and whose
+    /// gradient needs no input.
+    pub(super) fn into_parts(self) -> (Array, Self) {
+        (self.array, Self { array: Array::new(Vec::new(), 0, 0), entry: self.entry })
+    }
 }
 
 /// A recorded operation: turns the gradient of its output into those of its inputs.

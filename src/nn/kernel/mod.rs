@@ -4,6 +4,7 @@
 mod amx;
 mod epilogue;
 mod frozen;
+mod gate;
 mod math;
 mod panels;
 mod product;
@@ -16,7 +17,8 @@ use rayon::prelude::*;
 
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
-pub use math::{ActivationKind, activate, activate_backward, softmax_row};
+pub use gate::{gate_row, gate_row_backward};
+pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
 

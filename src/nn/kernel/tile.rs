@@ -20,8 +20,9 @@ pub struct Block {
     pub left: *const f32,
     pub left_row: usize,
     pub left_col: usize,
-    /// `inner` rows a panel.
     pub panels: *const PanelRow,
+    /// Rows from panel to panel: `inner`, or more where a part of the panels' rows is multiplied.
+    pub panel_step: usize,
     /// Columns of the result in this block; the last panel may be partly used.
     pub cols: usize,
     pub out: *mut f32,
@@ -102,7 +103,7 @@ impl<A: After> WithSimd for Compute<'_, A> {
                         rows,
                         cols,
                         left: block.left.add(first_row * block.left_row),
-                        panels: block.panels.add(panel * block.inner),
+                        panels: block.panels.add(panel * block.panel_step),
                         out: block.out.add(offset),
                         finish: block.finish.moved(offset, first_col),
                         ..*block

@@ -1,20 +1,22 @@
 //! Every layer: its gradient against central differences, its rows against their neighbours; the composed candle
 //! operations as an oracle for values.
 
+mod composed;
+
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-pub(super) fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+pub fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-pub(super) type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
+pub type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
 
 /// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v.
-pub(super) fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+pub fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let x = random(&mut rng, rows * cols);
     let run = |x: Vec<f32>| {
@@ -54,8 +56,6 @@ fn norm(seed: u64, width: usize) -> LayerNorm {
     LayerNorm::new(random(&mut rng, width), random(&mut rng, width), 1e-12).unwrap()
 }
 
-const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
-
 #[test]
 fn gradients_are_those_of_central_differences() {
     for (inputs, outputs) in [(5, 3), (3, 1), (1, 4), (70, 80), (80, 10), (10, 80)] {
@@ -72,19 +72,12 @@ fn gradients_are_those_of_central_differences() {
         let layer = Activation::named(name).unwrap();
         check_gradient(name, 5, 9, &|tape, x| layer.forward(tape, x.clone()));
     }
-    for (heads, depth) in [(1, 1), (2, 3), (4, 8)] {
-        let layer = Attention { heads };
-        check_gradient("attention", 13, 3 * heads * depth, &|tape, x| {
-            layer.forward(tape, x, &OFFSETS, false).unwrap().0
-        });
-    }
     let patches = Patches { channels: 2, patch_rows: 2, patch_cols: 3, grid_rows: 2, grid_cols: 2 };
     check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
     check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
     check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
     check_gradient("prepend two", 6, 4, &|tape, x| prepend(tape, x, &[0.5; 8], 2).unwrap());
     check_gradient("mean", 10, 4, &|tape, x| mean_rows(tape, x, 5, 1).unwrap());
-    check_gradient("gate", 5, 12, &|tape, x| gate(tape, x, Activation::named("silu").unwrap()).unwrap());
     let constant = Array::new(vec![2.0; 24], 6, 4);
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
 }
@@ -129,55 +122,11 @@ fn kernels_are_row_invariant() {
     }
 }
 
-#[test]
-fn attention_is_row_invariant_and_equals_composed_operations() {
-    let (heads, depth) = (3, 8);
-    let mut rng = ChaCha8Rng::seed_from_u64(12);
-    let lengths = [5usize, 1, 17, 70];
-    let offsets: Vec<usize> = lengths
-        .iter()
-        .scan(0, |end, n| {
-            *end += n;
-            Some(*end)
-        })
-        .collect();
-    let offsets = [vec![0], offsets].concat();
-    let width = 3 * heads * depth;
-    let x = random(&mut rng, offsets[4] * width);
-    let run = |x: &[f32], offsets: &[usize]| {
-        let mut tape = Tape::new(&(), false);
-        let x = Node::constant(Array::new(x.to_vec(), x.len() / width, width));
-        let (y, p) = Attention { heads }.forward(&mut tape, &x, offsets, true).unwrap();
-        (y.value().to_vec(), p.unwrap().values)
-    };
-    let (packed, _) = run(&x, &offsets);
-    for (row, &n) in lengths.iter().enumerate() {
-        let own = &x[offsets[row] * width..][..n * width];
-        let (alone, p) = run(own, &[0, n]);
-        assert_eq!(alone, packed[offsets[row] * heads * depth..][..alone.len()], "row {row}");
-        let (oracle, oracle_p) = composed(own, n, heads, depth);
-        close("attention", &alone, &oracle, 2e-6);
-        close("probabilities", &p, &oracle_p, 1e-6);
-    }
-}
-
-pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+pub fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     for (a, b) in ours.iter().zip(oracle) {
         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what}: {a} against {b}");
     }
-}
-
-/// Attention by candle's elementary operations in f64.
-fn composed(qkv: &[f32], n: usize, heads: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
-    let qkv = Tensor::from_slice(qkv, (n, 3, heads, depth), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-    let part =
-        |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
-    let scores = part(0).matmul(&part(1).transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
-    let p = candle_nn::ops::softmax(&(scores / (depth as f64).sqrt()).unwrap(), 2).unwrap();
-    let y = p.matmul(&part(2)).unwrap().transpose(0, 1).unwrap();
-    let flat = |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
-    (flat(&y), flat(&p))
 }
 
 #[test]
