@@ -40,7 +40,7 @@ impl Named<'_> {
                 bias[output] = (centred * scale + f64::from(shift[output])) as f32;
             }
         }
-        Ok(Conv2d::new(&weight, Some(bias), outputs, window)?)
+        Ok(Conv2d::new(weight, Some(bias), outputs, window)?)
     }
 }
 

@@ -38,7 +38,6 @@ pub struct Encoder {
 /// Packed sequences: their borders, and the packed positions whose last hidden states are wanted.
 pub struct Sequences {
     pub offsets: Vec<usize>,
-    /// As many as there are positions means all of them in order.
     pub read: Vec<usize>,
 }
 
@@ -59,7 +58,7 @@ impl Encoder {
             let tapped = taps.attention.contains(&index);
             let (attended, map) = self.attend(tape, layer, &x, &sequences.offsets, tapped)?;
             // Where everything is read there is nothing to pick.
-            let (attended, residual) = if last && sequences.read.len() < x.rows() {
+            let (attended, residual) = if last && !sequences.read.iter().copied().eq(0..x.rows()) {
                 (select(tape, &attended, &sequences.read)?, select(tape, &x, &sequences.read)?)
             } else {
                 (attended, x)

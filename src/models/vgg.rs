@@ -115,7 +115,7 @@ fn dense(weights: &Weights<'_>, root: &str, maps: &mut Maps) -> Result<[Conv2d; 
     let width = weights.rows(&name("fc1.weight"))?;
     let (rows, cols) = (maps.rows.min(DENSE), maps.cols.min(DENSE));
     let weight = weights.tensor(&name("fc1.weight"), &[width, maps.channels, DENSE, DENSE])?;
-    let weight = stretched(&weight, (rows, cols));
+    let weight = if (rows, cols) == (DENSE, DENSE) { weight } else { stretched(&weight, (rows, cols)) };
     let bias = weights.tensor(&name("fc1.bias"), &[width])?;
     let window = ImageWindow {
         rows: maps.rows,
@@ -125,7 +125,7 @@ fn dense(weights: &Weights<'_>, root: &str, maps: &mut Maps) -> Result<[Conv2d; 
         stride: 1,
         padding: 0,
     };
-    let first = Conv2d::new(&weight, Some(bias), width, window)?;
+    let first = Conv2d::new(weight, Some(bias), width, window)?;
     (maps.rows, maps.cols) = first.out();
     maps.channels = width;
     let width = weights.rows(&name("fc2.weight"))?;

@@ -25,11 +25,12 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// `weight`: outputs × channels × window rows × window columns, as PyTorch has it.
+    /// `weight`: outputs × channels × window rows × window columns, as PyTorch has it. Taken whole, so that a large one
+    /// is not held longer than it has to be.
     ///
     /// # Errors
     /// `Shape` where lengths do not fit or the window does not fit into the image.
-    pub fn new(weight: &[f32], bias: Option<Vec<f32>>, outputs: usize, window: ImageWindow) -> Result<Self, Error> {
+    pub fn new(weight: Vec<f32>, bias: Option<Vec<f32>>, outputs: usize, window: ImageWindow) -> Result<Self, Error> {
         window.out()?;
         let (channels, taps) = (window.channels, window.taps());
         if weight.len() != outputs * channels * taps {
@@ -43,6 +44,7 @@ impl Conv2d {
                 }
             }
         }
+        drop(weight);
         Ok(Self { window, product: Linear::new(by_tap, bias, channels * taps, outputs)? })
     }
 

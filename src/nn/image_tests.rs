@@ -46,7 +46,7 @@ fn conv(window: ImageWindow, outputs: usize, bias: bool) -> (Conv2d, Vec<f32>, V
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let weight = random(&mut rng, outputs * window.channels * window.size.0 * window.size.1);
     let values = random(&mut rng, outputs);
-    (Conv2d::new(&weight, bias.then(|| values.clone()), outputs, window).unwrap(), weight, values)
+    (Conv2d::new(weight.clone(), bias.then(|| values.clone()), outputs, window).unwrap(), weight, values)
 }
 
 #[test]

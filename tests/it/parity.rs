@@ -215,8 +215,10 @@ fn integrated_gradients_of_images_are_captums() {
                 let shape = values.shape(&format!("{index}.{kind}.1"));
                 let mut cells = vec![0.0; grid.rows * grid.cols];
                 for (pixel, value) in oracle.iter().enumerate() {
-                    let (y, x) = (pixel / shape[1], pixel % shape[1]);
-                    cells[y * grid.rows / shape[0] * grid.cols + x * grid.cols / shape[1]] += value;
+                    // Cell r begins at ⌊rH/R⌋.
+                    let cell = |at: usize, count: usize, length: usize| ((at + 1) * count - 1) / length;
+                    let row = cell(pixel / shape[1], grid.rows, shape[0]);
+                    cells[row * grid.cols + cell(pixel % shape[1], grid.cols, shape[1])] += value;
                 }
                 let ours: Vec<f32> = one.scores.grid.as_ref().unwrap().iter().flatten().copied().collect();
                 close(&format!("{name} {index} {kind}"), &ours, &cells, tolerance);
