@@ -107,9 +107,11 @@ impl Processor {
             }
             Kind::Image => {
                 let size = spec.image.as_ref().map_or((0, 0), |image| (image.rows, image.cols));
-                ImageProcessor::new(file("preprocessor_config.json")?, size)
-                    .map(Self::Image)
-                    .map_err(|error| LoadError::Image { source_name: source_name(), error })
+                let processor = match folder.file("config.json").filter(|config| models::is_timm(config)) {
+                    Some(config) => ImageProcessor::timm(config, size),
+                    None => ImageProcessor::new(file("preprocessor_config.json")?, size),
+                };
+                processor.map(Self::Image).map_err(|error| LoadError::Image { source_name: source_name(), error })
             }
         }
     }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::{LoadError, Problem};
 use crate::nn::Activation;
 
+/// The `model_type` of timm's models, whose files have none.
+pub const TIMM: &str = "timm";
+
 /// The keys that say which family a model is and what its head means.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Common {
@@ -20,15 +23,58 @@ pub struct Common {
     num_labels: Option<usize>,
     #[serde(default)]
     problem_type: Option<String>,
+    /// What timm calls a model. Other files may have anything under its keys.
+    #[serde(default, rename = "architecture")]
+    timm: Option<Value>,
+    /// timm's labels, and how many there are where they have no names.
+    #[serde(default)]
+    label_names: Option<Value>,
+    #[serde(default)]
+    num_classes: Option<Value>,
 }
 
 impl Common {
+    /// `model_type`; [`TIMM`] for a model of timm's, whose file has none or its wrapper's.
+    pub fn model_type(&self) -> &str {
+        match self.model_type.as_deref() {
+            None | Some("timm_wrapper") if self.timm.as_ref().is_some_and(Value::is_string) => TIMM,
+            own => own.unwrap_or_default(),
+        }
+    }
+
+    /// `architectures[0]`, the class that the weights were saved by, or timm's name for the model.
+    pub fn architecture(&self) -> &str {
+        match self.model_type() {
+            TIMM => self.timm.as_ref().and_then(Value::as_str).unwrap_or_default(),
+            _ => self.architectures.as_ref().and_then(|names| names.first()).map_or("", String::as_str),
+        }
+    }
+
+    /// timm's labels; ImageNet's 1,000 where nothing is said.
+    fn timm_labels(&self) -> Result<Vec<String>, LoadError> {
+        if let Some(names) = &self.label_names {
+            let names =
+                names.as_array().map(|names| names.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+            let names: Option<Vec<String>> = names.flatten();
+            return names
+                .filter(|names| !names.is_empty())
+                .ok_or_else(|| invalid("label_names", "is no list of names"));
+        }
+        let count = self.num_classes.as_ref().map_or(Some(1_000), Value::as_u64);
+        let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+        check("num_classes", count, 1, 1_000_000)?;
+        Ok(numbered(count))
+    }
+
     /// Labels in the order of the logits; `LABEL_0`, … where config.json names none.
     pub fn labels(&self) -> Result<Vec<String>, LoadError> {
+        if self.model_type() == TIMM && self.id2label.is_none() {
+            return self.timm_labels();
+        }
         let Some(names) = &self.id2label else {
             let count = self.num_labels.unwrap_or(2);
             check("num_labels", count, 1, 1_000_000)?;
-            return Ok((0..count).map(|index| format!("LABEL_{index}")).collect());
+            return Ok(numbered(count));
         };
         if names.is_empty() {
             return Err(invalid("id2label", "names no label"));
@@ -62,6 +108,11 @@ impl Common {
             )),
         }
     }
+}
+
+/// Names of labels that have none.
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("LABEL_{index}")).collect()
 }
 
 /// Reads config.json into a family's own struct; a wrong type is an error with the key's path.

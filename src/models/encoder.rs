@@ -23,6 +23,8 @@ pub enum NormPlace {
 pub enum Mixing {
     /// Softmax of queries against keys.
     Plain,
+    /// The same, with a number added to every score.
+    Biased(Bias),
     /// The same within a window, queries and keys turned by their positions: the rope's place in [`Encoder::ropes`].
     Rotary { rope: usize, window: Option<Window> },
     /// The same with relative positions, as in DeBERTa.
@@ -113,7 +115,8 @@ impl Encoder {
             let last = index + 1 == self.layers.len();
             let tapped = taps.attention.contains(&index);
             let (attended, map) = self.attend(tape, layer, &x, &shared, tapped)?;
-            let (attended, residual) = if last {
+            // Where everything is read there is nothing to pick.
+            let (attended, residual) = if last && !sequences.read.iter().copied().eq(0..x.rows()) {
                 (select(tape, &attended, &sequences.read)?, select(tape, &x, &sequences.read)?)
             } else {
                 (attended, x)
@@ -173,6 +176,7 @@ impl Encoder {
         match &layer.mixing {
             Mixing::Disentangled(attention) => return attention.forward(tape, &qkv, shared.offsets, tapped),
             Mixing::Plain => {}
+            Mixing::Biased(bias) => return attention.forward(tape, &qkv, shared.offsets, Some(bias), tapped),
             Mixing::Rotary { rope, window } => {
                 let rotary = Rotary { heads: self.heads, kv_heads: self.heads, depth };
                 qkv = rotary.forward(tape, qkv, &shared.angles[*rope])?;

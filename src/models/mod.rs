@@ -4,10 +4,15 @@
 
 mod albert;
 pub mod batch;
+mod beit;
 mod bert;
 mod bert_like;
 mod config;
+mod convnext;
+mod convolution;
 mod deberta;
+mod deit;
+mod dinov2;
 mod distilbert;
 mod electra;
 mod embeddings;
@@ -15,17 +20,29 @@ mod encoder;
 mod head;
 mod modernbert;
 mod mpnet;
+mod positions;
+mod relative;
+mod resnet;
 mod roberta;
 mod spec;
+mod swin;
+mod swin_layer;
 mod tap;
 #[cfg(test)]
 mod tests;
 mod text_encoder;
+mod vgg;
+mod vision;
+mod vision_stack;
+#[cfg(test)]
+mod vision_tests;
+mod vision_transformer;
 mod vit;
 pub mod weights;
 mod xlm_roberta_xl;
 
 use crate::hub::ModelFolder;
+use crate::input::image::ImageError;
 use crate::nn::{self, Node, Tape};
 
 pub use batch::{Batch, Content, Row};
@@ -64,14 +81,21 @@ pub trait Family: Sync {
 
 pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
+    &beit::Beit,
     &bert::Bert,
+    &convnext::ConvNext,
     &deberta::Deberta,
     &deberta::DebertaV2,
+    &deit::Deit,
+    &dinov2::Dinov2,
     &distilbert::DistilBert,
     &electra::Electra,
     &modernbert::ModernBert,
     &mpnet::MpNet,
+    &resnet::ResNet,
     &roberta::Roberta,
+    &swin::Swin,
+    &vgg::Vgg,
     &vit::Vit,
     &xlm_roberta_xl::XlmRobertaXl,
 ];
@@ -88,6 +112,8 @@ pub enum LoadError {
         "config.json: architecture \"{found}\" of model_type \"{model_type}\" is not supported; supported are {known}"
     )]
     UnknownArchitecture { found: String, model_type: String, known: String },
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("{file}: {detail}")]
     Weights { file: String, detail: String },
     #[error("model.safetensors: tensor \"{name}\" is missing")]
@@ -104,19 +130,23 @@ impl From<nn::Error> for LoadError {
     }
 }
 
+/// Whether config.json is that of a timm model, which says there how images are prepared.
+pub fn is_timm(config_json: &[u8]) -> bool {
+    config::read::<config::Common>(config_json).is_ok_and(|common| common.model_type() == config::TIMM)
+}
+
 /// Finds the family that config.json names and loads the model.
 pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
     let config = folder.file("config.json").unwrap_or_default();
     let common: config::Common = config::read(config)?;
-    let model_type = common.model_type.unwrap_or_default();
+    let model_type = common.model_type().to_owned();
     let Some(family) = FAMILIES.iter().find(|family| family.model_types().contains(&model_type.as_str())) else {
         let known = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect::<Vec<_>>();
         return Err(LoadError::UnknownFamily { found: model_type, known: known.join(", ") });
     };
-    let architecture = common.architectures.and_then(|names| names.into_iter().next()).unwrap_or_default();
-    if !family.architectures().contains(&architecture.as_str()) {
-        let known = family.architectures().join(", ");
-        return Err(LoadError::UnknownArchitecture { found: architecture, model_type, known });
+    if !family.architectures().contains(&common.architecture()) {
+        let (found, known) = (common.architecture().to_owned(), family.architectures().join(", "));
+        return Err(LoadError::UnknownArchitecture { found, model_type, known });
     }
     family.load(folder, &Weights::open(folder)?)
 }

@@ -63,8 +63,19 @@ pub struct ImageSpec {
     /// The patch grid (the last feature map's for convolutional models).
     pub grid_rows: usize,
     pub grid_cols: usize,
-    /// What query and key count over.
+    /// What query and key count over; empty for models without attention over a sequence.
     pub sequence: Vec<SequenceItem>,
+}
+
+impl ImageSpec {
+    /// What an image costs in tokens: its sequence, or without one as many as a transformer with patches of 16 × 16
+    /// would make of it.
+    pub fn tokens(&self) -> usize {
+        match self.sequence.len() {
+            0 => (self.rows * self.cols).div_ceil(256).max(1),
+            length => length,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -92,8 +103,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Length in tokens of a row of `tokens` tokens (text) or of any row (images: the sequence), for costs.
+    /// Length in tokens of a row of `tokens` tokens (text) or of any row (images), for costs.
     pub fn row_tokens(&self, tokens: usize) -> usize {
-        self.image.as_ref().map_or(tokens, |image| image.sequence.len())
+        self.image.as_ref().map_or(tokens, ImageSpec::tokens)
     }
 }

@@ -111,6 +111,16 @@ impl<'a> Weights<'a> {
         Ok((file, info))
     }
 
+    /// The first number of a tensor's shape: the outputs of a layer whose width config.json does not say.
+    ///
+    /// # Errors
+    /// The tensor is missing or has no dimension.
+    pub fn rows(&self, name: &str) -> Result<usize, LoadError> {
+        let missing = || LoadError::MissingTensor { name: name.into() };
+        let file = self.places.get(name).map(|&place| &self.files[place]).ok_or_else(missing)?;
+        file.header.info(name).and_then(|info| info.shape.first().copied()).ok_or_else(missing)
+    }
+
     /// `{name}.weight`, entries × width. The table stays in its file where that is immutable and holds f32: a text
     /// reads few of its entries.
     ///

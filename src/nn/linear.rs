@@ -39,8 +39,16 @@ impl Linear {
         self.weight.inputs()
     }
 
-    fn outputs(&self) -> usize {
+    pub(super) fn outputs(&self) -> usize {
         self.weight.outputs()
+    }
+
+    pub(super) fn weight(&self) -> Arc<Frozen> {
+        self.weight.clone()
+    }
+
+    pub(super) fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_ref().map(|bias| bias.as_slice())
     }
 
     /// x Wᵀ + b.
@@ -77,7 +85,7 @@ impl Linear {
     }
 
     fn epilogue(&self) -> Epilogue<'_> {
-        Epilogue { bias: self.bias.as_ref().map(|bias| bias.as_slice()), ..Epilogue::default() }
+        Epilogue { bias: self.bias(), ..Epilogue::default() }
     }
 
     fn product(&self, tape: &Tape<'_>, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {

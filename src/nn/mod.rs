@@ -8,15 +8,22 @@
 //! batch or the number of threads. `models` calls this folder; it calls nothing of this crate.
 
 mod activation;
+mod arrange;
 mod array;
 mod attention;
+mod conv;
+mod depthwise;
 mod disentangled;
 mod embedding;
 mod gate;
+#[cfg(test)]
+mod image_tests;
+mod image_window;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod pool;
 mod precision;
 mod rms_norm;
 mod rotary;
@@ -26,14 +33,19 @@ mod tape;
 mod tests;
 
 pub use activation::Activation;
+pub use arrange::Arrangement;
 pub use array::Array;
 pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
+pub use conv::Conv2d;
+pub use depthwise::Depthwise;
 pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
 pub use gate::Gate;
+pub use image_window::ImageWindow;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
+pub use pool::{MaxPool, mean_rows};
 pub use precision::Precision;
 pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};

@@ -129,23 +129,24 @@ impl Backward for Mean {
     }
 }
 
-/// Puts `token` in front of every sequence of `length` rows of `x`.
-pub fn prepend(tape: &mut Tape<'_>, x: &Node, token: &[f32], length: usize) -> Result<Node, Error> {
+/// Puts `tokens` (some rows of `x`'s width) in front of every sequence of `length` rows of `x`.
+pub fn prepend(tape: &mut Tape<'_>, x: &Node, tokens: &[f32], length: usize) -> Result<Node, Error> {
     let cols = x.cols();
-    if token.len() != cols || length == 0 || !x.rows().is_multiple_of(length) {
+    if cols == 0 || !tokens.len().is_multiple_of(cols) || length == 0 || !x.rows().is_multiple_of(length) {
         return Err(Error::shape("prepend", format!("{} rows in sequences of {length}", x.rows())));
     }
     let sequences = x.rows() / length;
-    let mut y = Vec::with_capacity(x.value().len() + sequences * cols);
+    let mut y = Vec::with_capacity(x.value().len() + sequences * tokens.len());
     for sequence in x.value().chunks_exact(length * cols) {
-        y.extend_from_slice(token);
+        y.extend_from_slice(tokens);
         y.extend_from_slice(sequence);
     }
-    let op = Behind { skip: cols, keep: length * cols };
-    Ok(tape.record(Array::new(y, sequences * (length + 1), cols), [Some(x), None], || op))
+    let rows = y.len() / cols;
+    let op = Behind { skip: tokens.len(), keep: length * cols };
+    Ok(tape.record(Array::new(y, rows, cols), [Some(x), None], || op))
 }
 
-/// The gradient of what stands behind each prepended token.
+/// The gradient of what stands behind the prepended tokens.
 struct Behind {
     skip: usize,
     keep: usize,

@@ -161,7 +161,7 @@ fn predictions_are_those_of_the_pipelines() {
 /// The whole answer's attention maps equal transformers' eager ones, every layer and head.
 #[test]
 fn attention_maps_are_those_of_transformers() {
-    for name in ["tiny-bert", "tiny-vit"] {
+    for name in ["tiny-bert", "tiny-vit", "tiny-deit-distilled", "tiny-dinov2-registers", "tiny-beit"] {
         let (catalog, values) = (tiny(name), Values::of(name));
         let item = json!({"method": "attention", "layers": "all", "heads": "all"});
         for index in 0..3 {
@@ -180,7 +180,7 @@ fn attention_maps_are_those_of_transformers() {
                     &format!("{name} {index} layer {layer}"),
                     &ours,
                     &oracle,
-                    if name == "tiny-vit" { 2e-3 } else { 1e-5 },
+                    if name == "tiny-bert" { 1e-5 } else { 2e-3 },
                 );
             }
         }
@@ -197,14 +197,36 @@ fn png(values: &Values, index: usize) -> Vec<u8> {
     png.into_inner()
 }
 
-/// Captum's integrated gradients of images, zero baseline, every pixel: within 1e-3 of the largest.
+const IMAGE: [(&str, f32); 14] = [
+    ("tiny-vit", 1e-3),
+    ("tiny-vit-plain", 1e-3),
+    ("tiny-deit", 1e-3),
+    ("tiny-deit-distilled", 1e-3),
+    ("tiny-dinov2", 1e-3),
+    ("tiny-dinov2-registers", 1e-3),
+    ("tiny-beit", 1e-3),
+    ("tiny-beit-shared", 1e-3),
+    ("tiny-swin", 1e-3),
+    ("tiny-resnet", 1e-2),
+    ("tiny-resnet-basic", 1e-2),
+    ("tiny-convnext", 1e-3),
+    ("tiny-vgg", 1e-2),
+    ("tiny-vgg-bn", 1e-2),
+];
+
+/// Captum's integrated gradients of images, zero baseline, every pixel: within 1e-3 of the largest; with ReLU and max
+/// pooling 1e-2, since rounding may take a node to the other side of a kink.
 #[test]
 fn integrated_gradients_of_images_are_captums() {
-    for name in ["tiny-vit", "tiny-vit-plain"] {
+    for (name, tolerance) in IMAGE {
         let (catalog, values) = (tiny(name), Values::of(name));
         for index in 0..3 {
             for (steps, kind) in [(200, "ig"), (16, "ig16")] {
-                let oracle = values.get(&format!("{index}.{kind}.1")).unwrap();
+                // Some models have the first image's alone.
+                let Some(oracle) = values.get(&format!("{index}.{kind}.1")) else {
+                    assert!(index > 0, "{name}");
+                    continue;
+                };
                 let item = json!({"method": "integrated_gradients", "steps": steps});
                 let answer = ask(&catalog, json!({"explain": [item], "target": 1}), Some(png(&values, index)));
                 let one = &answer.explanations.as_ref().unwrap()[0].attribution;
@@ -212,11 +234,13 @@ fn integrated_gradients_of_images_are_captums() {
                 let shape = values.shape(&format!("{index}.{kind}.1"));
                 let mut cells = vec![0.0; grid.rows * grid.cols];
                 for (pixel, value) in oracle.iter().enumerate() {
-                    let (y, x) = (pixel / shape[1], pixel % shape[1]);
-                    cells[y * grid.rows / shape[0] * grid.cols + x * grid.cols / shape[1]] += value;
+                    // Cell r begins at ⌊rH/R⌋.
+                    let cell = |at: usize, count: usize, length: usize| ((at + 1) * count - 1) / length;
+                    let row = cell(pixel / shape[1], grid.rows, shape[0]);
+                    cells[row * grid.cols + cell(pixel % shape[1], grid.cols, shape[1])] += value;
                 }
                 let ours: Vec<f32> = one.scores.grid.as_ref().unwrap().iter().flatten().copied().collect();
-                close(&format!("{name} {index} {kind}"), &ours, &cells, 1e-3);
+                close(&format!("{name} {index} {kind}"), &ours, &cells, tolerance);
             }
         }
     }

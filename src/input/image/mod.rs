@@ -1,6 +1,6 @@
 //! Images into normalised pixels, exactly as Hugging Face's PIL image processors do it.
 //!
-//! Here are the types; `config` reads `preprocessor_config.json`, `decode` turns a file's bytes into RGB under limits,
+//! Here are the types; `config` reads `preprocessor_config.json`, `timm` what its models have instead, `decode` turns a file's bytes into RGB under limits,
 //! `resize` is Pillow's resampling, `processor` puts them together, `blur` is the Gaussian of fills and baselines.
 //! `explain` calls it through [`ImageProcessor`]. Nothing here knows a model.
 
@@ -11,6 +11,7 @@ mod processor;
 mod resize;
 #[cfg(test)]
 mod tests;
+mod timm;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -89,12 +90,13 @@ impl ImageInput {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("preprocessor_config.json: {0}")]
+    /// Begins with the file's name.
+    #[error("{0}")]
     Config(String),
     #[error("the image could not be decoded: {0}; send a PNG, JPEG or WebP file")]
     Decode(String),
     #[error(
-        "the image of {width} x {height} pixels becomes {became_width} x {became_height} by preprocessor_config.json and \
+        "the image of {width} x {height} pixels becomes {became_width} x {became_height} by the model's preprocessing and \
          the model takes {cols} x {rows}; send an image of that shape"
     )]
     Shape { width: usize, height: usize, became_width: usize, became_height: usize, rows: usize, cols: usize },

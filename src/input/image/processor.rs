@@ -1,14 +1,14 @@
 //! From a file's bytes to the model's input: decode, resize, crop, normalise.
 //!
-//! The order and the arithmetic are transformers' `ViTImageProcessor` in its PIL variant (the torchvision variant
-//! resizes otherwise). `explain` makes one per model and calls it per request.
+//! The order and the arithmetic are those of transformers' image processors in their PIL variants (the torchvision
+//! variants resize otherwise). `explain` makes one per model and calls it per request.
 
 use std::ops::Range;
 
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
-use super::config::{Resize, Steps, config};
+use super::config::{Centre, Resize, Steps, config};
 use super::decode::decode;
 use super::resize::{Filter, Size, resize};
 use super::{ImageError, ImageInput, ImageLimits, Region};
@@ -16,7 +16,7 @@ use super::{ImageError, ImageInput, ImageLimits, Region};
 /// The longest side an image may be resized to on the way to a crop. Only a sliver of an image gets there.
 const MAX_RESIZED_SIDE: usize = 1 << 20;
 
-/// What `preprocessor_config.json` says, as transformers' `ViTImageProcessor` reads it.
+/// What `preprocessor_config.json` says, as transformers' image processors read it.
 #[derive(Debug, Clone)]
 pub struct ImageProcessor {
     steps: Steps,
@@ -30,20 +30,43 @@ impl ImageProcessor {
     /// # Errors
     /// [`ImageError::Config`]: not JSON, a value out of range, or another size than the model's.
     pub fn new(preprocessor_config: &[u8], size: (usize, usize)) -> Result<Self, ImageError> {
-        let steps = Steps::parse(preprocessor_config)?;
+        Self::of(Steps::parse(preprocessor_config)?, size)
+    }
+
+    /// As [`ImageProcessor::new`], from the config.json of a timm model.
+    ///
+    /// # Errors
+    /// [`ImageError::Config`].
+    pub fn timm(config_json: &[u8], size: (usize, usize)) -> Result<Self, ImageError> {
+        Self::of(Steps::timm(config_json)?, size)
+    }
+
+    fn of(steps: Steps, size: (usize, usize)) -> Result<Self, ImageError> {
         // Without a crop, `shortest_edge` gives the model's size for square images alone: seen per image.
-        let made = steps.crop.or(match steps.resize {
-            Some((Resize::To(rows, cols), _)) => Some((rows, cols)),
-            Some((Resize::ShortestEdge(edge), _)) => Some((edge, edge)),
-            None => None,
-        });
-        match made {
+        match steps.makes() {
             Some(made) if made != size => Err(config(format!(
                 "it makes images of {} x {} pixels and config.json says that the model takes {} x {}",
                 made.1, made.0, size.1, size.0
             ))),
             _ => Ok(Self { steps, size }),
         }
+    }
+
+    /// Rows and columns of the images that `preprocessor_config` makes, where it says so: the input size of models that
+    /// take any.
+    ///
+    /// # Errors
+    /// [`ImageError::Config`]: not JSON, or a value out of range.
+    pub fn makes(preprocessor_config: &[u8]) -> Result<Option<(usize, usize)>, ImageError> {
+        Ok(Steps::parse(preprocessor_config)?.makes())
+    }
+
+    /// As [`ImageProcessor::makes`], from the config.json of a timm model.
+    ///
+    /// # Errors
+    /// [`ImageError::Config`].
+    pub fn timm_makes(config_json: &[u8]) -> Result<Option<(usize, usize)>, ImageError> {
+        Ok(Steps::timm(config_json)?.makes())
     }
 
     /// Decodes (PNG, JPEG, WebP; EXIF orientation applied; alpha dropped; 16 bit and grey handled), resizes and
@@ -72,14 +95,15 @@ impl ImageProcessor {
             Some((Resize::To(rows, cols), filter)) => ((rows, cols), filter),
             Some((Resize::ShortestEdge(edge), filter)) => (shortest_edge(from, edge), filter),
         };
-        let made = self.steps.crop.unwrap_or(to);
+        let made = self.steps.crop.map_or(to, |crop| (crop.rows, crop.cols));
+        let centre = self.steps.crop.map_or(Centre::Before, |crop| crop.centre);
         if made != self.size || to.0.max(to.1) > MAX_RESIZED_SIDE {
             let (rows, cols) = self.size;
             let ((height, width), (became_height, became_width)) = (from, to);
             return Err(ImageError::Shape { width, height, became_width, became_height, rows, cols });
         }
-        let (top, row_span, row_pad) = crop(to.0, made.0);
-        let (left, col_span, col_pad) = crop(to.1, made.1);
+        let (top, row_span, row_pad) = crop(to.0, made.0, centre);
+        let (left, col_span, col_pad) = crop(to.1, made.1, centre);
         let seen = resize(image.as_raw(), from, to, row_span.clone(), col_span.clone(), filter);
         let rgb = pad(seen, col_span.len(), made, row_pad, col_pad);
         let (down, across) = (from.0 as f64 / to.0 as f64, from.1 as f64 / to.1 as f64);
@@ -102,12 +126,18 @@ fn shortest_edge((rows, cols): Size, edge: usize) -> Size {
 
 /// A centre crop of one axis: where it begins (before 0 where the image is smaller), which samples of the image it
 /// holds, and how many black ones come before them.
-fn crop(length: usize, crop: usize) -> (isize, Range<usize>, usize) {
+fn crop(length: usize, crop: usize, centre: Centre) -> (isize, Range<usize>, usize) {
     if crop <= length {
-        let start = (length - crop) / 2;
+        let down = (length - crop) / 2;
+        // Half a pixel that is left over goes to the even one.
+        let up = usize::from(centre == Centre::Even && (length - crop) % 2 == 1 && down % 2 == 1);
+        let start = down + up;
         (start as isize, start..start + crop, 0)
     } else {
-        let before = (crop - length).div_ceil(2);
+        let before = match centre {
+            Centre::Before => (crop - length).div_ceil(2),
+            Centre::Even => (crop - length) / 2,
+        };
         (-(before as isize), 0..length, before)
     }
 }

@@ -62,6 +62,42 @@ fn every_pixel_equals_the_pil_processor() {
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
+#[derive(Deserialize)]
+struct Processed {
+    key: String,
+    file: String,
+    rows: usize,
+    cols: usize,
+    config: serde_json::Value,
+}
+
+/// Processors other than ViT's, and timm's evaluation transform: every pixel within a thousandth of a level.
+#[test]
+fn every_pixel_equals_the_other_processors() {
+    let cases: Vec<Processed> = serde_json::from_slice(&golden("processors.json")).unwrap();
+    let arrays = golden("processors.safetensors");
+    let arrays = SafeTensors::deserialize(&arrays).unwrap();
+    let mut failures = Vec::new();
+    for Processed { key, file, rows, cols, config } in cases {
+        let json = config.to_string();
+        let (processor, makes) = match config["pretrained_cfg"].is_object() {
+            true => (ImageProcessor::timm(json.as_bytes(), (rows, cols)), ImageProcessor::timm_makes(json.as_bytes())),
+            false => (ImageProcessor::new(json.as_bytes(), (rows, cols)), ImageProcessor::makes(json.as_bytes())),
+        };
+        assert_eq!(makes.unwrap(), Some((rows, cols)), "{json}");
+        let input = processor.unwrap().prepare(golden(&file), ROOMY).unwrap();
+        let expected = floats(arrays.tensor(&key).unwrap().data());
+        assert_eq!(input.pixels.len(), expected.len(), "{file} {json}");
+        let unit = |channel: usize| input.normalisation.std[channel] / input.normalisation.scale;
+        let off = input.pixels.iter().zip(&expected).enumerate();
+        let off = off.map(|(i, (a, b))| (a - b).abs() * unit(i / (rows * cols))).fold(0.0, f32::max);
+        if off > 1e-3 {
+            failures.push(format!("{file} {json}: {off}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 #[test]
 fn blur_equals_scipy() {
     let arrays = golden("blur.safetensors");
@@ -127,6 +163,9 @@ fn absurd_configurations_are_refused_by_name() {
         (r#"{"image_mean": [1e39, 1, 1]}"#, "image_mean"),
         (r#"{"image_mean": [1, 1]}"#, "image_mean"),
         (r#"{"rescale_factor": 0}"#, "rescale_factor"),
+        (r#"{"image_processor_type": "ConvNextImageProcessor", "size": 16, "crop_pct": 0}"#, "crop_pct"),
+        (r#"{"image_processor_type": "ConvNextImageProcessor", "size": 16, "crop_pct": 1e-300}"#, "crop_pct"),
+        (r#"{"image_processor_type": "ConvNextImageProcessor", "size": {"height": 16, "width": 13}}"#, "shortest_edge"),
     ] {
         let config = if config.contains("size") || config.is_empty() || config.contains("center") {
             config.to_owned()

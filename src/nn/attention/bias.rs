@@ -26,10 +26,18 @@ impl Bias {
     /// # Errors
     /// `Shape` where a row's table does not exist.
     pub fn by_row(tables: Vec<Vec<f32>>, rows: Vec<usize>) -> Result<Self, Error> {
-        if let Some(missing) = rows.iter().find(|&&row| row >= tables.len()) {
-            return Err(Error::shape("bias", format!("table {missing} of {}", tables.len())));
+        Self { tables: Arc::new(tables), rows: Arc::default() }.for_rows(rows)
+    }
+
+    /// The same tables for other rows: row r has table `rows[r]`.
+    ///
+    /// # Errors
+    /// As [`Bias::by_row`].
+    pub fn for_rows(&self, rows: Vec<usize>) -> Result<Self, Error> {
+        if let Some(missing) = rows.iter().find(|&&row| row >= self.tables.len()) {
+            return Err(Error::shape("bias", format!("table {missing} of {}", self.tables.len())));
         }
-        Ok(Self { tables: Arc::new(tables), rows: Arc::new(rows) })
+        Ok(Self { tables: self.tables.clone(), rows: Arc::new(rows) })
     }
 
     /// A bias that is a function of head and distance (key − query) alone, for the rows between `offsets`: one table

@@ -108,13 +108,17 @@ pub fn add_assign(a: &mut [f32], b: &[f32]) {
     pairwise(a, b, |a, b| {
         vectorised(
             #[inline(always)]
-            || {
-                for (a, b) in a.iter_mut().zip(b) {
-                    *a += b;
-                }
-            },
+            || add_assign_here(a, b),
         );
     });
+}
+
+/// a += b, to be called inside [`vectorised`].
+#[inline(always)]
+pub fn add_assign_here(a: &mut [f32], b: &[f32]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
 }
 
 /// a *= b.

@@ -91,6 +91,8 @@ fn gradients_are_those_of_central_differences() {
     check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
     check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
     check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
+    check_gradient("prepend two", 6, 4, &|tape, x| prepend(tape, x, &[0.5; 8], 2).unwrap());
+    check_gradient("mean", 10, 4, &|tape, x| mean_rows(tape, x, 5, 1).unwrap());
     let constant = Array::new(vec![2.0; 24], 6, 4);
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
 }
