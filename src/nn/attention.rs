@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::device::{self, Heads};
 use super::kernel::{Block, Finish, PANEL, PanelRow, Scratch, compute, dot, softmax_row, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
@@ -32,6 +33,10 @@ impl Attention {
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
         let layout = Layout::new(qkv, offsets, self.heads)?;
+        if let Some(session) = tape.device_of(qkv) {
+            let heads = Heads { heads: layout.heads, depth: layout.depth, scale: layout.scale };
+            return device::attention(tape, &session, heads, (qkv, offsets), probabilities);
+        }
         let mut kept = vec![0.0; if probabilities { layout.probabilities() } else { 0 }];
         let mut out: Vec<f32> = Vec::with_capacity(layout.tokens() * layout.width);
         let target = Shared(out.as_mut_ptr());

@@ -6,10 +6,13 @@
 //!
 //! Every kernel is row-invariant: a row's bits depend on that row alone, not on its neighbours, its place in the
 //! batch or the number of threads. `models` calls this folder; it calls nothing of this crate.
+//!
+//! A tape may compute on a graphics processor instead: `device` holds the layers for it.
 
 mod activation;
 mod array;
 mod attention;
+mod device;
 mod embedding;
 mod kernel;
 mod linear;
@@ -23,6 +26,7 @@ mod tests;
 pub use activation::Activation;
 pub use array::Array;
 pub use attention::{Attention, Probabilities};
+pub use device::{Device, DeviceError, DeviceKind};
 pub use embedding::{Embedding, Table};
 pub use linear::Linear;
 pub use norm::LayerNorm;
@@ -38,6 +42,9 @@ pub enum Error {
     /// Arrays or weights that do not fit one another.
     #[error("{op}: {detail}")]
     Shape { op: &'static str, detail: String },
+    /// A graphics processor, or the way to it, refused.
+    #[error("{op} on the device: {detail}")]
+    Device { op: &'static str, detail: String },
     /// A value that JSON cannot hold left the model.
     #[error("the model's output is not finite")]
     NotFinite,

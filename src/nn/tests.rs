@@ -1,28 +1,35 @@
 //! Every layer: its gradient against central differences, its rows against their neighbours; the composed candle
 //! operations as an oracle for values.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+pub(super) fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
+pub(super) type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
 
-/// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v.
-fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+/// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v, on
+/// every device.
+pub(super) fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+    for device in Device::every() {
+        check_gradient_on(&device, &format!("{name} on {device:?}"), (rows, cols), layer);
+    }
+}
+
+fn check_gradient_on(device: &Device, name: &str, (rows, cols): (usize, usize), layer: Layer<'_>) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let x = random(&mut rng, rows * cols);
     let run = |x: Vec<f32>| {
-        let mut tape = Tape::new(&(), false);
+        let mut tape = Tape::new(&(), false).on(device);
         let node = tape.variable(Array::new(x, rows, cols));
-        layer(&mut tape, &node).value().to_vec()
+        layer(&mut tape, &node).numbers().unwrap().to_vec()
     };
-    let mut tape = Tape::new(&(), true);
+    let mut tape = Tape::new(&(), true).on(device);
     let input = tape.variable(Array::new(x.clone(), rows, cols));
     let output = layer(&mut tape, &input);
     assert_eq!(output.value(), run(x.clone()), "{name}: recording changes values");
@@ -43,18 +50,18 @@ fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
     }
 }
 
-fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
+pub(super) fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let weight = random(&mut rng, inputs * outputs);
     Linear::new(weight, Some(random(&mut rng, outputs)), inputs, outputs).unwrap()
 }
 
-fn norm(seed: u64, width: usize) -> LayerNorm {
+pub(super) fn norm(seed: u64, width: usize) -> LayerNorm {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     LayerNorm::new(random(&mut rng, width), random(&mut rng, width), 1e-12).unwrap()
 }
 
-const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
+pub(super) const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
 
 #[test]
 fn gradients_are_those_of_central_differences() {
@@ -158,7 +165,7 @@ fn attention_is_row_invariant_and_equals_composed_operations() {
     }
 }
 
-fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     for (a, b) in ours.iter().zip(oracle) {
         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what}: {a} against {b}");
@@ -167,7 +174,8 @@ fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
 
 /// Attention by candle's elementary operations in f64.
 fn composed(qkv: &[f32], n: usize, heads: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
-    let qkv = Tensor::from_slice(qkv, (n, 3, heads, depth), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let qkv =
+        Tensor::from_slice(qkv, (n, 3, heads, depth), &candle_core::Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
     let part =
         |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
     let scores = part(0).matmul(&part(1).transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
@@ -185,8 +193,9 @@ fn norm_and_activations_equal_composed_operations() {
     let (weight, bias) = (random(&mut rng, cols), random(&mut rng, cols));
     let layer = LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
     let ours = layer.forward(&mut Tape::new(&(), false), &Node::constant(Array::new(x.clone(), rows, cols))).unwrap();
-    let tensor =
-        |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let tensor = |v: &[f32], shape: &[usize]| {
+        Tensor::from_slice(v, shape, &candle_core::Device::Cpu).unwrap().to_dtype(DType::F64).unwrap()
+    };
     let oracle = candle_nn::ops::layer_norm_slow(
         &tensor(&x, &[rows, cols]),
         &tensor(&weight, &[cols]),

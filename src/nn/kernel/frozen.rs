@@ -44,6 +44,32 @@ impl Frozen {
         }
     }
 
+    /// W, outputs × inputs, row by row: what [`Frozen::new`] was given, for those who compute elsewhere.
+    pub fn rows(&self) -> Vec<f32> {
+        match self {
+            Self::Panels(panels) => panels.to_rows(),
+            // The product with the identity adds every number's pieces up again, and nothing but zeros to them.
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(_) => self.times_identity(),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn times_identity(&self) -> Vec<f32> {
+        /// Rows of the identity at a time.
+        const ROWS: usize = 256;
+        let outputs = self.outputs();
+        let mut rows = Vec::with_capacity(outputs * self.inputs());
+        for first in (0..outputs).step_by(ROWS) {
+            let mut identity = vec![0.0; ROWS.min(outputs - first) * outputs];
+            for (row, ones) in identity.chunks_exact_mut(outputs).enumerate() {
+                ones[first + row] = 1.0;
+            }
+            rows.extend(self.transposed_product(&identity, None));
+        }
+        rows
+    }
+
     /// x Wᵀ of as many rows as `x` has, followed by `epilogue`.
     pub fn product(&self, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         match self {
