@@ -121,6 +121,12 @@ pub const KEYS: &[Key] = &[
         "0",
         "Tokens of one batch: what a job computes at a time; 0 chooses by the last cache's size and the threads.",
     ),
+    key(
+        "compute.device",
+        Kind::Choice(&["cpu", "cuda", "metal"]),
+        Some("cpu"),
+        "Where models are computed; cuda and metal need a build with that feature.",
+    ),
     key("compute.precision", Kind::Choice(&["f32"]), Some("f32"), "Number format of weights and activations."),
     key("hub.cache", Kind::Path, None, "Cache folder of downloads; unset, as HF_HUB_CACHE or HF_HOME say."),
     key("hub.offline", Kind::Bool, None, "Read the cache alone, no network; unset, as HF_HUB_OFFLINE says."),

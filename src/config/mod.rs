@@ -124,6 +124,18 @@ pub struct Compute {
     /// Tokens of one batch: what a job computes before it looks up.
     pub tokens_per_turn: usize,
     pub precision: Precision,
+    pub device: Device,
+}
+
+/// What computes models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    Cpu,
+    /// NVIDIA's graphics processors.
+    Cuda,
+    /// Apple's.
+    Metal,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]

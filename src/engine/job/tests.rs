@@ -16,6 +16,7 @@ struct Stage {
     cancel: Cancel,
     deadline: Deadline,
     budget: usize,
+    device: Device,
     spent: Cell<Spent>,
 }
 
@@ -30,6 +31,7 @@ impl Stage {
             cancel: Cancel::new(),
             deadline: Deadline::none(),
             budget,
+            device: Device::default(),
             spent: Cell::default(),
         }
     }
@@ -45,7 +47,8 @@ impl Stage {
             cost: 100,
         };
         let watch = Watch { deadline: &self.deadline, cancel: &self.cancel };
-        JobCtx::begin(work, Means { turns: &self.turns, watch, threads: 2, tokens_per_turn: self.budget }, &self.spent)
+        let (turns, tokens_per_turn, device) = (&self.turns, self.budget, &self.device);
+        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device }, &self.spent)
     }
 
     fn units(&self) -> Units {
