@@ -99,3 +99,16 @@ impl Frozen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_comes_back_as_it_was() {
+        for (inputs, outputs) in [(1, 1), (3, 40), (65, 33), (40, 300)] {
+            let weight: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin() * 1e-3 + 1.0 / 3.0).collect();
+            assert_eq!(Frozen::new(&weight, inputs, outputs).rows(), weight, "{inputs} × {outputs}");
+        }
+    }
+}
