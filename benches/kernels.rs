@@ -10,7 +10,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
-use explaind::nn::{Activation, Array, Attention, LayerNorm, Linear, Node, Tape};
+use explaind::nn::{
+    Activation, Array, Attention, Gate, LayerNorm, Linear, Node, RmsNorm, Rope, RopeScaling, Rotary, Tape,
+};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -98,7 +100,7 @@ fn attention(criterion: &mut Criterion) {
         let product = 2 * (rows * length * length * WIDTH) as u64;
         let name = format!("attention {rows}x{length}");
         both(&mut group, &name, (rows * length, 3 * WIDTH), 2 * product, 5 * product, |tape, qkv| {
-            Attention { heads: HEADS }.forward(tape, qkv, &offsets, false).expect("shapes fit").0
+            Attention::new(HEADS, WIDTH / HEADS).forward(tape, qkv, &offsets, None, false).expect("shapes fit").0
         });
     }
     group.finish();
@@ -118,6 +120,32 @@ fn elementwise(criterion: &mut Criterion) {
             activation.forward(tape, x.clone())
         });
     }
+    for name in ["silu", "gelu"] {
+        let Some(activation) = Activation::named(name) else { continue };
+        let gate = Gate { activation };
+        both(
+            &mut group,
+            &format!("gate {name}"),
+            (rows, 8 * WIDTH),
+            bytes(4 * WIDTH, 3),
+            bytes(4 * WIDTH, 5),
+            |tape, x| gate.forward(tape, x).expect("shapes fit"),
+        );
+    }
+    let Ok(norm) = RmsNorm::new(numbers(WIDTH), 1e-6, 0.0) else { return };
+    both(&mut group, "rms norm", (rows, WIDTH), bytes(WIDTH, 2), bytes(WIDTH, 3), |tape, x| {
+        norm.forward(tape, x).expect("shapes fit")
+    });
+    let depth = WIDTH / HEADS;
+    let positions: Vec<usize> = (0..rows).collect();
+    let Ok(angles) = Rope::new(1e4, depth, RopeScaling::None).and_then(|rope| rope.angles(&[0, rows], &positions))
+    else {
+        return;
+    };
+    let (rotary, angles) = (Rotary { heads: HEADS, kv_heads: HEADS, depth }, std::sync::Arc::new(angles));
+    both(&mut group, "rotary", (rows, 3 * WIDTH), bytes(3 * WIDTH, 2), bytes(3 * WIDTH, 2), |tape, x| {
+        rotary.forward(tape, x.clone(), &angles).expect("shapes fit")
+    });
     group.finish();
 }
 

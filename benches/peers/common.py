@@ -1,5 +1,5 @@
 """What the rows share: taking turns, the server under test, and memory."""
-import glob, json, os, pathlib, socket, statistics, subprocess, tempfile, time, urllib.request
+import glob, hashlib, json, os, pathlib, shutil, socket, statistics, subprocess, tempfile, time, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMP = pathlib.Path(tempfile.gettempdir()) / "explaind-peers"
@@ -61,6 +61,23 @@ class Server:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+
+def cached(folder):
+    """A folder's files as a hub's cache has them after a download: a cache and a model's name in it."""
+    cache, name = TEMP / "hub", f"bench/{folder.name}"
+    repository = cache / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for part in (repository / "blobs", repository / "refs", snapshot):
+        part.mkdir(parents=True, exist_ok=True)
+    (repository / "refs/main").write_text(snapshot.name)
+    for file in folder.iterdir():
+        blob = repository / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        if not blob.exists():
+            shutil.copy(file, blob)
+        (snapshot / file.name).unlink(missing_ok=True)
+        (snapshot / file.name).symlink_to(f"../../blobs/{blob.name}")
+    return cache, name
 
 
 def peak(pid="self"):

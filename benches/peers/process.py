@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 
-from common import ROOT, Server, base_models
+from common import ROOT, Server, base_models, cached
 from texts import TEXTS, long_texts
 
 PEER_MEMORY = """
@@ -53,7 +53,8 @@ def memory(options):
     texts = long_texts(transformers.AutoTokenizer.from_pretrained(folder))
     here = str(ROOT / "benches/peers")
     theirs = float(python(PEER_MEMORY.format(here=here, threads=options.threads, folder=str(folder), texts=texts)))
-    with Server(options, "--model", f"base={folder}") as server:
+    cache, name = cached(folder)
+    with Server(options, "--model", f"base={name}", "--hub-cache", str(cache), "--hub-offline", "true") as server:
         with concurrent.futures.ThreadPoolExecutor(len(texts)) as pool:
             ask = lambda text: server.ask("base", "integrated_gradients", text=text, steps=32)
             list(pool.map(ask, texts))

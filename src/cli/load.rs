@@ -43,5 +43,6 @@ pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Ca
     // One download after the other, so that one bar moves at a time.
     let folders = models.iter().map(open).collect::<Result<Vec<_>, LoadError>>()?;
     let load = |(name, folder)| ServedModel::from_folder(name, folder);
-    Catalog::new(folders.into_par_iter().map(load).collect::<Result<Vec<_>, LoadError>>()?)
+    let catalog = Catalog::new(folders.into_par_iter().map(load).collect::<Result<Vec<_>, LoadError>>()?)?;
+    catalog.computing_in(settings.compute.precision)
 }

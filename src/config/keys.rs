@@ -127,7 +127,12 @@ pub const KEYS: &[Key] = &[
         Some("cpu"),
         "Where models are computed; cuda and metal need a build with that feature.",
     ),
-    key("compute.precision", Kind::Choice(&["f32"]), Some("f32"), "Number format of weights and activations."),
+    key(
+        "compute.precision",
+        Kind::Choice(&["f32", "bf16"]),
+        Some("f32"),
+        "What black-box methods compute in unless a request says.",
+    ),
     key("hub.cache", Kind::Path, None, "Cache folder of downloads; unset, as HF_HUB_CACHE or HF_HOME say."),
     key("hub.offline", Kind::Bool, None, "Read the cache alone, no network; unset, as HF_HUB_OFFLINE says."),
     integer("hub.deadline_seconds", 1, 7 * DAY_SECONDS, "3600", "How long the download of one model may take."),

@@ -123,6 +123,7 @@ pub struct Compute {
     pub threads: usize,
     /// Tokens of one batch: what a job computes before it looks up.
     pub tokens_per_turn: usize,
+    /// What methods that need no gradient compute in, unless a request says.
     pub precision: Precision,
     pub device: Device,
 }
@@ -142,6 +143,7 @@ pub enum Device {
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     F32,
+    Bf16,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

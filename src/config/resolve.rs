@@ -50,8 +50,10 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
                 0 => machine::tokens_per_turn(threads),
                 tokens => tokens,
             },
-            // The only choice there is: another value did not pass its key's check.
-            precision: Precision::F32,
+            precision: match merged.text("compute.precision").as_deref() {
+                Some("bf16") => Precision::Bf16,
+                _ => Precision::F32,
+            },
             device,
         },
         hub: Hub {

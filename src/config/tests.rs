@@ -110,7 +110,7 @@ fn file_errors_name_key_line_and_what_is_allowed() {
     assert_eq!(range, "e.toml:2: server.connections is 0, but must be an integer from 1 to 1000000");
     assert!(message("[limits]\npixels = \"many\"\n").contains("limits.pixels is \"many\""));
     assert!(message("[limits]\npixels = -5\n").contains("is -5, but must be an integer"));
-    assert!(message("[compute]\nprecision = \"f16\"\n").contains("must be one of f32"));
+    assert!(message("[compute]\nprecision = \"f16\"\n").contains("must be one of f32, bf16"));
     assert!(message("[cors]\norigins = [\"example.org\"]\n").contains("web origins"));
     assert!(message("[server]\nlisten = \"localhost\"\n").contains("IP:PORT"));
     assert!(message("[server\n").starts_with("e.toml:1: not TOML"));

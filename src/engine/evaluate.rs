@@ -2,7 +2,7 @@
 //! a function, and the tape.
 
 use crate::models::{AttentionMap, Batch, Model, Spec, TapPlan};
-use crate::nn::{self, Device, Pace, Tape};
+use crate::nn::{self, Device, Pace, Precision, Tape};
 
 /// What one chunk of rows gave.
 #[derive(Debug, Default)]
@@ -20,20 +20,29 @@ pub struct Evaluation {
 /// mix, so one backward serves all of them.
 pub type Seed<'a> = &'a (dyn Fn(usize, &[f32]) -> Result<Vec<f32>, nn::Error> + Sync);
 
+/// What is asked about a chunk of rows.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub taps: &'a TapPlan,
+    pub objectives: usize,
+    pub seed: Seed<'a>,
+    pub precision: Precision,
+}
+
+impl Question<'_> {
+    /// The logits alone.
+    pub fn logits(precision: Precision) -> Self {
+        Self { taps: const { &TapPlan { attention: Vec::new() } }, objectives: 0, seed: &no_seed, precision }
+    }
+}
+
 /// A model that can be asked.
 pub trait Evaluate {
     fn spec(&self) -> &Spec;
     /// The batch's embeddings, row after row.
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error>;
-    /// One forward and a backward for each of `objectives`. Logits that are not finite are an error.
-    fn evaluate(
-        &self,
-        pace: &dyn Pace,
-        batch: &Batch,
-        taps: &TapPlan,
-        objectives: usize,
-        seed: Seed<'_>,
-    ) -> Result<Evaluation, nn::Error>;
+    /// One forward and a backward for each of the objectives. Logits that are not finite are an error.
+    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error>;
 }
 
 /// A model, and where it computes.
@@ -53,18 +62,12 @@ impl Evaluate for Placed<'_> {
         Ok(self.model.embed(&mut tape, batch)?.value().to_vec())
     }
 
-    fn evaluate(
-        &self,
-        pace: &dyn Pace,
-        batch: &Batch,
-        taps: &TapPlan,
-        objectives: usize,
-        seed: Seed<'_>,
-    ) -> Result<Evaluation, nn::Error> {
+    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
+        let Question { taps, objectives, seed, precision } = question;
         let Self { model, device } = *self;
         // On a thread of the pool: every product would otherwise be handed over to it and waited for.
         rayon::scope(|_| {
-            let mut tape = Tape::new(pace, objectives > 0).on(device);
+            let mut tape = Tape::new(pace, objectives > 0).computing_in(precision).on(device);
             let outputs = model.forward(&mut tape, batch, taps)?;
             let logits = outputs.logits.numbers()?.to_vec();
             finite(&logits)?;
@@ -83,6 +86,6 @@ pub fn finite(logits: &[f32]) -> Result<(), nn::Error> {
 }
 
 /// No objectives: never called.
-pub fn no_seed(_objective: usize, _logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+fn no_seed(_objective: usize, _logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
     Ok(Vec::new())
 }

@@ -3,11 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::evaluate::{Evaluate, Evaluation, Seed, finite};
+use super::evaluate::{Evaluate, Evaluation, Question, finite};
 use crate::input::text::{SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::models::{AttentionMap, Batch, Capabilities, Capability, Content, Problem, Reads, Row, Spec, TapPlan};
+use crate::models::{AttentionMap, Batch, Capabilities, Capability, Content, Problem, Reads, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
     ClassScore, OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec, Task,
@@ -22,6 +22,7 @@ pub fn spec() -> Spec {
         labels: vec!["NO".to_owned(), "YES".to_owned()],
         problem: Problem::SingleLabel,
         hidden: HIDDEN,
+        embedding: HIDDEN,
         layers: 3,
         heads: 1,
         max_positions: 512,
@@ -65,14 +66,8 @@ impl Evaluate for Fake {
     fn embed(&self, _pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
         Ok(batch.rows.iter().flat_map(embedded).collect())
     }
-    fn evaluate(
-        &self,
-        pace: &dyn Pace,
-        batch: &Batch,
-        taps: &TapPlan,
-        objectives: usize,
-        seed: Seed<'_>,
-    ) -> Result<Evaluation, nn::Error> {
+    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
+        let Question { taps, objectives, seed, .. } = question;
         self.chunks.borrow_mut().push(batch.rows.iter().map(Row::len).collect());
         for _ in 0..self.spec.layers {
             pace.step()?;

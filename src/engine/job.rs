@@ -8,16 +8,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::deadline::{Cancel, Deadline, Watch};
-use super::evaluate::{Evaluate, Evaluation, Placed, Seed, no_seed};
+use super::evaluate::{Evaluate, Evaluation, Placed, Question};
 use super::executor::{Seat, Turns};
 use super::memo::{Memo, Shelf, planned_tokens};
 use super::sizing;
 use crate::explain::{self, Answer, Plan, RunError};
 use crate::input::Input;
-use crate::input::units::{Fill, Mask, Units};
-use crate::methods::{Ctx, Error, Objective, Pass, RowView, TappedAttention, Warning};
+use crate::input::units::Mask;
+use crate::methods::{Ctx, Error, Masking, Objective, Pass, RowView, TappedAttention, Warning};
 use crate::models::{AttentionMap, Batch, Content, Row, Spec, TapPlan};
-use crate::nn::{self, Device, Pace, Stopped};
+use crate::nn::{self, Device, Pace, Precision, Stopped};
 use crate::tasks::{Target, TargetSpec, Task};
 
 /// What a job works on: the parts of a [`Plan`] that it needs.
@@ -27,6 +27,8 @@ pub struct Work<'a> {
     pub task: &'a dyn Task,
     pub input: &'a Input,
     pub target: &'a TargetSpec,
+    /// What methods will ask of the whole input's forward.
+    pub taps: &'a TapPlan,
     pub seed: u64,
     pub partial: bool,
     /// Planned tokens.
@@ -60,6 +62,8 @@ pub struct JobCtx<'a> {
     /// The whole input's rows.
     whole: Vec<Row>,
     logits: Vec<f32>,
+    /// One per layer of `work.taps`, in its order.
+    attention: Vec<AttentionMap>,
     targets: Vec<Target>,
     memo: RefCell<Memo>,
     warnings: RefCell<Vec<Warning>>,
@@ -91,17 +95,10 @@ impl Lead<'_> {
     }
 
     /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
-    fn evaluate(
-        &self,
-        model: &dyn Evaluate,
-        batch: &Batch,
-        taps: &TapPlan,
-        objectives: usize,
-        seed: Seed<'_>,
-    ) -> Result<Evaluation, nn::Error> {
+    fn evaluate(&self, model: &dyn Evaluate, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
         let evaluation = {
             let _turn = self.seat.take(self.means.watch)?;
-            model.evaluate(&self.pace(), batch, taps, objectives, seed)?
+            model.evaluate(&self.pace(), batch, question)?
         };
         let positions: usize = batch.rows.iter().map(|row| row.read.len()).sum();
         if evaluation.logits.len() != positions * evaluation.labels {
@@ -112,7 +109,7 @@ impl Lead<'_> {
         let tokens = batch.rows.iter().map(|row| model.spec().row_tokens(row.len())).sum();
         let spent = self.spent.get();
         self.spent.set(Spent { rows: spent.rows + batch.rows.len() as u64, tokens: spent.tokens + tokens as u64 });
-        self.seat.spend(sizing::spent(tokens, objectives));
+        self.seat.spend(sizing::spent(tokens, question.objectives));
         Ok(evaluation)
     }
 }
@@ -125,11 +122,11 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let batch = Batch::new(work.task.whole(work.model.spec(), work.input));
-        let evaluation =
-            lead.evaluate(work.model, &batch, &TapPlan::default(), 0, &no_seed).map_err(|error| match error {
-                nn::Error::Stopped(why) => RunError::Stopped(why),
-                error => RunError::Model(error),
-            })?;
+        let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
+        let evaluation = lead.evaluate(work.model, &batch, question).map_err(|error| match error {
+            nn::Error::Stopped(why) => RunError::Stopped(why),
+            error => RunError::Model(error),
+        })?;
         let targets = work
             .task
             .targets(work.target, &evaluation.logits)
@@ -140,6 +137,7 @@ impl<'a> JobCtx<'a> {
             began: means.watch.deadline.elapsed(),
             whole: batch.rows,
             logits: evaluation.logits,
+            attention: evaluation.attention,
             targets,
             memo: RefCell::default(),
             warnings: RefCell::default(),
@@ -152,7 +150,8 @@ impl<'a> JobCtx<'a> {
 
     /// Evaluates `masks` (none of them known, none twice) and keeps their logits; returns those that there was no room
     /// to keep. Rows are made chunk by chunk: those of 1,000 masked images would not fit into memory.
-    fn evaluate_masks(&self, units: &Units, fill: Fill, mut masks: Vec<&Mask>) -> Result<Shelf, Error> {
+    fn evaluate_masks(&self, masking: Masking<'_>, mut masks: Vec<&Mask>) -> Result<Shelf, Error> {
+        let Masking { units, fill, .. } = masking;
         let perturber = self.work.task.perturber(self.spec(), self.work.input, units, fill)?;
         // Rows of like length share a forward, so that the last chunk of long ones is the only thin one. The sort
         // is stable and its key depends on the mask alone.
@@ -163,21 +162,21 @@ impl<'a> JobCtx<'a> {
             let rows = perturber.rows(mask);
             let tokens = rows.iter().map(|row| self.spec().row_tokens(row.len())).sum::<usize>();
             if !chunk.masks.is_empty() && chunk.tokens + tokens > budget {
-                self.evaluate_chunk((units, fill), std::mem::take(&mut chunk), &mut beyond)?;
+                self.evaluate_chunk(masking, std::mem::take(&mut chunk), &mut beyond)?;
             }
             chunk.masks.push((mask, rows.len()));
             chunk.rows.extend(rows);
             chunk.tokens += tokens;
         }
         if !chunk.masks.is_empty() {
-            self.evaluate_chunk((units, fill), chunk, &mut beyond)?;
+            self.evaluate_chunk(masking, chunk, &mut beyond)?;
         }
         Ok(beyond)
     }
 
-    fn evaluate_chunk(&self, from: (&Units, Fill), chunk: Chunk<'_>, beyond: &mut Shelf) -> Result<(), Error> {
+    fn evaluate_chunk(&self, masking: Masking<'_>, chunk: Chunk<'_>, beyond: &mut Shelf) -> Result<(), Error> {
         let batch = Batch::new(chunk.rows);
-        let evaluation = self.lead.evaluate(self.work.model, &batch, &TapPlan::default(), 0, &no_seed)?;
+        let evaluation = self.lead.evaluate(self.work.model, &batch, Question::logits(masking.precision))?;
         let mut rows = batch.rows.iter();
         let mut rest = evaluation.logits.as_slice();
         let mut memo = self.memo.borrow_mut();
@@ -185,7 +184,7 @@ impl<'a> JobCtx<'a> {
             // A mask of several rows has their logits behind one another.
             let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
             let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
-            memo.keep(from, mask, own, beyond);
+            memo.keep(masking, mask, own, beyond);
             rest = others;
         }
         Ok(())
@@ -205,7 +204,7 @@ impl<'a> JobCtx<'a> {
     fn embedding_len(&self, row: &Row) -> usize {
         match &row.content {
             Content::Pixels(pixels) => pixels.len(),
-            _ => row.len() * self.spec().hidden,
+            _ => row.len() * self.spec().embedding,
         }
     }
 
@@ -221,6 +220,19 @@ impl<'a> JobCtx<'a> {
             }
         };
         Row { content, read: row.read.clone() }
+    }
+
+    /// What the prediction's forward already knows of `pass`: logits and tapped layers of the input itself.
+    fn known(&self, pass: &Pass<'_>) -> Option<Evaluation> {
+        if pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
+            return None;
+        }
+        let map = |layer: &usize| {
+            let place = self.work.taps.attention.iter().position(|recorded| recorded == layer)?;
+            self.attention.get(place).cloned()
+        };
+        let attention = pass.taps.attention.iter().map(map).collect::<Option<Vec<_>>>()?;
+        Some(Evaluation { logits: self.logits.clone(), labels: self.logits.len(), gradients: Vec::new(), attention })
     }
 
     /// Hands the rows of a chunk that begins at variant `first` to the sink.
@@ -306,24 +318,27 @@ impl Ctx for JobCtx<'_> {
         self.work.partial
     }
 
-    fn outputs(&self, units: &Units, fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+    fn outputs(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
         let mut seen = HashSet::new();
         let missing: Vec<&Mask> = {
             let mut memo = self.memo.borrow_mut();
-            let shelf = memo.shelf(units, fill);
+            let shelf = memo.shelf(masking);
             // With every unit present the input is whole: its logits are the prediction's.
-            shelf.entry(Mask::full(units.len())).or_insert_with(|| self.logits.as_slice().into());
+            shelf.entry(Mask::full(masking.units.len())).or_insert_with(|| self.logits.as_slice().into());
             masks.iter().filter(|mask| !shelf.contains_key(mask) && seen.insert(*mask)).collect()
         };
-        let beyond = if missing.is_empty() { Shelf::new() } else { self.evaluate_masks(units, fill, missing)? };
+        let beyond = if missing.is_empty() { Shelf::new() } else { self.evaluate_masks(masking, missing)? };
         let mut memo = self.memo.borrow_mut();
-        let shelf = memo.shelf(units, fill);
+        let shelf = memo.shelf(masking);
         let known = |mask| shelf.get(mask).or_else(|| beyond.get(mask)).map_or_else(Vec::new, |logits| logits.to_vec());
         Ok(masks.iter().map(known).collect())
     }
 
     fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let row = self.single_row()?;
+        if let Some(evaluation) = self.known(pass) {
+            return self.deliver(pass, 0, 1, &evaluation, sink);
+        }
         let objectives = pass.objectives.len();
         let tokens = self.spec().row_tokens(row.len());
         let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
@@ -331,11 +346,12 @@ impl Ctx for JobCtx<'_> {
         let per_row = self.logits.len().max(1);
         let (task, objectives_of) = (self.work.task, pass.objectives);
         let seed = |index: usize, logits: &[f32]| seed(task, &objectives_of[index], per_row, logits);
+        let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
         let mut first = 0;
         while first < pass.rows {
             let rows = rows_a_turn.min(pass.rows - first);
             let batch = Batch::new((first..first + rows).map(|index| self.variant(pass, row, index)).collect());
-            let evaluation = self.lead.evaluate(self.work.model, &batch, &pass.taps, objectives, &seed)?;
+            let evaluation = self.lead.evaluate(self.work.model, &batch, question)?;
             self.deliver(pass, first, rows, &evaluation, sink)?;
             first += rows;
         }
@@ -393,7 +409,10 @@ impl explain::Job for JobCtx<'_> {
 /// Runs a plan on this thread. `spent` tells what it computed, also where it fails.
 pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<Answer, RunError> {
     let model = Placed { model: &*plan.model.model, device: means.device };
+    let mut taps = TapPlan::default();
+    plan.methods.iter().for_each(|method| taps.join(&method.taps()));
     let work = Work {
+        taps: &taps,
         model: &model,
         task: &*plan.model.task,
         input: &plan.input,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use crate::input::Input;
 use crate::input::units::{Fill, Mask, Units};
+use crate::methods::Masking;
+use crate::nn::Precision;
 
 /// Logits by mask.
 pub type Shelf = HashMap<Mask, Box<[f32]>>;
@@ -14,29 +16,31 @@ const MOST_NUMBERS: usize = 8 << 20;
 /// A shelf for each way of taking units away. A request has few, so they are searched one by one.
 #[derive(Debug, Default)]
 pub struct Memo {
-    shelves: Vec<(Units, Fill, Shelf)>,
+    shelves: Vec<((Units, Fill, Precision), Shelf)>,
     numbers: usize,
 }
 
 impl Memo {
-    /// The shelf of `units` and `fill`, made where there is none.
-    pub fn shelf(&mut self, units: &Units, fill: Fill) -> &mut Shelf {
-        let known = self.shelves.iter().position(|(own, with, _)| *with == fill && own == units);
-        let index = known.unwrap_or_else(|| {
-            self.shelves.push((units.clone(), fill, Shelf::new()));
+    /// The shelf of a way of masking, made where there is none.
+    pub fn shelf(&mut self, masking: Masking<'_>) -> &mut Shelf {
+        let Masking { units, fill, precision } = masking;
+        let same =
+            |(own, with, numbers): &(Units, Fill, Precision)| (*with, *numbers) == (fill, precision) && own == units;
+        let index = self.shelves.iter().position(|(key, _)| same(key)).unwrap_or_else(|| {
+            self.shelves.push(((units.clone(), fill, precision), Shelf::new()));
             self.shelves.len() - 1
         });
-        &mut self.shelves[index].2
+        &mut self.shelves[index].1
     }
 
     /// Keeps what `mask` gave while there is room; what comes later goes to `beyond` and is computed again where it is
     /// asked for again, with the same bits.
-    pub fn keep(&mut self, (units, fill): (&Units, Fill), mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
+    pub fn keep(&mut self, masking: Masking<'_>, mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
         let room = self.numbers + logits.len() <= MOST_NUMBERS;
         if room {
             self.numbers += logits.len();
         }
-        let shelf = if room { self.shelf(units, fill) } else { beyond };
+        let shelf = if room { self.shelf(masking) } else { beyond };
         shelf.insert(mask.clone(), logits.into());
     }
 }
@@ -61,12 +65,13 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_goes_beyond() {
         let units = Units::Text { kind: UnitKind::Word, members: vec![vec![0], vec![1]] };
+        let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
         let (mut memo, mut beyond) = (Memo::default(), Shelf::new());
         let (first, second) = (Mask::empty(2), Mask::full(2));
         let half = vec![0.0; MOST_NUMBERS / 2 + 1];
-        memo.keep((&units, Fill::Remove), &first, &half, &mut beyond);
-        memo.keep((&units, Fill::Remove), &second, &half, &mut beyond);
-        assert!(memo.shelf(&units, Fill::Remove).contains_key(&first));
-        assert!(!memo.shelf(&units, Fill::Remove).contains_key(&second) && beyond.contains_key(&second));
+        memo.keep(masking, &first, &half, &mut beyond);
+        memo.keep(masking, &second, &half, &mut beyond);
+        assert!(memo.shelf(masking).contains_key(&first));
+        assert!(!memo.shelf(masking).contains_key(&second) && beyond.contains_key(&second));
     }
 }

@@ -1,8 +1,8 @@
 //! The first forward of a model and the proof, after something went wrong, that it still computes what it did then.
 
-use super::evaluate::{Evaluate, no_seed};
-use crate::models::{Batch, Capability, Content, Reads, Row, Spec, TapPlan};
-use crate::nn;
+use super::evaluate::{Evaluate, Question};
+use crate::models::{Batch, Capability, Content, Reads, Row, Spec};
+use crate::nn::{self, Precision};
 
 /// The probe row's logits as they were when the model was loaded.
 #[derive(Debug, Clone)]
@@ -20,7 +20,8 @@ impl Probe {
         let batch = batch(model.spec());
         let logits = logits(model, &batch)?;
         if model.spec().capabilities.covers(&[Capability::Gradient]) {
-            model.evaluate(&(), &batch, &TapPlan::default(), 1, &|_, logits| Ok(vec![1.0; logits.len()]))?;
+            let seed = |_, logits: &[f32]| Ok(vec![1.0; logits.len()]);
+            model.evaluate(&(), &batch, Question { objectives: 1, seed: &seed, ..Question::logits(Precision::F32) })?;
         }
         Ok(Self { logits })
     }
@@ -32,7 +33,7 @@ impl Probe {
 }
 
 fn logits(model: &dyn Evaluate, batch: &Batch) -> Result<Vec<u32>, nn::Error> {
-    let evaluation = model.evaluate(&(), batch, &TapPlan::default(), 0, &no_seed)?;
+    let evaluation = model.evaluate(&(), batch, Question::logits(Precision::F32))?;
     Ok(evaluation.logits.iter().map(|logit| logit.to_bits()).collect())
 }
 
@@ -50,7 +51,7 @@ fn batch(spec: &Spec) -> Batch {
         }
     };
     let read = match spec.reads {
-        Reads::First => vec![0],
+        Reads::First | Reads::Mean => vec![0],
     };
     Batch::new(vec![Row { content, read }])
 }

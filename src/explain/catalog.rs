@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::plan::{Field, PlanError};
+use crate::config;
 use crate::hub::{self, HubError, HubOptions, ModelFolder, Source};
 #[cfg(test)]
 use crate::input::Input;
@@ -11,6 +12,7 @@ use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{TextError, TextProcessor};
 use crate::models::{self, Model, Spec};
+use crate::nn::Precision;
 use crate::tasks::{Classification, Task};
 
 /// A model ready to be asked.
@@ -48,6 +50,8 @@ pub enum LoadError {
     MissingFile { source_name: String, file: &'static str },
     #[error("two models are named \"{0}\"; give each its own with --model NAME=SOURCE")]
     DuplicateName(String),
+    #[error("compute.precision: this processor has neither AMX nor AVX512-BF16; use \"f32\"")]
+    Precision,
 }
 
 impl ServedModel {
@@ -115,6 +119,7 @@ impl Processor {
 #[derive(Default)]
 pub struct Catalog {
     models: Vec<Arc<ServedModel>>,
+    precision: Precision,
 }
 
 impl Catalog {
@@ -125,7 +130,27 @@ impl Catalog {
                 return Err(LoadError::DuplicateName(model.name.clone()));
             }
         }
-        Ok(Self { models: models.into_iter().map(Arc::new).collect() })
+        Ok(Self { models: models.into_iter().map(Arc::new).collect(), precision: Precision::default() })
+    }
+
+    /// What black-box methods compute in where a request does not say.
+    ///
+    /// # Errors
+    /// This processor does not multiply such numbers.
+    pub fn computing_in(mut self, precision: config::Precision) -> Result<Self, LoadError> {
+        let precision = match precision {
+            config::Precision::F32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        };
+        if !precision.available() {
+            return Err(LoadError::Precision);
+        }
+        self.precision = precision;
+        Ok(self)
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ServedModel>> {

@@ -8,9 +8,9 @@ use super::run::Job;
 use crate::config::Limits;
 use crate::input::image::{Normalisation, Region};
 use crate::input::text::{SpecialIds, Token, Word};
-use crate::input::units::{Fill, Mask, Units};
+use crate::input::units::Mask;
 use crate::input::{ImageInput, Input, Kind, TextInput};
-use crate::methods::{Ctx, Error, Pass, RowView, Warning};
+use crate::methods::{Ctx, Error, Masking, Pass, RowView, Warning};
 use crate::models::{
     Batch, Capabilities, Capability, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan,
 };
@@ -38,6 +38,7 @@ pub fn spec(kind: Kind) -> Spec {
         labels: vec!["NEGATIVE".into(), "POSITIVE".into()],
         problem: Problem::SingleLabel,
         hidden: 4,
+        embedding: 4,
         layers: 2,
         heads: 2,
         max_positions: 8,
@@ -175,7 +176,7 @@ impl Ctx for FakeJob {
     fn partial(&self) -> bool {
         false
     }
-    fn outputs(&self, _units: &Units, _fill: Fill, _masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+    fn outputs(&self, _masking: Masking<'_>, _masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
         Err(Error::Model(nn::Error::NotFinite))
     }
     fn pass(&self, _pass: &Pass<'_>, _sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {

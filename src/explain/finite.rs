@@ -69,6 +69,8 @@ fn diagnostics_are_finite(diagnostics: &Diagnostics) -> bool {
         standard_error,
         r2,
         intercept,
+        precision_error,
     } = diagnostics;
-    finite(convergence_delta) && finite(standard_error.iter().flatten()) && finite(r2) && finite(intercept)
+    let numbers = [convergence_delta, r2, intercept, precision_error];
+    finite(numbers.into_iter().flatten()) && finite(standard_error.iter().flatten())
 }

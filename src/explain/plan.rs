@@ -13,6 +13,7 @@ use crate::config::Limits;
 use crate::input::Input;
 use crate::input::text::Truncation;
 use crate::methods::{Cost, Planned, Subject, Warning};
+use crate::nn::Precision;
 use crate::tasks::{TargetSpec, quote};
 
 /// The largest integer that every JSON reader keeps exactly.
@@ -106,7 +107,8 @@ pub fn plan(
     let (chosen, targets) = choose(model, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
-            finish(Checked { id, model: Arc::clone(model), request, raw, target, chosen, targets, wanted }, limits)
+            let (model, precision) = (Arc::clone(model), catalog.precision());
+            finish(Checked { id, model, request, raw, target, chosen, targets, wanted, precision }, limits)
         }
         _ => Err(PlanError::Invalid(fields)),
     }
@@ -167,11 +169,12 @@ struct Checked {
     chosen: Vec<Chosen>,
     targets: usize,
     wanted: Wanted,
+    precision: Precision,
 }
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, request, raw, target, chosen, targets, wanted } = checked;
+    let Checked { id, model, request, raw, target, chosen, targets, wanted, precision } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let input = prepare::prepare(&model, raw, truncation, limits)?;
     let seed = request.seed.unwrap_or(0);
@@ -183,6 +186,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         targets,
         seed,
         max_evaluations: limits.max_evaluations,
+        precision,
         response_values: limits.response_values,
     };
     let mut fields = Vec::new();

@@ -5,6 +5,7 @@ use super::super::fakes::{FakeJob, image_model, limits, text_model};
 use super::super::plan::{Wanted, plan};
 use super::*;
 use crate::methods::{Cost, Scores};
+use crate::models::TapPlan;
 use serde_json::json;
 
 /// What a fake method does when it is asked.
@@ -36,6 +37,9 @@ impl Planned for FakeMethod {
     }
     fn values(&self) -> usize {
         0
+    }
+    fn taps(&self) -> TapPlan {
+        TapPlan::default()
     }
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, methods::Error> {
         let count = if self.targeted { ctx.targets().len() } else { 1 };

@@ -136,10 +136,14 @@ impl Method for Attention {
         [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
+    fn taps(resolved: &Resolved) -> TapPlan {
+        let mut attention = resolved.layers.clone();
+        attention.sort_unstable();
+        TapPlan { attention }
+    }
+
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        let mut tapped = resolved.layers.clone();
-        tapped.sort_unstable();
-        let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan { attention: tapped } };
+        let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: Self::taps(resolved) };
         let mut attribution = None;
         ctx.pass(&pass, &mut |view| {
             attribution = Some(attribute(resolved, ctx, view.attention)?);
@@ -199,14 +203,25 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
         });
     }
     let deepest = maps.iter().max_by_key(|map| map.layer).ok_or(Error::Missing { what: "the tapped attention" })?;
-    let reading = match ctx.spec().reads {
-        Reads::First => 0,
-    };
-    let row: Vec<f64> = mean(deepest).chunks(deepest.length).nth(reading).unwrap_or_default().to_vec();
+    let row = reading_row(ctx.spec().reads, deepest);
     let mut attribution = read(ctx, &row)?;
     attribution.scores.layers = Some(layers);
     attribution.diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
     Ok(attribution)
+}
+
+/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows.
+fn reading_row(reads: Reads, map: &TappedAttention<'_>) -> Vec<f64> {
+    let values = mean(map);
+    let mut rows = values.chunks(map.length);
+    match reads {
+        Reads::First => rows.next().unwrap_or_default().to_vec(),
+        Reads::Mean => {
+            let mut sum = vec![0.0; map.length];
+            rows.for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
+            sum.into_iter().map(|value| value / map.length as f64).collect()
+        }
+    }
 }
 
 /// The reading token's row as tokens and words, or as the patch grid.

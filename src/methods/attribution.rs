@@ -69,6 +69,10 @@ pub struct Diagnostics {
     pub r2: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intercept: Option<f32>,
+    /// Where the model computed in bf16: the largest difference of the explained output from f32's, over up to 32
+    /// masked inputs that were evaluated again in f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision_error: Option<f32>,
 }
 
 /// Something a reader of the answer should know. `code` is stable.

@@ -4,10 +4,18 @@
 use crate::input::Input;
 use crate::input::units::{Fill, Mask, Units};
 use crate::models::{Spec, TapPlan};
-use crate::nn::Stopped;
+use crate::nn::{Precision, Stopped};
 use crate::tasks::{OutputSpace, Target, Task};
 
 use super::Error;
+
+/// How masked inputs are made and evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Masking<'a> {
+    pub units: &'a Units,
+    pub fill: Fill,
+    pub precision: Precision,
+}
 
 /// A scalar of a row's output that is differentiated.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,8 +76,9 @@ pub trait Ctx {
     fn partial(&self) -> bool;
 
     /// The black-box seam: the logits of the input with only the units of each mask present, one vector a mask.
-    /// Equal masks are evaluated once a request; rows are batched by a token budget.
-    fn outputs(&self, units: &Units, fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error>;
+    /// Equal masks are evaluated once a request; rows are batched by a token budget. The full mask is the prediction,
+    /// in whatever precision.
+    fn outputs(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error>;
 
     /// The white-box seam: runs the pass and hands every variant to `sink` in the order of rows. Memory does not
     /// grow with `pass.rows`.

@@ -8,7 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
-use crate::models::{Capability, Spec};
+use crate::models::{Capability, Spec, TapPlan};
 
 /// A registered method.
 pub trait ErasedMethod: Sync {
@@ -39,6 +39,8 @@ pub trait Planned: Send + Sync {
     fn cost(&self) -> Cost;
     /// Numbers that count against `limits.response_values`.
     fn values(&self) -> usize;
+    /// What it will tap of the whole input's forward.
+    fn taps(&self) -> TapPlan;
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;
 }
 
@@ -114,6 +116,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn values(&self) -> usize {
         self.values
+    }
+    fn taps(&self) -> TapPlan {
+        M::taps(&self.resolved)
     }
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
         M::explain(&self.resolved, ctx)

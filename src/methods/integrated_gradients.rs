@@ -178,7 +178,7 @@ impl Method for IntegratedGradients {
             cells: settings.cells,
             resolution,
             presentation: Presentation::new(settings.normalize, settings.absolute),
-            precision: settings.precision.unwrap_or_default(),
+            precision: settings::gradient_precision(settings.precision)?,
             grid,
             last_rule: last_rule.unwrap_or(0),
         })

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::support::reduce;
 use super::support::settings::{self, Normalize, Precision, Presentation};
 use super::support::surrogate::{self, Draw, Kernel, Mode, Plan, Surrogate};
+use super::support::{precision, reduce};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Scores, SettingError, Subject};
 use crate::input::segment;
 use crate::input::units::{Fill, UnitKind, Units};
@@ -92,7 +92,8 @@ pub struct Settings {
     pub normalize: Option<Normalize>,
     /// Scores without their sign. Default false.
     pub absolute: Option<bool>,
-    /// Numbers the model computes in. Default `f32`; the regression is f64.
+    /// What the model's products are made of: `f32`, or `bf16` where the processor has it (AMX, AVX512-BF16): faster,
+    /// and `diagnostics.precision_error` says what it costs. Default: `compute.precision`, `f32`. The regression is f64.
     pub precision: Option<Precision>,
 }
 
@@ -169,7 +170,7 @@ impl Method for Lime {
             cells: settings.cells,
             grid,
             presentation: Presentation::new(settings.normalize, settings.absolute),
-            precision: settings.precision.unwrap_or_default(),
+            precision: settings::precision(settings.precision, subject)?,
         })
     }
 
@@ -182,7 +183,8 @@ impl Method for Lime {
         let rows = match units.map(|units| resolved.mode(units)) {
             Some(Mode::Exact) => 1 << units.unwrap_or_default(),
             _ => resolved.samples.map_or(resolved.max_evaluations, |samples| samples + 1),
-        } as u64;
+        };
+        let rows = (rows + precision::cost(resolved.precision)) as u64;
         Cost { rows, tokens: rows.saturating_mul(subject.spec.row_tokens(length) as u64) }
     }
 
@@ -196,6 +198,7 @@ impl Method for Lime {
             ctx,
             units: &units,
             fill: resolved.fill,
+            precision: resolved.precision,
             output: resolved.output,
             kernel: Kernel { scale: if text { 100.0 } else { 1.0 }, width: resolved.kernel_width },
             draw: if text { Draw::Sizes } else { Draw::Coins },
@@ -350,7 +353,7 @@ fn nothing(resolved: &Resolved, ctx: &dyn Ctx, target: &crate::tasks::Target) ->
 }
 
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, units: &Units, surrogate: Surrogate) -> Result<Attribution, Error> {
-    let Surrogate { fit, base, output, samples, evaluations, exact, converged, partial } = surrogate;
+    let Surrogate { fit, base, output, samples, evaluations, exact, converged, partial, precision_error } = surrogate;
     let mut attribution = Attribution {
         base_value: Some(settings::float(base, "the base value")?),
         output_value: Some(settings::float(output, "the output value")?),
@@ -389,6 +392,7 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, units: &Units, surrogate: Surro
         standard_error: Some(errors),
         r2: Some(settings::float(fit.r2, "r²")?),
         intercept: Some(settings::float(fit.intercept, "the intercept")?),
+        precision_error: precision_error.map(|error| settings::float(error, "the precision's error")).transpose()?,
         ..Diagnostics::default()
     };
     Ok(attribution)

@@ -19,13 +19,13 @@ use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use crate::input::{Input, Kind};
-use crate::models::{Capability, Spec};
-use crate::nn;
+use crate::models::{Capability, Spec, TapPlan};
+use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, Task};
 
 pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
-pub use ctx::{Ctx, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
+pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
@@ -43,6 +43,8 @@ pub struct Subject<'a> {
     pub seed: u64,
     /// `limits.max_evaluations`: no method may plan more rows.
     pub max_evaluations: usize,
+    /// What methods that only run forwards compute in, unless they are told.
+    pub precision: Precision,
     /// What the methods before this one leave of `limits.response_values`: no answer may hold more numbers.
     pub response_values: usize,
 }
@@ -125,6 +127,11 @@ pub trait Method: Sync + 'static {
     /// Numbers that count against `limits.response_values`: those of lists that grow faster than the input.
     fn values(_resolved: &Self::Resolved, _subject: &Subject<'_>) -> usize {
         0
+    }
+    /// What it will tap of the whole input's forward without gradients: recorded by the prediction's forward, so that
+    /// the method's own pass costs nothing.
+    fn taps(_resolved: &Self::Resolved) -> TapPlan {
+        TapPlan::default()
     }
     /// One attribution per target of `ctx`, in their order; a single one for a method without targets.
     fn explain(resolved: &Self::Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;

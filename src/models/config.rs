@@ -91,17 +91,22 @@ pub fn check(key: &str, value: usize, least: usize, most: usize) -> Result<usize
 }
 
 pub fn activation(name: &str) -> Result<Activation, LoadError> {
-    Activation::named(name).ok_or_else(|| {
-        invalid("hidden_act", format!("\"{name}\" is not supported; supported are {}", Activation::NAMES))
-    })
+    activation_of("hidden_act", name)
+}
+
+/// The activation that `key` names.
+pub fn activation_of(key: &str, name: &str) -> Result<Activation, LoadError> {
+    Activation::named(name)
+        .ok_or_else(|| invalid(key, format!("\"{name}\" is not supported; supported are {}", Activation::NAMES)))
 }
 
 pub fn epsilon(value: f64) -> Result<f32, LoadError> {
-    if value > 0.0 && value < 1.0 {
-        Ok(value as f32)
-    } else {
-        Err(invalid("layer_norm_eps", "must be between 0 and 1"))
-    }
+    epsilon_of("layer_norm_eps", value)
+}
+
+/// The ε of a norm that `key` gives.
+pub fn epsilon_of(key: &str, value: f64) -> Result<f32, LoadError> {
+    if value > 0.0 && value < 1.0 { Ok(value as f32) } else { Err(invalid(key, "must be between 0 and 1")) }
 }
 
 /// The sizes every encoder has.
@@ -114,13 +119,18 @@ pub struct Sizes {
 
 impl Sizes {
     pub fn check(self) -> Result<Self, LoadError> {
-        check("hidden_size", self.hidden, 1, 65_536)?;
-        check("num_hidden_layers", self.layers, 1, 1_000)?;
-        check("num_attention_heads", self.heads, 1, self.hidden)?;
-        check("intermediate_size", self.intermediate, 1, 1 << 20)?;
+        self.check_as(["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"])
+    }
+
+    /// The same where config.json has other names for the four.
+    pub fn check_as(self, [hidden, layers, heads, intermediate]: [&str; 4]) -> Result<Self, LoadError> {
+        check(hidden, self.hidden, 1, 65_536)?;
+        check(layers, self.layers, 1, 1_000)?;
+        check(heads, self.heads, 1, self.hidden)?;
+        check(intermediate, self.intermediate, 1, 1 << 20)?;
         if !self.hidden.is_multiple_of(self.heads) {
-            let detail = format!("{} does not divide hidden_size {}", self.heads, self.hidden);
-            return Err(invalid("num_attention_heads", detail));
+            let detail = format!("{} does not divide {hidden} {}", self.heads, self.hidden);
+            return Err(invalid(heads, detail));
         }
         Ok(self)
     }

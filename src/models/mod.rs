@@ -2,16 +2,28 @@
 //!
 //! Adding a family is a file here and a line in [`FAMILIES`].
 
+mod albert;
 pub mod batch;
 mod bert;
+mod bert_like;
 mod config;
+mod deberta;
+mod distilbert;
+mod electra;
+mod embeddings;
 mod encoder;
+mod head;
+mod modernbert;
+mod mpnet;
+mod roberta;
 mod spec;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod text_encoder;
 mod vit;
 pub mod weights;
+mod xlm_roberta_xl;
 
 use crate::hub::ModelFolder;
 use crate::nn::{self, Node, Tape};
@@ -50,7 +62,18 @@ pub trait Family: Sync {
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError>;
 }
 
-pub static FAMILIES: &[&dyn Family] = &[&bert::Bert, &vit::Vit];
+pub static FAMILIES: &[&dyn Family] = &[
+    &albert::Albert,
+    &bert::Bert,
+    &deberta::DebertaV2,
+    &distilbert::DistilBert,
+    &electra::Electra,
+    &modernbert::ModernBert,
+    &mpnet::MpNet,
+    &roberta::Roberta,
+    &vit::Vit,
+    &xlm_roberta_xl::XlmRobertaXl,
+];
 
 /// Why a model folder could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +91,8 @@ pub enum LoadError {
     Weights { file: String, detail: String },
     #[error("model.safetensors: tensor \"{name}\" is missing")]
     MissingTensor { name: String },
+    #[error("model.safetensors: the head is missing (tensors {names}); the model was saved without one")]
+    MissingHead { names: String },
     #[error("model.safetensors: tensor \"{name}\" has shape {found:?}, config.json asks for {expected:?}")]
     Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
 }

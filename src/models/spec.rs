@@ -40,6 +40,8 @@ pub enum Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     First,
+    /// The mean of all of them. A row names one position, which stands for its one output.
+    Mean,
 }
 
 /// One position of an image model's sequence, as `input.sequence` names it.
@@ -73,13 +75,16 @@ pub struct Spec {
     pub labels: Vec<String>,
     pub problem: Problem,
     pub hidden: usize,
+    /// Text: columns of the word embedding, where gradients are taken. Not `hidden` where the model projects it.
+    pub embedding: usize,
+    /// Attention layers: as many maps as [`super::TapPlan`] can ask for.
     pub layers: usize,
     pub heads: usize,
     /// Text: the longest row in tokens.
     pub max_positions: usize,
     /// Text: rows of the word embedding.
     pub vocab: usize,
-    /// Text: rows of the type embedding; 0: token types are not sent.
+    /// Text: how many token types tell apart; 0: types are not sent.
     pub token_types: usize,
     pub image: Option<ImageSpec>,
     pub reads: Reads,

@@ -7,6 +7,15 @@ pub struct TapPlan {
     pub attention: Vec<usize>,
 }
 
+impl TapPlan {
+    /// Adds what `other` records beside it.
+    pub fn join(&mut self, other: &Self) {
+        self.attention.extend(&other.attention);
+        self.attention.sort_unstable();
+        self.attention.dedup();
+    }
+}
+
 /// The attention probabilities of one layer for every row of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionMap {

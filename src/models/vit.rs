@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::batch::{Batch, Content};
 use super::config::{self, Common, Sizes};
-use super::encoder::{Encoder, Layer, NormPlace, Sequences, outputs};
+use super::encoder::{Encoder, Layer, Mixing, NormPlace, Sequences, outputs};
 use super::{
     Capabilities, Capability, Family, ImageSpec, LoadError, Model, Outputs, Reads, SequenceItem, Spec, TapPlan, Weights,
 };
@@ -129,12 +129,7 @@ impl VitModel {
             class_token: weights.tensor("vit.embeddings.cls_token", &[1, 1, hidden])?,
             positions,
             patches,
-            encoder: Encoder {
-                layers,
-                heads: sizes.heads,
-                activation: config::activation(&config.hidden_act)?,
-                norm: NormPlace::Before,
-            },
+            encoder: Encoder::new(layers, sizes.heads, config::activation(&config.hidden_act)?, NormPlace::Before),
             norm: weights.layer_norm("vit.layernorm", hidden, epsilon)?,
             classifier: weights.linear("classifier", hidden, labels.len(), true)?,
             spec: Spec {
@@ -143,6 +138,7 @@ impl VitModel {
                 problem: common.problem(labels.len())?,
                 labels,
                 hidden,
+                embedding: hidden,
                 layers: sizes.layers,
                 heads: sizes.heads,
                 max_positions: image.sequence.len(),
@@ -185,8 +181,9 @@ fn layer(weights: &Weights<'_>, index: usize, sizes: &Sizes, epsilon: f32, qkv_b
     let norm = |part: &str| weights.layer_norm(&name(part, part), hidden, epsilon);
     Ok(Layer {
         qkv: weights.stacked(&projections, hidden, qkv_bias)?,
+        mixing: Mixing::Plain,
         output: weights.linear(&name("attention.o_proj", "attention.output.dense"), hidden, hidden, true)?,
-        attention_norm: norm("layernorm_before")?,
+        attention_norm: Some(norm("layernorm_before")?),
         up: weights.linear(&name("mlp.fc1", "intermediate.dense"), hidden, sizes.intermediate, true)?,
         down: weights.linear(&name("mlp.fc2", "output.dense"), sizes.intermediate, hidden, true)?,
         feed_forward_norm: norm("layernorm_after")?,

@@ -4,6 +4,7 @@
 //! names the tensor; nothing is ever filled in. A tensor is read when it is asked for, so loading takes the memory of
 //! the model and of one tensor.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct Weights<'a> {
     files: Vec<WeightsFile<'a>>,
     /// Which file holds a tensor.
     places: HashMap<String, usize>,
+    /// Matrices are read into the same memory, one after the other: pages once used stay with the process.
+    room: RefCell<Vec<f32>>,
 }
 
 struct WeightsFile<'a> {
@@ -58,11 +61,25 @@ impl<'a> Weights<'a> {
             }
             files.push(WeightsFile { name, bytes, start, header });
         }
-        Ok(Self { files, places })
+        Ok(Self { files, places, room: RefCell::default() })
     }
 
     pub fn contains(&self, name: &str) -> bool {
         self.places.contains_key(name)
+    }
+
+    /// Sees that the linear layers of a head are there, all of them in one error. The last one always has a bias, those
+    /// before it if `bias`.
+    ///
+    /// # Errors
+    /// Names every weight and bias that is missing.
+    pub fn require_head(&self, layers: &[&str], bias: bool) -> Result<(), LoadError> {
+        let parts = layers.iter().enumerate().flat_map(|(index, layer)| {
+            let biased = bias || index + 1 == layers.len();
+            [Some(format!("{layer}.weight")), biased.then(|| format!("{layer}.bias"))]
+        });
+        let missing: Vec<String> = parts.flatten().filter(|name| !self.contains(name)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(LoadError::MissingHead { names: missing.join(", ") }) }
     }
 
     /// A tensor in f32, row by row.
@@ -70,10 +87,17 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// It is missing, has another shape, cannot be read, or holds numbers that are not finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let (file, info) = self.find(name, shape)?;
-        let values = file.read(info).map_err(|detail| file.unreadable(name, &detail))?;
-        file.check(name, &values)?;
+        let mut values = Vec::new();
+        self.append(name, shape, &mut values)?;
         Ok(values)
+    }
+
+    /// Puts a tensor behind what `values` holds.
+    fn append(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<(), LoadError> {
+        let (file, info) = self.find(name, shape)?;
+        let start = values.len();
+        file.read(info, values).map_err(|detail| file.unreadable(name, &detail))?;
+        file.check(name, &values[start..])
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(&WeightsFile<'a>, &TensorInfo), LoadError> {
@@ -113,24 +137,37 @@ impl<'a> Weights<'a> {
 
     /// Layers over the same input as one whose outputs stand side by side: their names, and how many each has.
     pub fn stacked(&self, parts: &[(&str, usize)], inputs: usize, bias: bool) -> Result<Linear, LoadError> {
-        let (mut weight, mut biases) = (Vec::new(), Vec::new());
+        let (mut weight, mut biases) = (self.room.borrow_mut(), Vec::new());
+        weight.clear();
         for (prefix, outputs) in parts {
-            weight.extend(self.tensor(&format!("{prefix}.weight"), &[*outputs, inputs])?);
+            self.append(&format!("{prefix}.weight"), &[*outputs, inputs], &mut weight)?;
             if bias {
-                biases.extend(self.tensor(&format!("{prefix}.bias"), &[*outputs])?);
+                self.append(&format!("{prefix}.bias"), &[*outputs], &mut biases)?;
             }
         }
         let outputs = parts.iter().map(|(_, outputs)| outputs).sum();
-        Ok(Linear::new(weight, bias.then_some(biases), inputs, outputs)?)
+        Ok(Linear::new(weight.as_slice(), bias.then_some(biases), inputs, outputs)?)
     }
 
     /// `{prefix}.weight` and `.bias`, or `.gamma` and `.beta` as checkpoints made from TensorFlow have them.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
     pub fn layer_norm(&self, prefix: &str, width: usize, epsilon: f32) -> Result<LayerNorm, LoadError> {
         let old = self.contains(&format!("{prefix}.gamma"));
         let (weight, bias) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         let weight = self.tensor(&format!("{prefix}.{weight}"), &[width])?;
         let bias = self.tensor(&format!("{prefix}.{bias}"), &[width])?;
         Ok(LayerNorm::new(weight, bias, epsilon)?)
+    }
+
+    /// `{prefix}.weight` alone: a layer norm that adds nothing.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn layer_norm_unbiased(&self, prefix: &str, width: usize, epsilon: f32) -> Result<LayerNorm, LoadError> {
+        let weight = self.tensor(&format!("{prefix}.weight"), &[width])?;
+        Ok(LayerNorm::new(weight, vec![0.0; width], epsilon)?)
     }
 }
 
@@ -155,29 +192,40 @@ impl WeightsFile<'_> {
         self.start + info.data_offsets.0..self.start + info.data_offsets.1
     }
 
-    fn read(&self, info: &TensorInfo) -> Result<Vec<f32>, String> {
+    /// Puts a tensor's numbers behind what `values` holds.
+    fn read(&self, info: &TensorInfo, values: &mut Vec<f32>) -> Result<(), String> {
         let place = self.place(info);
+        let start = values.len();
+        let count = place.len() / if info.dtype == Dtype::F32 { size_of::<f32>() } else { size_of::<f16>() };
         if info.dtype == Dtype::F32 && cfg!(target_endian = "little") {
-            let mut values = vec![0.0_f32; place.len() / size_of::<f32>()];
-            self.bytes.read(place.start, bytemuck::cast_slice_mut(&mut values)).map_err(|error| error.to_string())?;
-            return Ok(values);
+            values.reserve_exact(count);
+            values.resize(start + count, 0.0);
+            let to = bytemuck::cast_slice_mut(&mut values[start..]);
+            return self.bytes.read(place.start, to).map_err(|error| error.to_string());
         }
         let bytes = self.bytes.range(place).map_err(|error| error.to_string())?;
+        if matches!(info.dtype, Dtype::F16 | Dtype::BF16) {
+            values.resize(start + count, 0.0);
+        }
         match info.dtype {
             Dtype::F16 => {
-                return Ok(widened(&bytes, |bits, values| bits.reinterpret_cast::<f16>().convert_to_f32_slice(values)));
+                widen(&bytes, &mut values[start..], |bits, values| {
+                    bits.reinterpret_cast::<f16>().convert_to_f32_slice(values)
+                });
             }
             Dtype::BF16 => {
-                return Ok(widened(&bytes, |bits, values| {
+                widen(&bytes, &mut values[start..], |bits, values| {
                     bits.reinterpret_cast::<bf16>().convert_to_f32_slice(values)
-                }));
+                });
             }
-            _ => {}
+            other => values.extend(
+                DType::try_from(other)
+                    .and_then(|dtype| Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu))
+                    .and_then(|tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>())
+                    .map_err(|error| first_line(&error))?,
+            ),
         }
-        DType::try_from(info.dtype)
-            .and_then(|dtype| Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu))
-            .and_then(|tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>())
-            .map_err(|error| first_line(&error))
+        Ok(())
     }
 
     fn unreadable(&self, name: &str, detail: &str) -> LoadError {
@@ -210,14 +258,12 @@ impl WeightsFile<'_> {
 }
 
 /// Numbers of two bytes, little end first, by `convert` of whole slices. candle would pass over memory three times.
-fn widened(bytes: &[u8], convert: impl Fn(&[u16], &mut [f32]) + Sync) -> Vec<f32> {
-    let mut values = vec![0.0; bytes.len() / 2];
+fn widen(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[u16], &mut [f32]) + Sync) {
     values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(2 * CHUNK)).for_each(|(values, bytes)| {
         let (pairs, _) = bytes.as_chunks::<2>();
         let bits: Vec<u16> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
         convert(&bits, values);
     });
-    values
 }
 
 /// candle appends a backtrace to its errors where RUST_BACKTRACE is set.

@@ -53,7 +53,7 @@ impl Linear {
         if let Some(node) = self.on_device(tape, x, &After::Nothing) {
             return node;
         }
-        let y = self.product(x, self.epilogue())?;
+        let y = self.product(tape, x, self.epilogue())?;
         Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope: None }))
     }
 
@@ -68,7 +68,7 @@ impl Linear {
         if let Some(node) = self.on_device(tape, x, &After::Residual(residual)) {
             return node;
         }
-        let y = self.product(x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
+        let y = self.product(tape, x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
         let op = || LinearBackward { weight: self.weight.clone(), slope: None };
         Ok(tape.record(y, [Some(x), Some(residual)], op))
     }
@@ -83,7 +83,7 @@ impl Linear {
         }
         let mut slope = tape.tracks(&[x]).then(Vec::new);
         let epilogue = Epilogue { activation: Some(activation.kind()), slope: slope.as_mut(), ..self.epilogue() };
-        let y = self.product(x, epilogue)?;
+        let y = self.product(tape, x, epilogue)?;
         Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope }))
     }
 
@@ -106,9 +106,9 @@ impl Linear {
         Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())))
     }
 
-    fn product(&self, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
+    fn product(&self, tape: &Tape<'_>, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
         self.check(x)?;
-        Ok(Array::new(self.weight.product(x.value(), epilogue), x.rows(), self.outputs()))
+        Ok(Array::new(self.weight.product(x.value(), tape.precision(), epilogue), x.rows(), self.outputs()))
     }
 }
 

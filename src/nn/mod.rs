@@ -13,11 +13,16 @@ mod activation;
 mod array;
 mod attention;
 mod device;
+mod disentangled;
 mod embedding;
+mod gate;
 mod kernel;
 mod linear;
 mod norm;
 mod patches;
+mod precision;
+mod rms_norm;
+mod rotary;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -25,13 +30,18 @@ mod tests;
 
 pub use activation::Activation;
 pub use array::Array;
-pub use attention::{Attention, Probabilities};
+pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use device::{Device, DeviceError, DeviceKind};
+pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
+pub use gate::Gate;
 pub use linear::Linear;
 pub use norm::LayerNorm;
 pub use patches::Patches;
-pub use shape::{add_constant, prepend, select};
+pub use precision::Precision;
+pub use rms_norm::{QueryKeyNorm, RmsNorm};
+pub use rotary::{Angles, Rope, RopeScaling, Rotary};
+pub use shape::{add, add_constant, mean, neighbours, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

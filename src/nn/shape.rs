@@ -1,4 +1,4 @@
-//! The few operations on rows that families need: add constants, prepend a token, pick rows.
+//! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side, average.
 
 use super::device;
 use super::kernel::add_assign;
@@ -24,6 +24,112 @@ struct Pass;
 impl Backward for Pass {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, grad);
+    }
+}
+
+/// x + y, of the same shape.
+pub fn add(tape: &mut Tape<'_>, x: &Node, y: &Node) -> Result<Node, Error> {
+    if (x.rows(), x.cols()) != (y.rows(), y.cols()) {
+        return Err(Error::shape("add", "two nodes of different shapes"));
+    }
+    let mut sum = x.value().to_vec();
+    add_assign(&mut sum, y.value());
+    Ok(tape.record(Array::new(sum, x.rows(), x.cols()), [Some(x), Some(y)], || PassBoth))
+}
+
+/// Hands the gradient on to both.
+struct PassBoth;
+
+impl Backward for PassBoth {
+    fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        inputs.add(0, grad.clone());
+        inputs.add(1, grad);
+    }
+}
+
+/// For every row of a sequence, the `width` rows around it side by side (`width` odd), zeros beyond the sequence: what
+/// a convolution over a sequence multiplies with its weights.
+pub fn neighbours(tape: &mut Tape<'_>, x: &Node, offsets: &[usize], width: usize) -> Result<Node, Error> {
+    let sorted = offsets.first() == Some(&0) && offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+    if width.is_multiple_of(2) || !sorted || offsets.last() != Some(&x.rows()) {
+        return Err(Error::shape("neighbours", format!("{} rows, {width} side by side", x.rows())));
+    }
+    let op = Neighbours { offsets: offsets.to_vec(), width, cols: x.cols() };
+    let mut y = vec![0.0; x.rows() * width * x.cols()];
+    op.pairs(|row, place, neighbour| {
+        y[(row * width + place) * op.cols..][..op.cols].copy_from_slice(&x.value()[neighbour * op.cols..][..op.cols]);
+    });
+    Ok(tape.record(Array::new(y, x.rows(), width * x.cols()), [Some(x), None], || op))
+}
+
+struct Neighbours {
+    offsets: Vec<usize>,
+    width: usize,
+    cols: usize,
+}
+
+impl Neighbours {
+    /// Calls `visit(row, place beside it, neighbour)` for every neighbour that there is.
+    fn pairs(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        for pair in self.offsets.windows(2) {
+            for row in pair[0]..pair[1] {
+                for place in 0..self.width {
+                    let neighbour =
+                        (row + place).checked_sub(self.width / 2).filter(|at| (pair[0]..pair[1]).contains(at));
+                    if let Some(neighbour) = neighbour {
+                        visit(row, place, neighbour);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Backward for Neighbours {
+    fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let mut out = vec![0.0; grad.len() / self.width];
+        self.pairs(|row, place, neighbour| {
+            let grad = &grad[(row * self.width + place) * self.cols..][..self.cols];
+            add_assign(&mut out[neighbour * self.cols..][..self.cols], grad);
+        });
+        inputs.add(0, out);
+    }
+}
+
+/// The mean of each sequence's rows, one row a sequence.
+pub fn mean(tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, Error> {
+    let ordered = offsets.first() == Some(&0) && offsets.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ordered || offsets.last() != Some(&x.rows()) {
+        return Err(Error::shape("mean", format!("{} rows in sequences that end elsewhere or are empty", x.rows())));
+    }
+    let cols = x.cols();
+    let mut y = vec![0.0; (offsets.len() - 1) * cols];
+    for (pair, y) in offsets.windows(2).zip(y.chunks_exact_mut(cols)) {
+        for row in x.value()[pair[0] * cols..pair[1] * cols].chunks_exact(cols) {
+            add_assign(y, row);
+        }
+        let share = 1.0 / (pair[1] - pair[0]) as f32;
+        y.iter_mut().for_each(|y| *y *= share);
+    }
+    let op = Mean { offsets: offsets.to_vec(), cols };
+    Ok(tape.record(Array::new(y, offsets.len() - 1, cols), [Some(x), None], || op))
+}
+
+struct Mean {
+    offsets: Vec<usize>,
+    cols: usize,
+}
+
+impl Backward for Mean {
+    fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let mut out = Vec::with_capacity(self.offsets.last().map_or(0, |rows| rows * self.cols));
+        for (pair, grad) in self.offsets.windows(2).zip(grad.chunks_exact(self.cols)) {
+            let share = 1.0 / (pair[1] - pair[0]) as f32;
+            for _ in pair[0]..pair[1] {
+                out.extend(grad.iter().map(|grad| grad * share));
+            }
+        }
+        inputs.add(0, out);
     }
 }
 

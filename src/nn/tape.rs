@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::device::{self, Device, Session};
-use super::{Array, Error};
+use super::{Array, Error, Precision};
 
 /// Why work was given up between two layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,12 @@ impl Node {
     pub(crate) fn into_array(self) -> Array {
         self.array
     }
+
+    /// The numbers, and a node without them in the same place on the tape: for operations that work in place and whose
+    /// gradient needs no input.
+    pub(super) fn into_parts(self) -> (Array, Self) {
+        (self.array, Self { array: Array::new(Vec::new(), 0, 0), entry: self.entry })
+    }
 }
 
 /// A recorded operation: turns the gradient of its output into those of its inputs.
@@ -127,6 +133,7 @@ pub(super) enum Op {
 pub struct Tape<'a> {
     pace: &'a dyn Pace,
     recording: bool,
+    precision: Precision,
     entries: Vec<Entry>,
     /// `None`: on the host.
     session: Option<Arc<Session>>,
@@ -135,7 +142,7 @@ pub struct Tape<'a> {
 impl<'a> Tape<'a> {
     /// A tape that keeps what gradients need only if `recording`.
     pub fn new(pace: &'a dyn Pace, recording: bool) -> Self {
-        Self { pace, recording, entries: Vec::new(), session: None }
+        Self { pace, recording, precision: Precision::F32, entries: Vec::new(), session: None }
     }
 
     /// Computes on `device`; on the host unless this is called.
@@ -147,6 +154,17 @@ impl<'a> Tape<'a> {
     /// Where a layer over `x` computes, unless on the host. Devices take no empty arrays.
     pub(super) fn device_of(&self, x: &Node) -> Option<Arc<Session>> {
         self.session.as_ref().filter(|_| x.rows() * x.cols() > 0).cloned()
+    }
+
+    /// The numbers that products are made of: f32 unless this is called. A gradient is f32 whatever the forward was,
+    /// and so is everything on a device.
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// To be called after every layer: gives way to others and notices that the work is no longer wanted.

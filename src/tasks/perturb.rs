@@ -85,7 +85,7 @@ pub(super) fn whole_row(spec: &Spec, input: &Input) -> Row {
 /// The positions the head reads; removal never moves them, since the first token is a special.
 fn read(spec: &Spec) -> Vec<usize> {
     match spec.reads {
-        Reads::First => vec![0],
+        Reads::First | Reads::Mean => vec![0],
     }
 }
 

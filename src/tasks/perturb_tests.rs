@@ -15,6 +15,7 @@ fn spec(token_types: usize) -> Spec {
         labels: vec!["a".into(), "b".into()],
         problem: Problem::SingleLabel,
         hidden: 1,
+        embedding: 1,
         layers: 1,
         heads: 1,
         max_positions: 16,

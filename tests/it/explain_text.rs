@@ -79,3 +79,34 @@ fn the_answers_id_is_the_callers() {
     assert_ne!(id, "not mine");
     assert_eq!(response.json::<Value>().unwrap()["id"], id.as_str());
 }
+
+#[test]
+fn bf16_is_measured_or_refused() {
+    let app = TestApp::start();
+    let ask = |precision: &str, method: &str| {
+        let request = json!({"text": TEXT, "explain": [{"method": method, "precision": precision}]});
+        let response = app.send("/explain", &request);
+        (response.status().as_u16(), response.json::<Value>().unwrap())
+    };
+    let (status, answer) = ask("bf16", "lime");
+    if !explaind::nn::Precision::Bf16.available() {
+        assert_eq!((status, &answer["errors"][0]["pointer"]), (422, &json!("/explain/0/precision")));
+        return;
+    }
+    let (_, exact) = ask("f32", "lime");
+    let scores = |answer: &Value| -> Vec<f64> {
+        let words = answer["explanations"][0]["scores"]["words"].as_array().unwrap();
+        words.iter().map(|score| score.as_f64().unwrap()).collect()
+    };
+    assert_eq!(answer["explanations"][0]["settings"]["precision"], "bf16");
+    let error = answer["explanations"][0]["diagnostics"]["precision_error"].as_f64().unwrap();
+    assert!(error > 0.0 && error < 0.05, "{error}");
+    assert!(exact["explanations"][0]["diagnostics"].get("precision_error").is_none());
+    assert_ne!(scores(&answer), scores(&exact));
+    for (rounded, exact) in scores(&answer).iter().zip(scores(&exact)) {
+        assert!((rounded - exact).abs() < 2.0 * error + 1e-3, "{rounded} for {exact}");
+    }
+    assert_eq!(answer["prediction"], exact["prediction"]);
+    let (status, refused) = ask("bf16", "integrated_gradients");
+    assert_eq!((status, &refused["errors"][0]["pointer"]), (422, &json!("/explain/0/precision")));
+}

@@ -3,7 +3,8 @@
 use super::*;
 use crate::engine::fake::{Fake, FakeTask, text};
 use crate::explain::Job;
-use crate::methods::Objective;
+use crate::input::units::{Fill, Units};
+use crate::methods::{Masking, Objective};
 use crate::tasks::OutputSpace;
 
 /// A job over `words` words, in forwards of at most `budget` tokens, that stops at the check after `checks`.
@@ -12,6 +13,7 @@ struct Stage {
     task: FakeTask,
     input: Input,
     target: TargetSpec,
+    taps: TapPlan,
     turns: Turns,
     cancel: Cancel,
     deadline: Deadline,
@@ -27,6 +29,7 @@ impl Stage {
             task: FakeTask { rows: 1 },
             input: text(words),
             target: TargetSpec::Index(1),
+            taps: TapPlan::default(),
             turns: Turns::new(),
             cancel: Cancel::new(),
             deadline: Deadline::none(),
@@ -42,6 +45,7 @@ impl Stage {
             task: &self.task,
             input: &self.input,
             target: &self.target,
+            taps: &self.taps,
             seed: 7,
             partial: false,
             cost: 100,
@@ -54,6 +58,10 @@ impl Stage {
     fn units(&self) -> Units {
         Units::words(self.input.as_text().unwrap())
     }
+}
+
+fn masking(units: &Units, fill: Fill) -> Masking<'_> {
+    Masking { units, fill, precision: Precision::F32 }
 }
 
 fn mask(units: usize, present: &[usize]) -> Mask {
@@ -76,7 +84,7 @@ fn outputs_stand_in_the_order_of_the_masks() {
     let job = stage.begin().unwrap();
     let sets: [&[usize]; 5] = [&[0, 1, 2], &[], &[3], &[0, 1, 2, 3], &[1, 3]];
     let masks: Vec<Mask> = sets.iter().map(|set| mask(4, set)).collect();
-    let outputs = job.outputs(&stage.units(), Fill::Remove, &masks).unwrap();
+    let outputs = job.outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap();
     assert_eq!(outputs, sets.map(|set| expected(4, set)));
 }
 
@@ -85,8 +93,8 @@ fn equal_masks_are_evaluated_once_a_request() {
     let stage = Stage::new(4, 100);
     let job = stage.begin().unwrap();
     let masks = [mask(4, &[0]), mask(4, &[1]), mask(4, &[0])];
-    job.outputs(&stage.units(), Fill::Remove, &masks).unwrap();
-    job.outputs(&stage.units(), Fill::Remove, &masks).unwrap();
+    job.outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap();
+    job.outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap();
     assert_eq!(stage.model.rows(), 1 + 2);
     assert_eq!(stage.spent.get(), Spent { rows: 3, tokens: 6 + 3 + 3 });
 }
@@ -95,7 +103,7 @@ fn equal_masks_are_evaluated_once_a_request() {
 fn the_full_mask_is_the_prediction() {
     let stage = Stage::new(4, 100);
     let job = stage.begin().unwrap();
-    let outputs = job.outputs(&stage.units(), Fill::Remove, &[Mask::full(4)]).unwrap();
+    let outputs = job.outputs(masking(&stage.units(), Fill::Remove), &[Mask::full(4)]).unwrap();
     assert_eq!(outputs[0], job.logits());
     assert_eq!(stage.model.rows(), 1);
 }
@@ -108,8 +116,8 @@ fn other_units_have_masks_of_their_own() {
     members.reverse();
     let reversed = Units::Text { kind, members };
     let masks = [mask(2, &[0])];
-    let plain = job.outputs(&stage.units(), Fill::Remove, &masks).unwrap();
-    let other = job.outputs(&reversed, Fill::Remove, &masks).unwrap();
+    let plain = job.outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap();
+    let other = job.outputs(masking(&reversed, Fill::Remove), &masks).unwrap();
     assert_eq!((plain[0].clone(), other[0].clone()), (expected(2, &[0]), expected(2, &[1])));
 }
 
@@ -118,7 +126,7 @@ fn masks_go_shortest_first_into_chunks_of_the_budget() {
     let stage = Stage::new(4, 9);
     let job = stage.begin().unwrap();
     let sets: [&[usize]; 4] = [&[0, 1, 2], &[], &[3], &[1, 3]];
-    job.outputs(&stage.units(), Fill::Remove, &sets.map(|set| mask(4, set))).unwrap();
+    job.outputs(masking(&stage.units(), Fill::Remove), &sets.map(|set| mask(4, set))).unwrap();
     assert_eq!(*stage.model.chunks.borrow(), [vec![6], vec![2, 3, 4], vec![5]]);
 }
 
@@ -126,7 +134,7 @@ fn masks_go_shortest_first_into_chunks_of_the_budget() {
 fn a_row_over_the_budget_goes_alone() {
     let stage = Stage::new(4, 1);
     let job = stage.begin().unwrap();
-    job.outputs(&stage.units(), Fill::Remove, &[mask(4, &[0]), mask(4, &[1])]).unwrap();
+    job.outputs(masking(&stage.units(), Fill::Remove), &[mask(4, &[0]), mask(4, &[1])]).unwrap();
     assert_eq!(*stage.model.chunks.borrow(), [vec![6], vec![3], vec![3]]);
 }
 
@@ -136,7 +144,7 @@ fn no_result_depends_on_the_budget() {
     let masks: Vec<Mask> = (0..16).map(|bits| mask(4, &present(bits))).collect();
     let outputs = |budget| {
         let stage = Stage::new(4, budget);
-        stage.begin().unwrap().outputs(&stage.units(), Fill::Remove, &masks).unwrap()
+        stage.begin().unwrap().outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap()
     };
     assert_eq!(outputs(1), outputs(1000));
     assert_eq!(outputs(7), outputs(1000));
@@ -147,7 +155,7 @@ fn several_rows_of_a_mask_are_concatenated() {
     let mut stage = Stage::new(2, 100);
     stage.task.rows = 2;
     let job = stage.begin().unwrap();
-    let outputs = job.outputs(&stage.units(), Fill::Remove, &[mask(2, &[1]), mask(2, &[])]).unwrap();
+    let outputs = job.outputs(masking(&stage.units(), Fill::Remove), &[mask(2, &[1]), mask(2, &[])]).unwrap();
     assert_eq!(outputs, [expected(2, &[1]).repeat(2), expected(2, &[]).repeat(2)]);
     assert!(job.embedding(None).is_err(), "several rows have no single embedding");
 }
@@ -156,7 +164,7 @@ fn several_rows_of_a_mask_are_concatenated() {
 fn a_fill_that_does_not_fit_is_an_error() {
     let stage = Stage::new(2, 100);
     let job = stage.begin().unwrap();
-    assert!(matches!(job.outputs(&stage.units(), Fill::Zero, &[mask(2, &[])]), Err(Error::Perturb(_))));
+    assert!(matches!(job.outputs(masking(&stage.units(), Fill::Zero), &[mask(2, &[])]), Err(Error::Perturb(_))));
 }
 
 #[test]
@@ -242,7 +250,7 @@ fn the_deadline_stops_a_job_between_two_layers() {
     stage.deadline = Deadline::after_checks(6);
     let job = stage.begin().unwrap();
     let masks = [mask(4, &[0]), mask(4, &[1]), mask(4, &[2])];
-    let stopped = job.outputs(&stage.units(), Fill::Remove, &masks).unwrap_err();
+    let stopped = job.outputs(masking(&stage.units(), Fill::Remove), &masks).unwrap_err();
     assert_eq!(stopped.stopped(), Some(Stopped::Deadline));
     assert_eq!(stage.model.rows(), 2, "the second row began");
     assert_eq!(stage.spent.get().rows, 1, "and does not count");
@@ -255,8 +263,8 @@ fn what_was_evaluated_before_the_deadline_stays_known() {
     stage.deadline = Deadline::after_checks(8);
     let job = stage.begin().unwrap();
     let masks = [mask(4, &[0]), mask(4, &[1])];
-    assert!(job.outputs(&stage.units(), Fill::Remove, &masks).is_err());
-    assert_eq!(job.outputs(&stage.units(), Fill::Remove, &masks[..1]).unwrap(), [expected(4, &[0])]);
+    assert!(job.outputs(masking(&stage.units(), Fill::Remove), &masks).is_err());
+    assert_eq!(job.outputs(masking(&stage.units(), Fill::Remove), &masks[..1]).unwrap(), [expected(4, &[0])]);
 }
 
 #[test]
@@ -265,7 +273,7 @@ fn a_caller_who_has_gone_stops_a_job() {
     let job = stage.begin().unwrap();
     stage.cancel.cancel();
     assert_eq!(job.checkpoint(), Err(Stopped::Cancelled));
-    let stopped = job.outputs(&stage.units(), Fill::Remove, &[mask(4, &[])]).unwrap_err();
+    let stopped = job.outputs(masking(&stage.units(), Fill::Remove), &[mask(4, &[])]).unwrap_err();
     assert_eq!(stopped.stopped(), Some(Stopped::Cancelled));
     assert!(matches!(stage.begin(), Err(RunError::Stopped(Stopped::Cancelled))));
 }
@@ -278,4 +286,22 @@ fn a_warning_stands_once() {
     job.warn("unstable", "a".to_owned());
     job.warn("unstable", "b".to_owned());
     assert_eq!(job.warnings().len(), 2);
+}
+
+#[test]
+fn what_methods_tap_of_the_input_is_recorded_with_the_prediction() {
+    let mut stage = Stage::new(3, 100);
+    stage.taps.join(&TapPlan { attention: vec![2, 1] });
+    let job = stage.begin().unwrap();
+    let pass = |layers| Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan { attention: layers } };
+    let mut layers = Vec::new();
+    job.pass(&pass(vec![2]), &mut |view| {
+        assert_eq!(view.logits, job.logits());
+        layers.extend(view.attention.iter().map(|map| map.layer));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((layers, stage.model.rows()), (vec![2], 1));
+    job.pass(&pass(vec![0]), &mut |_| Ok(())).unwrap();
+    assert_eq!(stage.model.rows(), 2);
 }

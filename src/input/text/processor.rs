@@ -22,6 +22,8 @@ pub struct TextProcessor {
     tokenizer: Tokenizer,
     post: Option<PostProcessorWrapper>,
     specials: SpecialIds,
+    /// Else every token's type is 0, as in transformers without `token_type_ids`.
+    types: bool,
     max_tokens: usize,
     vocab_size: usize,
 }
@@ -45,17 +47,17 @@ impl TextProcessor {
         clear_dropout(&mut tokenizer);
         check_vocabulary(&tokenizer, vocab_size)?;
 
-        let (specials, max_length) = match tokenizer_config {
+        let (specials, max_length, types) = match tokenizer_config {
             Some(bytes) => {
                 let config = TokenizerConfig::parse(bytes)?;
-                (config.special_ids(&tokenizer), config.max_length())
+                (config.special_ids(&tokenizer), config.max_length(), config.sends_types())
             }
-            None => (well_known(&tokenizer), None),
+            None => (well_known(&tokenizer), None, true),
         };
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
-        let processor = Self { tokenizer, post, specials, max_tokens, vocab_size };
+        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size };
         processor.check_template()?;
         Ok(processor)
     }
@@ -82,8 +84,8 @@ impl TextProcessor {
         Ok(TextInput {
             text: text.to_owned(),
             pair: pair.map(str::to_owned),
+            type_ids: if self.types { encoding.get_type_ids().to_vec() } else { vec![0; tokens.len()] },
             tokens,
-            type_ids: encoding.get_type_ids().to_vec(),
             words,
             original_tokens,
             specials: self.specials,

@@ -23,6 +23,7 @@ pub(super) struct TokenizerConfig {
     cls_token: Option<Value>,
     sep_token: Option<Value>,
     model_max_length: Option<Value>,
+    model_input_names: Option<Vec<String>>,
 }
 
 impl TokenizerConfig {
@@ -35,6 +36,11 @@ impl TokenizerConfig {
     pub(super) fn max_length(&self) -> Option<usize> {
         let length = self.model_max_length.as_ref()?.as_f64()?;
         (1.0..SANE_LENGTH).contains(&length).then_some(length as usize)
+    }
+
+    /// Whether token types are part of the model's input. Where nothing is said, the template's own types count.
+    pub(super) fn sends_types(&self) -> bool {
+        self.model_input_names.as_ref().is_none_or(|names| names.iter().any(|name| name == "token_type_ids"))
     }
 
     /// Ids of the tokens it names; a name that the vocabulary lacks has none.

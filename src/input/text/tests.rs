@@ -17,6 +17,7 @@ fn file(name: &str) -> Vec<u8> {
 fn tokenizer(name: &str) -> Vec<u8> {
     match name {
         "sentiment" => file("models/sentiment/tokenizer.json"),
+        name if name.starts_with("tiny-") => file(&format!("tests/golden/{name}/tokenizer.json")),
         name => file(&format!("tests/golden/input/{name}.json")),
     }
 }
@@ -39,7 +40,7 @@ fn words(input: &TextInput) -> Vec<String> {
     input.words.iter().map(|word| format!("{}@{}..{}", word.text, word.start, word.end)).collect()
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Case {
     tokenizer: String,
     text: String,
@@ -56,7 +57,9 @@ struct Case {
 
 #[test]
 fn tokens_offsets_and_types_are_pythons() {
-    let cases: Vec<Case> = serde_json::from_slice(&file("tests/golden/input/texts.json")).unwrap();
+    let cases = |name: &str| -> Vec<Case> { serde_json::from_slice(&file(name)).unwrap() };
+    // What each family's own class of transformers makes: byte-level BPE, Unigram, WordPiece.
+    let cases = [cases("tests/golden/input/texts.json"), cases("tests/golden/values/tokenizers.json")].concat();
     for case in &cases {
         let processor = processor(&case.tokenizer, case.max.unwrap_or(512));
         let input = processor.encode(&case.text, case.pair.as_deref(), Truncation::Truncate).unwrap();
@@ -195,6 +198,18 @@ fn special_tokens_come_from_the_configuration_alone() {
     assert_eq!(named, SpecialIds { mask: BERT.specials().mask, ..SpecialIds::default() });
     assert!(named.mask.is_some());
     assert_eq!(specials(None), BERT.specials());
+}
+
+#[test]
+fn types_are_sent_only_where_the_model_takes_them() {
+    let json = tokenizer("sentiment");
+    let types = |config: Option<&str>| {
+        let processor = TextProcessor::new(&json, config.map(str::as_bytes), 512, 17_795).unwrap();
+        processor.encode("a", Some("b"), Truncation::Error).unwrap().type_ids
+    };
+    assert_eq!(types(None), [0, 0, 0, 1, 1]);
+    assert_eq!(types(Some(r#"{"model_input_names": ["input_ids", "token_type_ids"]}"#)), [0, 0, 0, 1, 1]);
+    assert_eq!(types(Some(r#"{"model_input_names": ["input_ids", "attention_mask"]}"#)), [0; 5]);
 }
 
 #[test]

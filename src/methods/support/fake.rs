@@ -6,9 +6,9 @@ use crate::input::image::{ImageInput, Normalisation, Region};
 use crate::input::text::{SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::methods::{Ctx, Error, Pass, RowView, Subject, TappedAttention, Warning};
+use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Warning};
 use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
-use crate::nn::{self, Stopped};
+use crate::nn::{self, Precision, Stopped};
 use crate::tasks::{OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec, Task};
 
 /// Hidden size of the fake embeddings.
@@ -61,6 +61,7 @@ impl Fake {
             labels: vec!["NO".into(), "YES".into()],
             problem: Problem::SingleLabel,
             hidden: HIDDEN,
+            embedding: HIDDEN,
             layers: LAYERS,
             heads: HEADS,
             max_positions: 512,
@@ -113,6 +114,7 @@ impl Fake {
             input: &self.input,
             targets: self.targets.len(),
             seed: self.seed,
+            precision: Precision::F32,
             max_evaluations: 20_000,
             response_values: 4_000_000,
         }
@@ -171,8 +173,13 @@ impl Ctx for Fake {
         self.partial
     }
 
-    fn outputs(&self, units: &Units, _fill: Fill, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
-        masks.iter().map(|mask| self.step().map(|()| (self.black)(units, mask))).collect()
+    fn outputs(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+        let rounded = |logit: f32| match masking.precision {
+            Precision::F32 => logit,
+            Precision::Bf16 => half::bf16::from_f32(logit).to_f32(),
+        };
+        let logits = |mask| (self.black)(masking.units, mask).into_iter().map(rounded).collect();
+        masks.iter().map(|mask| self.step().map(|()| logits(mask))).collect()
     }
 
     fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub mod fake;
+pub mod precision;
 pub mod reduce;
 pub mod settings;
 pub mod surrogate;

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::input::text::SpecialIds;
 use crate::methods::{Error, Grid, SettingError, Subject};
 use crate::models::ImageSpec;
+pub use crate::nn::Precision;
 use crate::tasks::OutputSpace;
 
 /// What each list of scores is divided by: nothing, its largest absolute score, or the sum of its absolute scores.
@@ -16,14 +17,6 @@ pub enum Normalize {
     None,
     Max,
     Sum,
-}
-
-/// The numbers a method computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    #[default]
-    F32,
 }
 
 /// How scores are shown: the last step, after which completeness no longer holds.
@@ -95,6 +88,23 @@ pub fn tolerance(asked: Option<f64>, default: f64) -> Result<f64, SettingError> 
         return Ok(tolerance);
     }
     Err(SettingError::new("tolerance", format!("{tolerance:?} is out of range; use more than 0 and at most 1")))
+}
+
+/// What a method that only runs forwards computes in.
+pub fn precision(asked: Option<Precision>, subject: &Subject<'_>) -> Result<Precision, SettingError> {
+    let precision = asked.unwrap_or(subject.precision);
+    if precision.available() {
+        return Ok(precision);
+    }
+    Err(SettingError::new("precision", "this processor has neither AMX nor AVX512-BF16; use \"f32\""))
+}
+
+/// What a method that differentiates computes in: f32 alone.
+pub fn gradient_precision(asked: Option<Precision>) -> Result<Precision, SettingError> {
+    match asked {
+        Some(Precision::Bf16) => Err(SettingError::new("precision", "gradients are computed in f32; use \"f32\"")),
+        _ => Ok(Precision::F32),
+    }
 }
 
 /// A whole number inside `range`; `why` says where the upper end comes from.

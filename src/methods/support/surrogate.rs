@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::precision::{self, Check};
 use crate::input::units::{Fill, Mask, Units};
-use crate::methods::{Ctx, Error};
-use crate::nn::Stopped;
+use crate::methods::{Ctx, Error, Masking};
+use crate::nn::{Precision, Stopped};
 use crate::numerics::least_squares::{self, Fit, Observations};
 use crate::numerics::sampling;
 use crate::tasks::OutputSpace;
@@ -90,6 +91,7 @@ pub struct Plan<'a> {
     pub ctx: &'a dyn Ctx,
     pub units: &'a Units,
     pub fill: Fill,
+    pub precision: Precision,
     pub output: OutputSpace,
     pub kernel: Kernel,
     pub draw: Draw,
@@ -111,6 +113,14 @@ pub struct Surrogate {
     /// `None` where nothing is estimated.
     pub converged: Option<bool>,
     pub partial: bool,
+    /// Largest difference of the output from f32's; `None` where everything is f32.
+    pub precision_error: Option<f64>,
+}
+
+impl Plan<'_> {
+    fn masking(&self) -> Masking<'_> {
+        Masking { units: self.units, fill: self.fill, precision: self.precision }
+    }
 }
 
 impl Surrogate {
@@ -129,7 +139,7 @@ fn relative_error(fit: &Fit) -> f64 {
 /// One surrogate per target of the job; there must be at least one unit.
 pub fn explain(plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
     let mut table = Table::new(plan)?;
-    match plan.mode {
+    let mut surrogates = match plan.mode {
         Mode::Exact => {
             table.enumerate();
             table.once(plan)
@@ -140,7 +150,14 @@ pub fn explain(plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
             table.once(plan)
         }
         Mode::Adaptive { tolerance, evaluations } => table.until(plan, tolerance, evaluations),
+    }?;
+    if let Some(Check { evaluations, errors }) = table.check(plan)? {
+        for (surrogate, error) in surrogates.iter_mut().zip(errors) {
+            surrogate.precision_error = Some(error);
+            surrogate.evaluations += evaluations;
+        }
     }
+    Ok(surrogates)
 }
 
 /// Index of the full mask in the table, and of the empty one.
@@ -192,7 +209,7 @@ impl Table {
         while self.evaluated() < self.masks.len() {
             let start = self.evaluated();
             let end = self.masks.len().min(start + CHUNK);
-            let outputs = plan.ctx.outputs(plan.units, plan.fill, &self.masks[start..end])?;
+            let outputs = plan.ctx.outputs(plan.masking(), &self.masks[start..end])?;
             if outputs.len() != end - start {
                 return Err(Error::Missing { what: "the output of every mask" });
             }
@@ -243,7 +260,7 @@ impl Table {
     }
 
     /// Every mask of the plan is known: one evaluation, one fit.
-    fn once(mut self, plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
+    fn once(&mut self, plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
         let partial = self.evaluate_or_end_early(plan)?;
         let targets: Vec<usize> = (0..self.values.len()).collect();
         let exact = plan.mode == Mode::Exact && !partial;
@@ -258,7 +275,7 @@ impl Table {
 
     /// Draws batch by batch. Each target ends at the first batch that is enough for it, so it does not depend on the
     /// targets beside it.
-    fn until(mut self, plan: &Plan<'_>, tolerance: f64, budget: usize) -> Result<Vec<Surrogate>, Error> {
+    fn until(&mut self, plan: &Plan<'_>, tolerance: f64, budget: usize) -> Result<Vec<Surrogate>, Error> {
         let mut results: Vec<Option<Surrogate>> = self.values.iter().map(|_| None).collect();
         let mut samples = BATCH.max(2 * ROWS_PER_UNKNOWN * (self.units + 1));
         while results.iter().any(Option::is_none) {
@@ -355,7 +372,15 @@ impl Table {
             exact: false,
             converged: None,
             partial: false,
+            precision_error: None,
         }
+    }
+
+    /// What another precision than f32 cost. The full mask is f32 anyway.
+    fn check(&self, plan: &Plan<'_>) -> Result<Option<Check>, Error> {
+        let evaluated = self.evaluated();
+        let values: Vec<Vec<f64>> = self.values.iter().map(|values| values[EMPTY..].to_vec()).collect();
+        precision::check(plan.ctx, plan.masking(), plan.output, &self.masks[EMPTY..evaluated], &values)
     }
 }
 

@@ -62,14 +62,14 @@ fn attention_is_that_of_the_host_whatever_the_lengths() {
     let borders: [&[usize]; 5] = [&OFFSETS, &[0, 13], &[0, 0, 3, 8, 11, 13], &[0, 4, 8, 12, 13], &[0, 6, 12, 12, 13]];
     for offsets in borders {
         for (heads, depth) in [(1, 1), (3, 4)] {
-            let layer = Attention { heads };
+            let layer = Attention::new(heads, depth);
             same_as_on_the_host("attention", 13, 3 * heads * depth, &|tape, x| {
-                layer.forward(tape, x, offsets, false).unwrap().0
+                layer.forward(tape, x, offsets, None, false).unwrap().0
             });
             let probabilities = |device: &Device| {
                 let x = random(&mut ChaCha8Rng::seed_from_u64(5), 13 * 3 * heads * depth);
                 let node = Node::constant(Array::new(x, 13, 3 * heads * depth));
-                let kept = layer.forward(&mut Tape::new(&(), false).on(device), &node, offsets, true).unwrap().1;
+                let kept = layer.forward(&mut Tape::new(&(), false).on(device), &node, offsets, None, true).unwrap().1;
                 kept.unwrap().values
             };
             let host = probabilities(&Device::default());

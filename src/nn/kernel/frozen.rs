@@ -1,15 +1,26 @@
 //! A frozen weight in the layout that this processor's fastest product reads.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
+
 use super::epilogue::Epilogue;
+#[cfg(target_arch = "x86_64")]
+use super::half::HalfPanels;
 use super::panels::Panels;
 use super::product::{product, product_add};
+use crate::nn::Precision;
 
 /// Wᵀ of a linear layer, laid out once. Which layout it has depends on the processor alone, never on how many rows
 /// are multiplied with it, so a row's bits do not either.
 #[derive(Debug, Clone)]
 pub enum Frozen {
     /// For the vector units.
-    Panels(Panels),
+    Panels {
+        panels: Panels,
+        /// Laid out when it is first asked for: few processes ever do.
+        #[cfg(target_arch = "x86_64")]
+        half: OnceLock<HalfPanels>,
+    },
     /// For the matrix unit.
     #[cfg(target_arch = "x86_64")]
     Pieces(super::amx::Weight),
@@ -25,12 +36,16 @@ impl Frozen {
         if super::amx::available() {
             return Self::Pieces(super::amx::Weight::new(weight, inputs, outputs));
         }
-        Self::Panels(Panels::of_transposed(weight, inputs, outputs))
+        Self::Panels {
+            panels: Panels::of_transposed(weight, inputs, outputs),
+            #[cfg(target_arch = "x86_64")]
+            half: OnceLock::new(),
+        }
     }
 
     pub fn inputs(&self) -> usize {
         match self {
-            Self::Panels(panels) => panels.inner(),
+            Self::Panels { panels, .. } => panels.inner(),
             #[cfg(target_arch = "x86_64")]
             Self::Pieces(weight) => weight.inputs(),
         }
@@ -38,7 +53,7 @@ impl Frozen {
 
     pub fn outputs(&self) -> usize {
         match self {
-            Self::Panels(panels) => panels.cols(),
+            Self::Panels { panels, .. } => panels.cols(),
             #[cfg(target_arch = "x86_64")]
             Self::Pieces(weight) => weight.outputs(),
         }
@@ -47,7 +62,7 @@ impl Frozen {
     /// W, outputs × inputs, row by row: what [`Frozen::new`] was given, for those who compute elsewhere.
     pub fn rows(&self) -> Vec<f32> {
         match self {
-            Self::Panels(panels) => panels.to_rows(),
+            Self::Panels { panels, .. } => panels.to_rows(),
             // The product with the identity adds every number's pieces up again, and nothing but zeros to them.
             #[cfg(target_arch = "x86_64")]
             Self::Pieces(_) => self.times_identity(),
@@ -70,19 +85,23 @@ impl Frozen {
         rows
     }
 
-    /// x Wᵀ of as many rows as `x` has, followed by `epilogue`.
-    pub fn product(&self, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
+    /// x Wᵀ of as many rows as `x` has, followed by `epilogue`. A `precision` that this processor has not is f32.
+    pub fn product(&self, x: &[f32], precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
         match self {
-            Self::Panels(panels) => product(x, panels, epilogue),
             #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => super::amx::product(x, weight, super::amx::Exactness::Full, epilogue),
+            Self::Panels { panels, half } if precision == Precision::Bf16 && super::half::available() => {
+                half.get_or_init(|| HalfPanels::new(panels)).product(x, epilogue)
+            }
+            Self::Panels { panels, .. } => product(x, panels, epilogue),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pieces(weight) => super::amx::product(x, weight, precision, epilogue),
         }
     }
 
     /// grad W, added to `sum` where there is one.
     pub fn transposed_product(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
         match self {
-            Self::Panels(panels) => {
+            Self::Panels { panels, .. } => {
                 // Laid out anew for every backward: a twentieth of the product's time, where a second copy of all
                 // weights would be half of the process's memory.
                 let panels = panels.transposed();
@@ -95,7 +114,7 @@ impl Frozen {
                 }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Pieces(weight) => super::amx::product_transposed(grad, weight, super::amx::Exactness::Full, sum),
+            Self::Pieces(weight) => super::amx::product_transposed(grad, weight, Precision::F32, sum),
         }
     }
 }

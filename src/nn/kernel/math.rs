@@ -3,7 +3,7 @@
 //! Multiply-adds are fused: half the instructions, and half the latency of the chains that polynomials are. A processor
 //! without them computes the same numbers, slowly.
 
-use super::{for_rows, largest, sum, vectorised};
+use super::{for_rows, vectorised};
 
 /// e^x for finite x, relative error below 2 ulp; underflows to 0 below −87.3, saturates above 88.3. Range reduction
 /// by ln 2 in two parts and the degree-6 polynomial of Cephes' `expf`.
@@ -85,7 +85,7 @@ const CUBIC: f32 = 0.044_715;
 const INV_SQRT_2PI: f32 = 0.398_942_3;
 
 #[inline(always)]
-fn value(kind: ActivationKind, x: f32) -> f32 {
+pub(super) fn value(kind: ActivationKind, x: f32) -> f32 {
     match kind {
         ActivationKind::Gelu => x * normal(x).0,
         ActivationKind::GeluTanh => 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))),
@@ -121,7 +121,7 @@ fn slope(kind: ActivationKind, x: f32) -> f32 {
 
 /// Both at once: they share what is dear.
 #[inline(always)]
-fn value_and_slope(kind: ActivationKind, x: f32) -> (f32, f32) {
+pub(super) fn value_and_slope(kind: ActivationKind, x: f32) -> (f32, f32) {
     if kind == ActivationKind::Gelu {
         let (cdf, density) = normal(x);
         return (x * cdf, (x * INV_SQRT_2PI).mul_add(density, cdf));
@@ -156,6 +156,8 @@ macro_rules! by_kind {
         }
     };
 }
+
+pub(super) use by_kind;
 
 /// row = f(row), in place; where `slope` is not null, f′ of the old row is put there.
 ///
@@ -222,19 +224,6 @@ fn for_rows_or_tail(data: &mut [f32], block: usize, body: impl Fn(usize, &mut [f
     for_rows(blocks, block, &body);
     if !tail.is_empty() {
         body(whole, tail);
-    }
-}
-
-/// row = softmax(row), in place. The largest entry is taken away first, so nothing overflows.
-#[inline(always)]
-pub fn softmax_row(row: &mut [f32]) {
-    let max = largest(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
-    }
-    let scale = 1.0 / sum(row);
-    for x in row.iter_mut() {
-        *x *= scale;
     }
 }
 

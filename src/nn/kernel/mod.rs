@@ -4,9 +4,14 @@
 mod amx;
 mod epilogue;
 mod frozen;
+mod gate;
+#[cfg(target_arch = "x86_64")]
+mod half;
 mod math;
 mod panels;
 mod product;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod transpose;
 
@@ -16,9 +21,18 @@ use rayon::prelude::*;
 
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
-pub use math::{ActivationKind, activate, activate_backward, softmax_row};
+pub use gate::{gate_row, gate_row_backward};
+pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
+
+/// Whether this processor multiplies in bf16.
+pub fn multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::available() || half::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
 
 /// Numbers of a slice below which a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 16 * 1024;

@@ -88,6 +88,7 @@ impl Shared<'_> {
                 left_row: inner,
                 left_col: 1,
                 panels: self.right.panel(first_panel).as_ptr(),
+                panel_step: inner,
                 cols,
                 out: out.add(offset),
                 out_row: stride,

@@ -20,8 +20,9 @@ pub struct Block {
     pub left: *const f32,
     pub left_row: usize,
     pub left_col: usize,
-    /// `inner` rows a panel.
     pub panels: *const PanelRow,
+    /// Rows from panel to panel: `inner`, or more where a part of the panels' rows is multiplied.
+    pub panel_step: usize,
     /// Columns of the result in this block; the last panel may be partly used.
     pub cols: usize,
     pub out: *mut f32,
@@ -79,9 +80,10 @@ pub unsafe fn compute(block: &Block, after: &impl After) {
     pulp::Arch::new().dispatch(Compute { block, after });
 }
 
-struct Compute<'a, A> {
-    block: &'a Block,
-    after: &'a A,
+/// A block and what is done to its strips.
+pub(super) struct Compute<'a, A> {
+    pub block: &'a Block,
+    pub after: &'a A,
 }
 
 impl<A: After> WithSimd for Compute<'_, A> {
@@ -102,7 +104,7 @@ impl<A: After> WithSimd for Compute<'_, A> {
                         rows,
                         cols,
                         left: block.left.add(first_row * block.left_row),
-                        panels: block.panels.add(panel * block.inner),
+                        panels: block.panels.add(panel * block.panel_step),
                         out: block.out.add(offset),
                         finish: block.finish.moved(offset, first_col),
                         ..*block

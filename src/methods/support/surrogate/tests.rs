@@ -70,11 +70,15 @@ fn job(units: &Units, function: &Function) -> Fake {
 }
 
 fn run(fake: &Fake, units: &Units, mode: Mode) -> Result<Vec<Surrogate>, Error> {
+    run_in(Precision::F32, fake, units, mode)
+}
+
+fn run_in(precision: Precision, fake: &Fake, units: &Units, mode: Mode) -> Result<Vec<Surrogate>, Error> {
     let text = matches!(units, Units::Text { .. });
     let kernel = if text { Kernel { scale: 100.0, width: 25.0 } } else { Kernel { scale: 1.0, width: 0.25 } };
     let draw = if text { Draw::Sizes } else { Draw::Coins };
-    let plan = Plan { ctx: fake, units, fill: Fill::Remove, output: OutputSpace::Probability, kernel, draw, mode };
-    explain(&plan)
+    let (fill, output) = (Fill::Remove, OutputSpace::Probability);
+    explain(&Plan { ctx: fake, units, fill, precision, output, kernel, draw, mode })
 }
 
 fn one(fake: &Fake, units: &Units, mode: Mode) -> Surrogate {
@@ -265,6 +269,7 @@ fn narrow_kernels_still_have_an_answer() {
             ctx: &fake,
             units: &units,
             fill: Fill::Remove,
+            precision: Precision::F32,
             output: OutputSpace::Probability,
             kernel,
             draw: Draw::Sizes,
@@ -310,5 +315,22 @@ fn a_deadline_leaves_a_fair_sample() {
         }
         fake.left.set(Some(5));
         assert!(run(&fake, &units, mode).unwrap_err().stopped().is_some(), "five rows say nothing");
+    }
+}
+
+#[test]
+fn what_bf16_cost_is_measured() {
+    let function = golden().text_12.function;
+    let fake = job(&words(12), &function);
+    let exact = &run(&fake, &words(12), Mode::Exact).unwrap()[0];
+    let rounded = &run_in(Precision::Bf16, &fake, &words(12), Mode::Exact).unwrap()[0];
+    assert_eq!(exact.precision_error, None);
+    let error = rounded.precision_error.unwrap();
+    // Logits of 8 significant bits, of which the largest is below 4.
+    assert!(error > 1e-5 && error < 4.0 / 256.0, "{error}");
+    assert_eq!(rounded.evaluations, exact.evaluations + 32);
+    assert_ne!(rounded.fit.coefficients, exact.fit.coefficients);
+    for (rounded, exact) in rounded.fit.coefficients.iter().zip(&exact.fit.coefficients) {
+        assert!((rounded - exact).abs() < 2.0 * error, "{rounded} for {exact}");
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::asm;
 
 use super::{Line, SIDE, Tiles};
+use crate::nn::Precision;
 
 /// A block of a result, row by row.
 #[derive(Debug, Clone)]
@@ -24,15 +25,6 @@ pub struct Operand {
 
 /// Lines fetched ahead at every step.
 pub const AHEAD: usize = 12;
-
-/// What is multiplied with what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exactness {
-    /// Six products of three pieces: as exact as f32.
-    Full,
-    /// The first pieces alone: bf16.
-    Half,
-}
 
 macro_rules! left {
     ($place:literal) => {
@@ -131,18 +123,18 @@ macro_rules! run {
     };
 }
 
-/// sum (+)= left · right over `steps` ≥ 1 steps of 32; `go_on` adds to what `sum` holds. Of at most 16 `rows` the
+/// sum (+)= left · right over `steps` ≥ 1 steps of 32, as f32 (six products of three pieces) or as bf16 (the first
+/// pieces alone); `go_on` adds to what `sum` holds. Of at most 16 `rows` the
 /// other half of the block is left as it is or undefined. [`AHEAD`] lines a step from `ahead` on, which need not
 /// exist, are fetched into the second cache.
 ///
 /// # Safety
-/// Both operands must have `steps` steps of the pieces that `exactness` reads.
+/// Both operands must have `steps` steps of the pieces that `precision` reads.
 #[inline(always)]
 pub unsafe fn multiply(
     _tiles: &Tiles,
-    exactness: Exactness,
-    left: Operand,
-    right: Operand,
+    precision: Precision,
+    (left, right): (Operand, Operand),
     ahead: *const Line,
     steps: usize,
     rows: usize,
@@ -154,8 +146,8 @@ pub unsafe fn multiply(
     // SAFETY: the caller's contract; `_tiles` says that the tiles are set up. Tiles are read at 64 bytes a row inside
     // the operands, and `sum` is 32 rows of 128 bytes.
     unsafe {
-        match (exactness, rows <= SIDE / 2) {
-            (Exactness::Full, false) => run!(
+        match (precision, rows <= SIDE / 2) {
+            (Precision::F32, false) => run!(
                 left,
                 right,
                 ahead,
@@ -178,7 +170,7 @@ pub unsafe fn multiply(
                     multiply!(),
                 )
             ),
-            (Exactness::Full, true) => run!(
+            (Precision::F32, true) => run!(
                 left,
                 right,
                 ahead,
@@ -201,10 +193,10 @@ pub unsafe fn multiply(
                     multiply_upper!(),
                 )
             ),
-            (Exactness::Half, false) => {
+            (Precision::Bf16, false) => {
                 run!(left, right, ahead, steps, sum, go_on, concat!(left!("0"), right!("0"), multiply!(),))
             }
-            (Exactness::Half, true) => {
+            (Precision::Bf16, true) => {
                 run!(left, right, ahead, steps, sum, go_on, concat!(left_upper!("0"), right!("0"), multiply_upper!(),))
             }
         }

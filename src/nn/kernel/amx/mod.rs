@@ -10,12 +10,13 @@
 mod block;
 mod pieces;
 mod product;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-pub use block::Exactness;
 pub use product::{product, product_transposed};
 pub use weight::Weight;
 

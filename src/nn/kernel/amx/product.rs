@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::block::{AHEAD, Block, Exactness, Operand, multiply};
+use super::block::{AHEAD, Block, Operand, multiply};
 use super::pieces::left_tile;
 use super::weight::{BLOCK, Weight};
 use super::{Line, PIECE, PIECES, SIDE, Tiles};
+use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
 
 /// Multiplications below which a product stays on one thread.
@@ -26,26 +27,26 @@ const TASKS_A_THREAD: usize = 8;
 const PANELS: usize = 2;
 
 /// left (rows × inputs) · Wᵀ, followed by `epilogue`.
-pub fn product(left: &[f32], weight: &Weight, exactness: Exactness, epilogue: Epilogue<'_>) -> Vec<f32> {
+pub fn product(left: &[f32], weight: &Weight, precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
     let rows = left.len() / weight.inputs().max(1);
     let right = Right { weight, transposed: false };
     // SAFETY: the tasks write every row and column of the result.
-    unsafe { made(rows, weight.outputs(), epilogue, |sink| run(left, rows, right, exactness, sink)) }
+    unsafe { made(rows, weight.outputs(), epilogue, |sink| run(left, rows, right, precision, sink)) }
 }
 
 /// left (rows × outputs) · W, added to `sum` where there is one.
-pub fn product_transposed(left: &[f32], weight: &Weight, exactness: Exactness, sum: Option<Vec<f32>>) -> Vec<f32> {
+pub fn product_transposed(left: &[f32], weight: &Weight, precision: Precision, sum: Option<Vec<f32>>) -> Vec<f32> {
     let rows = left.len() / weight.outputs().max(1);
     let right = Right { weight, transposed: true };
     match sum {
         Some(mut sum) => {
             assert_eq!(sum.len(), rows * weight.inputs(), "a sum of another shape");
-            run(left, rows, right, exactness, &Sink::adding_to(&mut sum, weight.inputs()));
+            run(left, rows, right, precision, &Sink::adding_to(&mut sum, weight.inputs()));
             sum
         }
         // SAFETY: as in `product`.
         None => unsafe {
-            made(rows, weight.inputs(), Epilogue::default(), |sink| run(left, rows, right, exactness, sink))
+            made(rows, weight.inputs(), Epilogue::default(), |sink| run(left, rows, right, precision, sink))
         },
     }
 }
@@ -128,7 +129,7 @@ fn room<T: Clone>(vec: &mut Vec<T>, len: usize, fill: T) -> &mut [T] {
     &mut vec[..len]
 }
 
-fn run(left: &[f32], rows: usize, right: Right<'_>, exactness: Exactness, sink: &Sink) {
+fn run(left: &[f32], rows: usize, right: Right<'_>, precision: Precision, sink: &Sink) {
     if rows == 0 || right.cols() == 0 {
         return;
     }
@@ -149,7 +150,7 @@ fn run(left: &[f32], rows: usize, right: Right<'_>, exactness: Exactness, sink: 
             product,
             left,
             right,
-            exactness,
+            precision,
             sink,
             rows: first_row..rows.min(first_row + rows_a_task),
             panels: first_panel..panels.min(first_panel + panels_a_task),
@@ -173,7 +174,7 @@ struct Part<'a> {
     product: u64,
     left: &'a [f32],
     right: Right<'a>,
-    exactness: Exactness,
+    precision: Precision,
     sink: &'a Sink,
     rows: Range<usize>,
     panels: Range<usize>,
@@ -185,7 +186,7 @@ impl Part<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn compute(&self, scratch: &mut Scratch) {
         let steps = self.right.steps();
-        let pieces = if self.exactness == Exactness::Full { PIECES } else { 1 };
+        let pieces = if self.precision == Precision::F32 { PIECES } else { 1 };
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
         let Scratch { holds, left, right, sums } = scratch;
@@ -216,7 +217,7 @@ impl Part<'_> {
                         let rows_here = Operand { first: left.as_ptr().add(height * chunk.len() * step), step };
                         let sum = (&mut sums[index], first > 0);
                         let next = self.right.ahead(panel, chunk.clone(), height);
-                        multiply(&tiles, self.exactness, rows_here, operand, next, chunk.len(), rows, sum);
+                        multiply(&tiles, self.precision, (rows_here, operand), next, chunk.len(), rows, sum);
                         if chunk.end == steps
                             && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
                         {

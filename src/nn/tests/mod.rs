@@ -1,21 +1,23 @@
 //! Every layer: its gradient against central differences, its rows against their neighbours; the composed candle
 //! operations as an oracle for values.
 
+mod composed;
+
 use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 
-pub(super) fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+pub fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
-pub(super) type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
+pub type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
 
 /// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v, on
 /// every device.
-pub(super) fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+pub fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
     for device in Device::every() {
         check_gradient_on(&device, &format!("{name} on {device:?}"), (rows, cols), layer);
     }
@@ -79,18 +81,56 @@ fn gradients_are_those_of_central_differences() {
         let layer = Activation::named(name).unwrap();
         check_gradient(name, 5, 9, &|tape, x| layer.forward(tape, x.clone()));
     }
-    for (heads, depth) in [(1, 1), (2, 3), (4, 8)] {
-        let layer = Attention { heads };
-        check_gradient("attention", 13, 3 * heads * depth, &|tape, x| {
-            layer.forward(tape, x, &OFFSETS, false).unwrap().0
-        });
+    for (keys, queries, logarithmic) in [(true, true, Some(16)), (true, false, None), (false, true, None)] {
+        let layer = disentangled(2, 3, keys, queries, logarithmic);
+        check_gradient("disentangled attention", 13, 18, &|tape, x| layer.forward(tape, x, &OFFSETS, false).unwrap().0);
     }
+    check_gradient("neighbours", 13, 4, &|tape, x| neighbours(tape, x, &OFFSETS, 3).unwrap());
+    check_gradient("mean", 13, 4, &|tape, x| mean(tape, x, &[0, 1, 6, 13]).unwrap());
+    check_gradient("sum", 5, 4, &|tape, x| {
+        let y = Activation::named("tanh").unwrap().forward(tape, x.clone());
+        add(tape, x, &y).unwrap()
+    });
     let patches = Patches { channels: 2, patch_rows: 2, patch_cols: 3, grid_rows: 2, grid_cols: 2 };
     check_gradient("patches", 3, 48, &|tape, x| patches.forward(tape, x).unwrap());
     check_gradient("prepend", 6, 4, &|tape, x| prepend(tape, x, &[1.0, 2.0, 3.0, 4.0], 3).unwrap());
     check_gradient("select", 6, 4, &|tape, x| select(tape, x, &[5, 0, 5]).unwrap());
     let constant = Array::new(vec![2.0; 24], 6, 4);
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
+}
+
+fn disentangled(heads: usize, depth: usize, keys: bool, queries: bool, logarithmic: Option<usize>) -> Disentangled {
+    let mut rng = ChaCha8Rng::seed_from_u64(21);
+    let mut table = |there: bool| there.then(|| std::sync::Arc::new(random(&mut rng, 8 * heads * depth)));
+    let (keys, queries) = (table(keys), table(queries));
+    Disentangled { heads, scale: 0.4, distances: Distances { span: 4, logarithmic }, keys, queries }
+}
+
+/// Without position tables disentangled attention is plain attention; a row's bits are its own.
+#[test]
+fn disentangled_attention_is_row_invariant_and_plain_without_tables() {
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let (heads, depth, offsets) = (2, 4, [0, 5, 6, 6, 17]);
+    let width = 3 * heads * depth;
+    let x = random(&mut rng, 17 * width);
+    let run = |layer: &Disentangled, x: &[f32], offsets: &[usize]| {
+        let x = Node::constant(Array::new(x.to_vec(), x.len() / width, width));
+        let (y, p) = layer.forward(&mut Tape::new(&(), false), &x, offsets, true).unwrap();
+        (y.value().to_vec(), p.unwrap().values)
+    };
+    let mut layer = disentangled(heads, depth, true, true, Some(9));
+    let (packed, _) = run(&layer, &x, &offsets);
+    for pair in offsets.windows(2).filter(|pair| pair[0] < pair[1]) {
+        let (alone, _) = run(&layer, &x[pair[0] * width..pair[1] * width], &[0, pair[1] - pair[0]]);
+        assert_eq!(alone, packed[pair[0] * heads * depth..pair[1] * heads * depth]);
+    }
+    (layer.keys, layer.queries, layer.scale) = (None, None, 1.0 / (depth as f32).sqrt());
+    let node = Node::constant(Array::new(x.clone(), 17, width));
+    let plain = Attention::new(heads, depth);
+    let (y, p) = plain.forward(&mut Tape::new(&(), false), &node, &offsets, None, true).unwrap();
+    let (ours, probabilities) = run(&layer, &x, &offsets);
+    close("disentangled", &ours, y.value(), 1e-6);
+    close("disentangled probabilities", &probabilities, &p.unwrap().values, 1e-6);
 }
 
 /// A value that is used twice gets the sum of both gradients.
@@ -133,56 +173,11 @@ fn kernels_are_row_invariant() {
     }
 }
 
-#[test]
-fn attention_is_row_invariant_and_equals_composed_operations() {
-    let (heads, depth) = (3, 8);
-    let mut rng = ChaCha8Rng::seed_from_u64(12);
-    let lengths = [5usize, 1, 17, 70];
-    let offsets: Vec<usize> = lengths
-        .iter()
-        .scan(0, |end, n| {
-            *end += n;
-            Some(*end)
-        })
-        .collect();
-    let offsets = [vec![0], offsets].concat();
-    let width = 3 * heads * depth;
-    let x = random(&mut rng, offsets[4] * width);
-    let run = |x: &[f32], offsets: &[usize]| {
-        let mut tape = Tape::new(&(), false);
-        let x = Node::constant(Array::new(x.to_vec(), x.len() / width, width));
-        let (y, p) = Attention { heads }.forward(&mut tape, &x, offsets, true).unwrap();
-        (y.value().to_vec(), p.unwrap().values)
-    };
-    let (packed, _) = run(&x, &offsets);
-    for (row, &n) in lengths.iter().enumerate() {
-        let own = &x[offsets[row] * width..][..n * width];
-        let (alone, p) = run(own, &[0, n]);
-        assert_eq!(alone, packed[offsets[row] * heads * depth..][..alone.len()], "row {row}");
-        let (oracle, oracle_p) = composed(own, n, heads, depth);
-        close("attention", &alone, &oracle, 2e-6);
-        close("probabilities", &p, &oracle_p, 1e-6);
-    }
-}
-
-pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+pub fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     for (a, b) in ours.iter().zip(oracle) {
         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{what}: {a} against {b}");
     }
-}
-
-/// Attention by candle's elementary operations in f64.
-fn composed(qkv: &[f32], n: usize, heads: usize, depth: usize) -> (Vec<f32>, Vec<f32>) {
-    let qkv =
-        Tensor::from_slice(qkv, (n, 3, heads, depth), &candle_core::Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-    let part =
-        |i: usize| qkv.narrow(1, i, 1).unwrap().squeeze(1).unwrap().transpose(0, 1).unwrap().contiguous().unwrap();
-    let scores = part(0).matmul(&part(1).transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
-    let p = candle_nn::ops::softmax(&(scores / (depth as f64).sqrt()).unwrap(), 2).unwrap();
-    let y = p.matmul(&part(2)).unwrap().transpose(0, 1).unwrap();
-    let flat = |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap();
-    (flat(&y), flat(&p))
 }
 
 #[test]

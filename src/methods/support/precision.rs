@@ -1,0 +1,50 @@
+//! What rounding the model's products cost: some masks are evaluated again in f32.
+
+use crate::input::units::Mask;
+use crate::methods::{Ctx, Error, Masking};
+use crate::nn::{Precision, Stopped};
+use crate::tasks::OutputSpace;
+
+/// Masks evaluated twice at most.
+const CHECKED: usize = 32;
+
+/// Rows that a check adds to a method's budget.
+pub fn cost(precision: Precision) -> usize {
+    if precision == Precision::F32 { 0 } else { CHECKED }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Masks evaluated again.
+    pub evaluations: usize,
+    /// Per target of the job, the largest absolute difference of its output from f32's.
+    pub errors: Vec<f64>,
+}
+
+/// Evaluates up to 32 of `masks`, evenly chosen, in f32, and compares with `known` (per target, one output a mask).
+/// `None` where they are f32 already, or where the deadline passed and what is there is wanted.
+pub fn check(
+    ctx: &dyn Ctx,
+    masking: Masking<'_>,
+    output: OutputSpace,
+    masks: &[Mask],
+    known: &[Vec<f64>],
+) -> Result<Option<Check>, Error> {
+    if masking.precision == Precision::F32 || masks.is_empty() {
+        return Ok(None);
+    }
+    let evaluations = masks.len().min(CHECKED);
+    let chosen: Vec<usize> = (0..evaluations).map(|index| index * masks.len() / evaluations).collect();
+    let again: Vec<Mask> = chosen.iter().map(|&index| masks[index].clone()).collect();
+    let outputs = match ctx.outputs(Masking { precision: Precision::F32, ..masking }, &again) {
+        Err(error) if ctx.partial() && error.stopped() == Some(Stopped::Deadline) => return Ok(None),
+        outputs => outputs?,
+    };
+    let errors = ctx.targets().iter().zip(known).map(|(target, known)| {
+        let value = |logits: &Vec<f32>| ctx.task().value(logits, target, output);
+        let differences = chosen.iter().zip(&outputs).map(|(&index, logits)| (value(logits) - known[index]).abs());
+        differences.fold(0.0, f64::max)
+    });
+    Ok(Some(Check { evaluations, errors: errors.collect() }))
+}

@@ -1,0 +1,275 @@
+//! DeBERTa v2 and v3 (He et al. 2020, 2021), `model_type` `deberta-v2`: relative positions in attention
+//! ([`Disentangled`]), mostly none in the embeddings; v2's larger models have a convolution beside their first layer.
+//! Not here: the first DeBERTa (`model_type` `deberta`), whose projections differ.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::bert_like::{Anatomy, Defaults, Keys, LayerNames, Names};
+use super::config::{self, Common};
+use super::embeddings::{Embeddings, Step};
+use super::encoder::{Convolution, Encoder, Layer, Mixing, NormPlace};
+use super::head::{Head, HeadNames};
+use super::text_encoder::TextEncoder;
+use super::{Family, LoadError, Model, Weights};
+use crate::hub::ModelFolder;
+use crate::nn::{Array, Disentangled, Distances, Linear, Node, Tape};
+
+pub struct DebertaV2;
+
+const DEFAULTS: Defaults = Defaults {
+    vocab: 128_100,
+    embedding: None,
+    hidden: 1_536,
+    layers: 24,
+    heads: 24,
+    intermediate: 6_144,
+    activation: "gelu",
+    positions: 512,
+    types: 0,
+    epsilon: 1e-7,
+};
+const NAMES: Names = Names {
+    embeddings: "deberta.embeddings",
+    layers: "deberta.encoder.layer",
+    layer: &LayerNames {
+        query: "attention.self.query_proj",
+        key: "attention.self.key_proj",
+        value: "attention.self.value_proj",
+        ..LayerNames::BERT
+    },
+};
+const HEAD: HeadNames = HeadNames { dense: "pooler.dense", out: "classifier" };
+
+/// The keys that DeBERTa alone has.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Own {
+    relative_attention: bool,
+    /// Below 1: as many as `max_position_embeddings`.
+    max_relative_positions: i64,
+    /// Below 1: every distance has an entry of its own.
+    position_buckets: i64,
+    position_biased_input: bool,
+    pos_att_type: Option<Kinds>,
+    share_att_key: bool,
+    norm_rel_ebd: String,
+    conv_kernel_size: usize,
+    conv_groups: usize,
+    conv_act: String,
+    pooler_hidden_act: String,
+    pooler_hidden_size: Option<usize>,
+    attention_head_size: Option<usize>,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            relative_attention: false,
+            max_relative_positions: -1,
+            position_buckets: -1,
+            position_biased_input: true,
+            pos_att_type: None,
+            share_att_key: false,
+            norm_rel_ebd: "none".into(),
+            conv_kernel_size: 0,
+            conv_groups: 1,
+            conv_act: "tanh".into(),
+            pooler_hidden_act: "gelu".into(),
+            pooler_hidden_size: None,
+            attention_head_size: None,
+        }
+    }
+}
+
+/// `pos_att_type`: `"c2p|p2c"` or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kinds {
+    Joined(String),
+    List(Vec<String>),
+}
+
+impl Own {
+    fn has(&self, kind: &str) -> bool {
+        match &self.pos_att_type {
+            Some(Kinds::Joined(kinds)) => kinds.to_lowercase().split('|').any(|own| own.trim() == kind),
+            Some(Kinds::List(kinds)) => kinds.iter().any(|own| own == kind),
+            None => false,
+        }
+    }
+
+    fn check(&self, anatomy: &Anatomy) -> Result<(), LoadError> {
+        let (hidden, heads) = (anatomy.sizes.hidden, anatomy.sizes.heads);
+        if self.pooler_hidden_size.is_some_and(|size| size != hidden) {
+            return Err(config::invalid("pooler_hidden_size", format!("only hidden_size ({hidden}) is supported")));
+        }
+        if self.attention_head_size.is_some_and(|size| size * heads != hidden) {
+            let detail = format!("{heads} heads of it are not hidden_size {hidden}");
+            return Err(config::invalid("attention_head_size", detail));
+        }
+        if self.conv_kernel_size > 0 {
+            config::check("conv_kernel_size", self.conv_kernel_size, 1, 99)?;
+            config::check("conv_groups", self.conv_groups, 1, hidden)?;
+            if self.conv_kernel_size.is_multiple_of(2) {
+                return Err(config::invalid("conv_kernel_size", "an even number does not keep the text's length"));
+            }
+            if !hidden.is_multiple_of(self.conv_groups) {
+                return Err(config::invalid("conv_groups", format!("does not divide hidden_size {hidden}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn distances(&self, positions: usize) -> Result<Distances, LoadError> {
+        let furthest = match usize::try_from(self.max_relative_positions) {
+            Ok(furthest) if furthest > 0 => config::check("max_relative_positions", furthest, 1, 1 << 20)?,
+            _ => positions,
+        };
+        match usize::try_from(self.position_buckets) {
+            Ok(span) if span > 0 => {
+                // One or two buckets have no logarithm to tell them apart by.
+                config::check("position_buckets", span, 4, 1 << 20)?;
+                config::check("max_relative_positions", furthest, span / 2 + 2, 1 << 20)?;
+                Ok(Distances { span, logarithmic: Some(furthest) })
+            }
+            _ => Ok(Distances { span: furthest, logarithmic: None }),
+        }
+    }
+}
+
+impl Family for DebertaV2 {
+    fn model_types(&self) -> &'static [&'static str] {
+        &["deberta-v2"]
+    }
+
+    fn architectures(&self) -> &'static [&'static str] {
+        &["DebertaV2ForSequenceClassification"]
+    }
+
+    fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
+        let bytes = folder.file("config.json").unwrap_or_default();
+        let (common, keys, own): (Common, Keys, Own) =
+            (config::read(bytes)?, config::read(bytes)?, config::read(bytes)?);
+        let mut anatomy = keys.resolve(&DEFAULTS)?;
+        own.check(&anatomy)?;
+        if !own.position_biased_input {
+            anatomy.count = None;
+        }
+        let spec = anatomy.spec(&common)?;
+        let activation = config::activation_of("pooler_hidden_act", &own.pooler_hidden_act)?;
+        Ok(Box::new(TextEncoder {
+            embeddings: embeddings(&anatomy, weights)?,
+            encoder: encoder(&anatomy, &own, weights)?,
+            norm: None,
+            head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, spec.labels.len())?,
+            spec,
+        }))
+    }
+}
+
+/// Projected before the norm, where ELECTRA projects behind it.
+fn embeddings(anatomy: &Anatomy, weights: &Weights<'_>) -> Result<Embeddings, LoadError> {
+    let (hidden, mut steps) = (anatomy.sizes.hidden, Vec::new());
+    if anatomy.embedding != hidden {
+        let projection = weights.linear("deberta.embeddings.embed_proj", anatomy.embedding, hidden, false)?;
+        steps.push(Step::Project(projection));
+    }
+    steps.push(Step::Norm(weights.layer_norm("deberta.embeddings.LayerNorm", hidden, anatomy.epsilon)?));
+    Ok(Embeddings { steps, ..anatomy.tables(weights, &NAMES)? })
+}
+
+fn encoder(anatomy: &Anatomy, own: &Own, weights: &Weights<'_>) -> Result<Encoder, LoadError> {
+    let distances = own.distances(anatomy.positions)?;
+    let positions =
+        own.relative_attention.then(|| relative_embeddings(anatomy, own, distances, weights)).transpose()?;
+    let layer = |index: usize| -> Result<Layer, LoadError> {
+        let prefix = format!("{}.{index}", NAMES.layers);
+        let layer = anatomy.layer(weights, &prefix, NAMES.layer)?;
+        let (keys, queries) = match &positions {
+            Some(positions) => tables(anatomy, own, positions, &layer, &prefix, weights)?,
+            None => (None, None),
+        };
+        // Kinds named in `pos_att_type` count in the scale whether or not positions are relative.
+        let kinds = 1 + usize::from(own.has("c2p")) + usize::from(own.has("p2c"));
+        let scale = 1.0 / ((anatomy.sizes.hidden / anatomy.sizes.heads * kinds) as f32).sqrt();
+        let attention = Disentangled { heads: anatomy.sizes.heads, scale, distances, keys, queries };
+        Ok(Layer { mixing: Mixing::Disentangled(Arc::new(attention)), ..layer })
+    };
+    let layers = (0..anatomy.sizes.layers).map(layer).collect::<Result<_, _>>()?;
+    let convolution = (own.conv_kernel_size > 0).then(|| convolution(anatomy, own, weights)).transpose()?;
+    Ok(Encoder { convolution, ..anatomy.encoder_of(layers, NormPlace::After) })
+}
+
+/// One row for every distance, 2 · span in all.
+fn relative_embeddings(
+    anatomy: &Anatomy,
+    own: &Own,
+    distances: Distances,
+    weights: &Weights<'_>,
+) -> Result<Node, LoadError> {
+    let (entries, hidden) = (2 * distances.span, anatomy.sizes.hidden);
+    let table = weights.tensor("deberta.encoder.rel_embeddings.weight", &[entries, hidden])?;
+    let table = Node::constant(Array::new(table, entries, hidden));
+    if !own.norm_rel_ebd.to_lowercase().split('|').any(|part| part.trim() == "layer_norm") {
+        return Ok(table);
+    }
+    let norm = weights.layer_norm("deberta.encoder.LayerNorm", hidden, anatomy.epsilon)?;
+    Ok(norm.forward(&mut Tape::new(&(), false), &table)?)
+}
+
+type PositionTable = Option<Arc<Vec<f32>>>;
+
+/// A layer's projections of the relative embeddings: keys for content to position, queries for position to content.
+fn tables(
+    anatomy: &Anatomy,
+    own: &Own,
+    positions: &Node,
+    layer: &Layer,
+    prefix: &str,
+    weights: &Weights<'_>,
+) -> Result<(PositionTable, PositionTable), LoadError> {
+    let hidden = anatomy.sizes.hidden;
+    let project = |linear: &Linear| linear.forward(&mut Tape::new(&(), false), positions);
+    if own.share_att_key {
+        // The content's own projection, whose columns are queries, keys and values.
+        let qkv = project(&layer.qkv)?;
+        let part = |part: usize| -> PositionTable {
+            let rows = qkv.value().chunks_exact(3 * hidden);
+            Some(Arc::new(rows.flat_map(|row| &row[part * hidden..][..hidden]).copied().collect()))
+        };
+        return Ok((part(1).filter(|_| own.has("c2p")), part(0).filter(|_| own.has("p2c"))));
+    }
+    let table = |kind: &str, name: &str| -> Result<PositionTable, LoadError> {
+        if !own.has(kind) {
+            return Ok(None);
+        }
+        let linear = weights.linear(&format!("{prefix}.attention.self.{name}"), hidden, hidden, true)?;
+        Ok(Some(Arc::new(project(&linear)?.value().to_vec())))
+    };
+    Ok((table("c2p", "pos_key_proj")?, table("p2c", "pos_query_proj")?))
+}
+
+/// `torch.nn.Conv1d`'s weight (outputs × inputs of a group × width) as a linear layer over `width` tokens side by side.
+fn convolution(anatomy: &Anatomy, own: &Own, weights: &Weights<'_>) -> Result<Convolution, LoadError> {
+    let (hidden, width) = (anatomy.sizes.hidden, own.conv_kernel_size);
+    let inputs = hidden / own.conv_groups;
+    let kernel = weights.tensor("deberta.encoder.conv.conv.weight", &[hidden, inputs, width])?;
+    let bias = weights.tensor("deberta.encoder.conv.conv.bias", &[hidden])?;
+    let mut weight = vec![0.0; hidden * width * hidden];
+    for (output, kernel) in kernel.chunks_exact(inputs * width).enumerate() {
+        let first = output / inputs * inputs;
+        for (input, kernel) in kernel.chunks_exact(width).enumerate() {
+            for (place, value) in kernel.iter().enumerate() {
+                weight[(output * width + place) * hidden + first + input] = *value;
+            }
+        }
+    }
+    Ok(Convolution {
+        width,
+        linear: Linear::new(weight, Some(bias), width * hidden, hidden)?,
+        activation: config::activation_of("conv_act", &own.conv_act)?,
+        norm: weights.layer_norm("deberta.encoder.conv.LayerNorm", hidden, anatomy.epsilon)?,
+    })
+}
