@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::args::{ExplainArguments, Format};
 use super::{Failure, load};
-use crate::config::{ModelSetting, Settings};
+use crate::config::{Compute, ModelSetting, Settings};
 use crate::engine;
 use crate::explain::{self, Answer, ExplainItem, ExplainRequest, Wanted};
 use crate::input::Kind;
@@ -36,10 +36,12 @@ pub(super) fn run(arguments: &ExplainArguments, settings: &Settings) -> Result<E
         (None, Some(text)) => STANDARD.decode(text).ok(),
         (None, None) => None,
     };
+    let device = engine::open_device(settings.compute.device)?;
     let catalog = load::catalog(&models(arguments, settings, &request, image.is_some())?, settings)?;
     let id = uuid::Uuid::new_v4().to_string();
     let plan = explain::plan(&catalog, &settings.limits, id, request, image, Wanted::Explanations)?;
-    let answer = engine::run_blocking(&plan, settings.compute.threads, settings.compute.tokens_per_turn)?;
+    let Compute { threads, tokens_per_turn, .. } = settings.compute;
+    let answer = engine::run_blocking(&plan, threads, tokens_per_turn, &device)?;
     write(arguments.output.as_deref(), &draw(&answer, format, picture.as_deref(), terminal)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::engine::StartError;
+use crate::engine::{DeviceError, StartError};
 use crate::explain::{LoadError, PlanError, RunError};
 use crate::http::StateError;
 use crate::hub::HubError;
@@ -18,6 +18,8 @@ pub enum Failure {
     Usage(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("compute.device: {0}")]
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("{}", fields(.0))]
@@ -52,13 +54,13 @@ impl Failure {
         Self::Io { what: what.into(), error }
     }
 
-    /// 1 the work failed, 2 usage, 64 settings, 65 a model that is there but cannot be used, 66 a model that is not
+    /// 1 the work failed, 2 usage, 64 settings (also a device that is not there), 65 a model that is there but cannot be used, 66 a model that is not
     /// there, 70 the engine, 75 the port.
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Io { .. } => 1,
             Self::Usage(_) | Self::Plan(_) | Self::Render(_) => 2,
-            Self::Config(_) | Self::Log(_) | Self::State(_) => 64,
+            Self::Config(_) | Self::Device(_) | Self::Log(_) | Self::State(_) => 64,
             Self::Load(error) => match error {
                 LoadError::DuplicateName(_) | LoadError::Hub(HubError::BadSource(_)) => 64,
                 LoadError::Hub(HubError::Pickle { .. }) => 65,
@@ -89,6 +91,7 @@ fn fields(error: &PlanError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::DeviceKind;
     use crate::explain::Field;
 
     #[test]
@@ -99,6 +102,14 @@ mod tests {
         let twice = LoadError::DuplicateName("a".into());
         let codes = [LoadError::from(missing), pickle.into(), broken, twice].map(|error| Failure::from(error).code());
         assert_eq!(codes, [66, 65, 65, 64]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_a_wrong_setting() {
+        let failure = Failure::from(DeviceError::NotBuilt { kind: DeviceKind::Cuda });
+        assert_eq!(failure.code(), 64);
+        let message = failure.to_string();
+        assert!(message.starts_with("compute.device: ") && message.contains("--features cuda"), "{message}");
     }
 
     #[test]

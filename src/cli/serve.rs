@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, load};
 use crate::config::{LogFormat, Settings};
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::{self, Engine, EngineOptions};
 use crate::http::{self, AppState};
 use crate::telemetry::{self, Metrics};
 
@@ -45,7 +45,7 @@ fn log_format(format: LogFormat) -> telemetry::Format {
 }
 
 async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
-    let engine = Engine::start(options(&settings));
+    let engine = Engine::start(options(&settings)?);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let state = AppState::new(engine.clone(), Arc::clone(&settings), metrics)?;
     let listener = listen(settings.server.listen).await?;
@@ -81,15 +81,16 @@ async fn serve(settings: Arc<Settings>) -> Result<ExitCode, Failure> {
     }
 }
 
-fn options(settings: &Settings) -> EngineOptions {
-    EngineOptions {
+fn options(settings: &Settings) -> Result<EngineOptions, Failure> {
+    Ok(EngineOptions {
         threads: settings.compute.threads,
         tokens_per_turn: settings.compute.tokens_per_turn,
+        device: engine::open_device(settings.compute.device)?,
         queue: settings.queue.clone(),
         // Tokenising and decoding run beside the compute; more than this would only take its cores.
         plan_threads: settings.compute.threads.min(MAX_PLAN_THREADS),
         limits: settings.limits.clone(),
-    }
+    })
 }
 
 /// Opens the socket and says so: a caller that chose port 0 reads the port from this line.

@@ -122,6 +122,12 @@ pub const KEYS: &[Key] = &[
         "Tokens of one batch: what a job computes at a time; 0 chooses by the last cache's size and the threads.",
     ),
     key(
+        "compute.device",
+        Kind::Choice(&["cpu", "cuda", "metal"]),
+        Some("cpu"),
+        "Where models are computed; cuda and metal need a build with that feature.",
+    ),
+    key(
         "compute.precision",
         Kind::Choice(&["f32", "bf16"]),
         Some("f32"),

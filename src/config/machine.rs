@@ -6,8 +6,9 @@ use std::path::Path;
 const BYTES_A_TOKEN: usize = 6 * 768;
 /// Rows a thread needs so that reading a weight is little beside multiplying with it.
 const TOKENS_A_THREAD: usize = 256;
-/// Beyond this a turn only gets longer, and other jobs wait for it; recorded activations take memory as well.
-const MOST: usize = 8192;
+/// Beyond this a turn only gets longer, and other jobs wait for it; recorded activations take memory as well, some
+/// 0.3 MB a token of a base-sized model. A graphics processor wants as much at a time.
+pub const MOST: usize = 8192;
 /// Where the size is not told.
 const USUAL_CACHE: usize = 1 << 20;
 

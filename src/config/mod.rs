@@ -125,6 +125,18 @@ pub struct Compute {
     pub tokens_per_turn: usize,
     /// What methods that need no gradient compute in, unless a request says.
     pub precision: Precision,
+    pub device: Device,
+}
+
+/// What computes models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    Cpu,
+    /// NVIDIA's graphics processors.
+    Cuda,
+    /// Apple's.
+    Metal,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]

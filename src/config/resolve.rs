@@ -9,13 +9,18 @@ use super::error::Origin;
 use super::keys::KEYS;
 use super::machine;
 use super::raw::{RawSettings, Value};
-use super::{Auth, Compute, Cors, Hub, Limits, Log, LogFormat, Precision, Queue, Server, Settings};
+use super::{Auth, Compute, Cors, Device, Hub, Limits, Log, LogFormat, Precision, Queue, Server, Settings};
 
 pub(super) fn resolve(raw: RawSettings) -> Settings {
     let merged = Merged(defaults().overlaid(raw));
     let threads = match merged.count("compute.threads") {
         0 => machine::threads(),
         threads => threads,
+    };
+    let device = match merged.text("compute.device").as_deref() {
+        Some("cuda") => Device::Cuda,
+        Some("metal") => Device::Metal,
+        _ => Device::Cpu,
     };
     Settings {
         server: Server {
@@ -41,6 +46,7 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
         compute: Compute {
             threads,
             tokens_per_turn: match merged.count("compute.tokens_per_turn") {
+                0 if device != Device::Cpu => machine::MOST,
                 0 => machine::tokens_per_turn(threads),
                 tokens => tokens,
             },
@@ -48,6 +54,7 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
                 Some("bf16") => Precision::Bf16,
                 _ => Precision::F32,
             },
+            device,
         },
         hub: Hub {
             cache: merged.text("hub.cache").map(PathBuf::from),

@@ -178,3 +178,13 @@ proptest! {
         let _ = RawSettings::from_env([(format!("EXPLAIND_{name}"), text)].into_iter());
     }
 }
+
+#[test]
+fn a_device_takes_turns_of_its_own_size() {
+    let settings = |text: &str| resolve::resolve(parse(text).unwrap());
+    assert_eq!(Settings::default().compute.device, Device::Cpu);
+    let cuda = settings("[compute]\ndevice = \"cuda\"\n").compute;
+    assert_eq!((cuda.device, cuda.tokens_per_turn), (Device::Cuda, machine::MOST));
+    let metal = settings("[compute]\ndevice = \"metal\"\ntokens_per_turn = 100\n").compute;
+    assert_eq!((metal.device, metal.tokens_per_turn), (Device::Metal, 100));
+}

@@ -2,7 +2,7 @@
 //! a function, and the tape.
 
 use crate::models::{AttentionMap, Batch, Model, Spec, TapPlan};
-use crate::nn::{self, Pace, Precision, Tape};
+use crate::nn::{self, Device, Pace, Precision, Tape};
 
 /// What one chunk of rows gave.
 #[derive(Debug, Default)]
@@ -45,24 +45,31 @@ pub trait Evaluate {
     fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error>;
 }
 
-impl Evaluate for &dyn Model {
+/// A model, and where it computes.
+#[derive(Clone, Copy)]
+pub struct Placed<'a> {
+    pub model: &'a dyn Model,
+    pub device: &'a Device,
+}
+
+impl Evaluate for Placed<'_> {
     fn spec(&self) -> &Spec {
-        Model::spec(*self)
+        self.model.spec()
     }
 
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
         let mut tape = Tape::new(pace, false);
-        Ok(Model::embed(*self, &mut tape, batch)?.value().to_vec())
+        Ok(self.model.embed(&mut tape, batch)?.value().to_vec())
     }
 
     fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
         let Question { taps, objectives, seed, precision } = question;
-        let model = *self;
+        let Self { model, device } = *self;
         // On a thread of the pool: every product would otherwise be handed over to it and waited for.
         rayon::scope(|_| {
-            let mut tape = Tape::new(pace, objectives > 0).computing_in(precision);
+            let mut tape = Tape::new(pace, objectives > 0).computing_in(precision).on(device);
             let outputs = model.forward(&mut tape, batch, taps)?;
-            let logits = outputs.logits.value().to_vec();
+            let logits = outputs.logits.numbers()?.to_vec();
             finite(&logits)?;
             let gradients = (0..objectives)
                 .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))

@@ -21,6 +21,7 @@ use super::admission::{Bounds, Origin};
 use super::deadline::{Cancel, Deadline};
 use super::executor::Turns;
 use crate::config;
+use crate::engine::Device;
 use crate::explain::{Catalog, ExplainRequest, Plan, Wanted, plan};
 
 pub use error::{EngineError, StartError};
@@ -41,6 +42,8 @@ pub struct EngineOptions {
     /// Threads of the compute, for `provenance`; they are set up by the process.
     pub threads: usize,
     pub tokens_per_turn: usize,
+    /// Where the models compute.
+    pub device: Device,
     pub queue: config::Queue,
     /// Requests that are tokenised or decoded at once.
     pub plan_threads: usize,

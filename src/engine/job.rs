@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::deadline::{Cancel, Deadline, Watch};
-use super::evaluate::{Evaluate, Evaluation, Question};
+use super::evaluate::{Evaluate, Evaluation, Placed, Question};
 use super::executor::{Seat, Turns};
 use super::memo::{Memo, Shelf, planned_tokens};
 use super::sizing;
@@ -16,8 +16,8 @@ use crate::explain::{self, Answer, Plan, RunError};
 use crate::input::Input;
 use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking, Objective, Pass, RowView, TappedAttention, Warning};
-use crate::models::{AttentionMap, Batch, Content, Model, Row, Spec, TapPlan};
-use crate::nn::{self, Pace, Precision, Stopped};
+use crate::models::{AttentionMap, Batch, Content, Row, Spec, TapPlan};
+use crate::nn::{self, Device, Pace, Precision, Stopped};
 use crate::tasks::{Target, TargetSpec, Task};
 
 /// What a job works on: the parts of a [`Plan`] that it needs.
@@ -42,6 +42,7 @@ pub struct Means<'a> {
     pub watch: Watch<'a>,
     pub threads: usize,
     pub tokens_per_turn: usize,
+    pub device: &'a Device,
 }
 
 /// What a job has computed so far.
@@ -396,6 +397,9 @@ impl explain::Job for JobCtx<'_> {
     fn threads(&self) -> usize {
         self.lead.means.threads
     }
+    fn device(&self) -> &'static str {
+        self.lead.means.device.kind().name()
+    }
     /// The job's own; the plan's are the plan's.
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
@@ -404,7 +408,7 @@ impl explain::Job for JobCtx<'_> {
 
 /// Runs a plan on this thread. `spent` tells what it computed, also where it fails.
 pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<Answer, RunError> {
-    let model: &dyn Model = &*plan.model.model;
+    let model = Placed { model: &*plan.model.model, device: means.device };
     let mut taps = TapPlan::default();
     plan.methods.iter().for_each(|method| taps.join(&method.taps()));
     let work = Work {
@@ -422,11 +426,11 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
 }
 
 /// Runs a plan on this thread, with the compute to itself: the command line and tests. The deadline counts from here.
-pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize) -> Result<Answer, RunError> {
+pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize, device: &Device) -> Result<Answer, RunError> {
     let (turns, cancel) = (Turns::new(), Cancel::new());
     let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
     let watch = Watch { deadline: &deadline, cancel: &cancel };
-    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn }, &Cell::default())
+    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn, device }, &Cell::default())
 }
 
 #[cfg(test)]

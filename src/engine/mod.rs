@@ -3,6 +3,7 @@
 
 pub mod admission;
 mod deadline;
+mod device;
 mod evaluate;
 pub mod executor;
 #[cfg(feature = "http")]
@@ -17,6 +18,7 @@ mod sizing;
 mod fake;
 
 pub use deadline::{Cancel, Deadline, Watch};
+pub use device::{Device, DeviceError, DeviceKind, open_device};
 pub use executor::Turns;
 #[cfg(feature = "http")]
 pub use handle::{

@@ -201,6 +201,9 @@ impl Job for FakeJob {
     fn threads(&self) -> usize {
         2
     }
+    fn device(&self) -> &'static str {
+        "cpu"
+    }
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
     }

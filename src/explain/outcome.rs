@@ -111,6 +111,7 @@ pub struct Explanation {
 pub struct Provenance {
     /// explaind's.
     pub version: String,
+    /// Where the model was computed: `cpu`, `cuda` or `metal`.
     pub device: String,
     pub dtype: String,
     /// The processor's name and the widest vector instructions in use.

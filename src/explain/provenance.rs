@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use super::outcome::Provenance;
 
-pub(super) fn provenance(threads: usize) -> Provenance {
+pub(super) fn provenance(threads: usize, device: &str) -> Provenance {
     Provenance {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        device: "cpu".to_owned(),
+        device: device.to_owned(),
         dtype: "f32".to_owned(),
         cpu: cpu().to_owned(),
         threads,

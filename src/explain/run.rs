@@ -53,6 +53,8 @@ pub trait Job: Ctx {
     /// Milliseconds since the job began, for `elapsed_ms` alone.
     fn elapsed_ms(&self) -> f32;
     fn threads(&self) -> usize;
+    /// Where the model computes, as `compute.device` names it.
+    fn device(&self) -> &'static str;
     /// The warnings so far, in order.
     fn warnings(&self) -> Vec<Warning>;
 }
@@ -82,7 +84,7 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
         partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
         explanations: plan.explains.then_some(explanations),
         warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
-        provenance: provenance(job.threads()),
+        provenance: provenance(job.threads(), job.device()),
     };
     match not_finite(&answer) {
         Some(place) => Err(RunError::NotFinite { place }),

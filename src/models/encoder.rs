@@ -232,7 +232,7 @@ impl Encoder {
 
 /// Refuses what JSON cannot hold.
 pub fn outputs(input: Node, logits: Node, attention: Vec<AttentionMap>) -> Result<Outputs, nn::Error> {
-    if logits.value().iter().any(|logit| !logit.is_finite()) {
+    if logits.numbers()?.iter().any(|logit| !logit.is_finite()) {
         return Err(nn::Error::NotFinite);
     }
     Ok(Outputs { input, logits, attention })

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::*;
 use crate::hub::FileBytes;
-use crate::nn::Tape;
+use crate::nn::{Device, Tape};
 
 const TEXT: [&str; 18] = [
     "tiny-bert",
@@ -67,7 +67,7 @@ struct Golden(std::collections::HashMap<String, Tensor>);
 impl Golden {
     fn of(name: &str) -> Self {
         let path = golden(&format!("values/{name}.safetensors"));
-        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
+        Self(candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap())
     }
     fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -104,9 +104,15 @@ fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) -> f32 {
 }
 
 /// All cases of a folder packed into one batch: logits, attention maps and gradients equal transformers' within 1e-5
-/// of each tensor's largest value. `--nocapture` shows how far they are off.
+/// of each tensor's largest value, on every device. `--nocapture` shows how far they are off.
 #[test]
 fn logits_attention_and_gradients_are_those_of_transformers() {
+    for device in Device::every() {
+        parity_on(&device);
+    }
+}
+
+fn parity_on(device: &Device) {
     for name in TEXT.into_iter().chain(IMAGE) {
         let model = load(&folder(name)).unwrap();
         let golden = Golden::of(name);
@@ -115,8 +121,9 @@ fn logits_attention_and_gradients_are_those_of_transformers() {
         let batch = Batch::new((0..cases).map(|case| golden.row(case)).collect());
         let attends = model.spec().capabilities.covers(&[Capability::Attention]);
         let layers: Vec<usize> = (0..if attends { model.spec().layers } else { 0 }).collect();
-        let mut tape = Tape::new(&(), true);
+        let mut tape = Tape::new(&(), true).on(device);
         let outputs = model.forward(&mut tape, &batch, &TapPlan { attention: layers }).unwrap();
+        let name = &format!("{name} on {device:?}");
         let labels = model.spec().labels.len();
         let mut worst = [0f32; 2];
         for case in 0..cases {
@@ -166,14 +173,19 @@ fn check_gradients(
     worst
 }
 
+/// Every model on every device.
+fn everywhere() -> impl Iterator<Item = (Device, &'static str)> {
+    Device::every().into_iter().flat_map(|device| TEXT.into_iter().chain(IMAGE).map(move |name| (device.clone(), name)))
+}
+
 /// d logit / d input along random directions equals central differences of the forward.
 #[test]
 fn gradients_of_families_are_central_differences() {
-    for name in TEXT.into_iter().chain(IMAGE) {
+    for (device, name) in everywhere() {
         let model = load(&folder(name)).unwrap();
         let row = Golden::of(name).row(0);
         let target = model.spec().labels.len() - 1;
-        let mut tape = Tape::new(&(), true);
+        let mut tape = Tape::new(&(), true).on(&device);
         let outputs = model.forward(&mut tape, &Batch::new(vec![row.clone()]), &TapPlan::default()).unwrap();
         let mut seed = vec![0.0; outputs.logits.value().len()];
         seed[target] = 1.0;
@@ -188,7 +200,8 @@ fn gradients_of_families_are_central_differences() {
                 _ => Content::Pixels(moved),
             };
             let batch = Batch::new(vec![Row { content, read: vec![0] }]);
-            model.forward(&mut Tape::new(&(), false), &batch, &TapPlan::default()).unwrap().logits.value()[target]
+            let mut tape = Tape::new(&(), false).on(&device);
+            model.forward(&mut tape, &batch, &TapPlan::default()).unwrap().logits.value()[target]
         };
         let square: f32 = gradient.iter().map(|g| g * g).sum();
         // Small, so that few ReLUs change sides on the way.
@@ -198,20 +211,25 @@ fn gradients_of_families_are_central_differences() {
     }
 }
 
-/// A row's logits are the same bits alone and packed among others, in any order.
+/// A row's logits are the same alone and packed among others, in any order: the same bits on the host.
 #[test]
 fn rows_do_not_see_their_neighbours() {
-    for name in TEXT.into_iter().chain(IMAGE) {
+    for (device, name) in everywhere() {
         let model = load(&folder(name)).unwrap();
         let golden = Golden::of(name);
         let rows: Vec<Row> = (0..golden.cases()).map(|case| golden.row(case)).collect();
         let run = |rows: Vec<Row>| {
-            let outputs = model.forward(&mut Tape::new(&(), false), &Batch::new(rows), &TapPlan::default()).unwrap();
+            let mut tape = Tape::new(&(), false).on(&device);
+            let outputs = model.forward(&mut tape, &Batch::new(rows), &TapPlan::default()).unwrap();
             outputs.logits.value().chunks_exact(model.spec().labels.len()).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
         let packed = run(rows.iter().rev().cloned().collect());
         for (row, together) in rows.iter().rev().zip(&packed) {
-            assert_eq!(&run(vec![row.clone()])[0], together, "{name}");
+            let alone = &run(vec![row.clone()])[0];
+            match device.is_host() {
+                true => assert_eq!(alone, together, "{name}"),
+                false => assert!(close(&format!("{name} on {device:?}"), together, alone, 1e-5) <= 1e-5),
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Elementwise non-linearities. Backward keeps the input and nothing else.
 
+use super::device;
 pub use super::kernel::ActivationKind;
 use super::kernel::{activate, activate_backward};
 use super::tape::{Backward, Inputs};
@@ -37,6 +38,10 @@ impl Activation {
     /// f(x). Works in place where nobody else holds `x`.
     pub fn forward(&self, tape: &mut Tape<'_>, x: Node) -> Node {
         let (kind, rows, cols) = (self.0, x.rows(), x.cols());
+        // What a device refuses is computed here, where an error has no way out; the tape's next step has one.
+        if let Some(node) = tape.device_of(&x).and_then(|session| device::activation(tape, &session, kind, &x)) {
+            return node;
+        }
         if tape.tracks(&[&x]) {
             let mut y = x.value().to_vec();
             activate(kind, &mut y);

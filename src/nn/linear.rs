@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::device::{self, After, Uploaded};
 use super::kernel::{Epilogue, Frozen, multiply_assign};
 use super::tape::{Backward, Inputs};
 use super::{Activation, Array, Error, Node, Tape};
@@ -13,6 +14,7 @@ pub struct Linear {
     /// Wᵀ: inputs × outputs.
     weight: Arc<Frozen>,
     bias: Option<Arc<Vec<f32>>>,
+    uploaded: Uploaded,
 }
 
 impl Linear {
@@ -32,7 +34,7 @@ impl Linear {
             return Err(Error::shape("linear", format!("weights that are not {outputs} × {inputs}")));
         }
         let weight = Arc::new(Frozen::new(weight, inputs, outputs));
-        Ok(Self { weight, bias: bias.map(Arc::new) })
+        Ok(Self { weight, bias: bias.map(Arc::new), uploaded: Uploaded::default() })
     }
 
     fn inputs(&self) -> usize {
@@ -56,6 +58,9 @@ impl Linear {
     /// # Errors
     /// `Shape` where `x` has not as many columns as the layer inputs.
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
+        if let Some(node) = self.on_device(tape, x, &After::Nothing) {
+            return node;
+        }
         let y = self.product(tape, x, self.epilogue())?;
         Ok(tape.record(y, [Some(x), None], || LinearBackward { weight: self.weight.clone(), slope: None }))
     }
@@ -68,6 +73,9 @@ impl Linear {
         if (x.rows(), self.outputs()) != (residual.rows(), residual.cols()) {
             return Err(Error::shape("linear", "a residual of another shape"));
         }
+        if let Some(node) = self.on_device(tape, x, &After::Residual(residual)) {
+            return node;
+        }
         let y = self.product(tape, x, Epilogue { residual: Some(residual.value()), ..self.epilogue() })?;
         let op = || LinearBackward { weight: self.weight.clone(), slope: None };
         Ok(tape.record(y, [Some(x), Some(residual)], op))
@@ -78,6 +86,9 @@ impl Linear {
     /// # Errors
     /// `Shape`, as [`Linear::forward`].
     pub fn forward_activated(&self, tape: &mut Tape<'_>, x: &Node, activation: Activation) -> Result<Node, Error> {
+        if let Some(node) = self.on_device(tape, x, &After::Activation(activation.kind())) {
+            return node;
+        }
         let mut slope = tape.tracks(&[x]).then(Vec::new);
         let epilogue = Epilogue { activation: Some(activation.kind()), slope: slope.as_mut(), ..self.epilogue() };
         let y = self.product(tape, x, epilogue)?;
@@ -88,10 +99,23 @@ impl Linear {
         Epilogue { bias: self.bias(), ..Epilogue::default() }
     }
 
-    fn product(&self, tape: &Tape<'_>, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
-        if x.cols() != self.inputs() {
-            return Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())));
+    /// The layer on the tape's device, if it has one.
+    fn on_device(&self, tape: &mut Tape<'_>, x: &Node, after: &After<'_>) -> Option<Result<Node, Error>> {
+        let session = tape.device_of(x)?;
+        let bias = self.bias.as_ref().map(|bias| bias.as_slice());
+        let layer = device::Layer { weight: &self.weight, bias, uploaded: &self.uploaded };
+        Some(self.check(x).and_then(|()| layer.forward(tape, &session, x, after)))
+    }
+
+    fn check(&self, x: &Node) -> Result<(), Error> {
+        if x.cols() == self.inputs() {
+            return Ok(());
         }
+        Err(Error::shape("linear", format!("{} columns for {} inputs", x.cols(), self.inputs())))
+    }
+
+    fn product(&self, tape: &Tape<'_>, x: &Node, epilogue: Epilogue<'_>) -> Result<Array, Error> {
+        self.check(x)?;
         Ok(Array::new(self.weight.product(x.value(), tape.precision(), epilogue), x.rows(), self.outputs()))
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! Every kernel is row-invariant: a row's bits depend on that row alone, not on its neighbours, its place in the
 //! batch or the number of threads. `models` calls this folder; it calls nothing of this crate.
+//!
+//! A tape may compute on a graphics processor instead: `device` holds the layers for it.
 
 mod activation;
 mod arrange;
@@ -13,6 +15,7 @@ mod array;
 mod attention;
 mod conv;
 mod depthwise;
+mod device;
 mod disentangled;
 mod embedding;
 mod gate;
@@ -38,6 +41,7 @@ pub use array::Array;
 pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
+pub use device::{Device, DeviceError, DeviceKind};
 pub use disentangled::{Disentangled, Distances};
 pub use embedding::{Embedding, Table};
 pub use gate::Gate;
@@ -60,6 +64,9 @@ pub enum Error {
     /// Arrays or weights that do not fit one another.
     #[error("{op}: {detail}")]
     Shape { op: &'static str, detail: String },
+    /// A graphics processor, or the way to it, refused.
+    #[error("{op} on the device: {detail}")]
+    Device { op: &'static str, detail: String },
     /// A value that JSON cannot hold left the model.
     #[error("the model's output is not finite")]
     NotFinite,

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use super::device::{self, Uploaded};
 use super::kernel::{dot_with_deviation, for_rows, made_rows, sum, sum_of_squares, vectorised};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
@@ -13,6 +14,7 @@ pub struct LayerNorm {
     weight: Arc<Vec<f32>>,
     bias: Arc<Vec<f32>>,
     epsilon: f32,
+    uploaded: Uploaded,
 }
 
 impl LayerNorm {
@@ -20,13 +22,17 @@ impl LayerNorm {
         if weight.len() != bias.len() || weight.is_empty() {
             return Err(Error::shape("layer norm", "weight and bias of different lengths"));
         }
-        Ok(Self { weight: Arc::new(weight), bias: Arc::new(bias), epsilon })
+        Ok(Self { weight: Arc::new(weight), bias: Arc::new(bias), epsilon, uploaded: Uploaded::default() })
     }
 
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, Error> {
         let cols = self.weight.len();
         if x.cols() != cols {
             return Err(Error::shape("layer norm", format!("{} columns for {cols}", x.cols())));
+        }
+        if let Some(session) = tape.device_of(x) {
+            let Self { weight, bias, epsilon, uploaded } = self;
+            return device::Norm { weight, bias, epsilon: *epsilon, uploaded }.forward(tape, &session, x);
         }
         let row = |row: usize, y: &mut [MaybeUninit<f32>]| {
             let x = &x.value()[row * cols..][..cols];

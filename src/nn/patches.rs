@@ -1,5 +1,6 @@
 //! Images cut into patches, so that a convolution whose stride is its kernel becomes a linear layer.
 
+use super::device;
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
 
@@ -20,6 +21,9 @@ impl Patches {
         if pixels.cols() != self.pixels() {
             let detail = format!("images of {} numbers where {} are expected", pixels.cols(), self.pixels());
             return Err(Error::shape("patches", detail));
+        }
+        if let Some(session) = tape.device_of(pixels) {
+            return device::patches(tape, &session, *self, pixels);
         }
         let mut out = vec![0.0; pixels.value().len()];
         self.each(pixels.rows(), |image, patches, len| {

@@ -1,5 +1,6 @@
 //! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side, average.
 
+use super::device;
 use super::kernel::add_assign;
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
@@ -8,6 +9,9 @@ use super::{Array, Error, Node, Tape};
 pub fn add_constant(tape: &mut Tape<'_>, x: &Node, constant: &Array) -> Result<Node, Error> {
     if (x.rows(), x.cols()) != (constant.rows(), constant.cols()) {
         return Err(Error::shape("add", "a constant of another shape"));
+    }
+    if let Some(session) = tape.device_of(x) {
+        return device::add_constant(tape, &session, x, constant);
     }
     let mut y = x.value().to_vec();
     add_assign(&mut y, constant.data());
@@ -135,6 +139,9 @@ pub fn prepend(tape: &mut Tape<'_>, x: &Node, tokens: &[f32], length: usize) -> 
     if cols == 0 || !tokens.len().is_multiple_of(cols) || length == 0 || !x.rows().is_multiple_of(length) {
         return Err(Error::shape("prepend", format!("{} rows in sequences of {length}", x.rows())));
     }
+    if let Some(session) = tape.device_of(x) {
+        return device::prepend(tape, &session, x, tokens, length);
+    }
     let sequences = x.rows() / length;
     let mut y = Vec::with_capacity(x.value().len() + sequences * tokens.len());
     for sequence in x.value().chunks_exact(length * cols) {
@@ -161,11 +168,16 @@ impl Backward for Behind {
 
 /// The rows of `x` that `rows` names, in that order.
 pub fn select(tape: &mut Tape<'_>, x: &Node, rows: &[usize]) -> Result<Node, Error> {
+    if let Some(row) = rows.iter().find(|&&row| row >= x.rows()) {
+        return Err(Error::shape("select", format!("row {row} of {}", x.rows())));
+    }
+    if let Some(session) = tape.device_of(x).filter(|_| !rows.is_empty()) {
+        return device::select(tape, &session, x, rows);
+    }
     let cols = x.cols();
     let mut y = Vec::with_capacity(rows.len() * cols);
     for &row in rows {
-        let place = x.value().get(row * cols..(row + 1) * cols);
-        y.extend_from_slice(place.ok_or_else(|| Error::shape("select", format!("row {row} of {}", x.rows())))?);
+        y.extend_from_slice(&x.value()[row * cols..][..cols]);
     }
     let op = || Select { rows: rows.to_vec(), of: x.rows(), cols };
     Ok(tape.record(Array::new(y, rows.len(), cols), [Some(x), None], op))

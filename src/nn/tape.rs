@@ -3,6 +3,9 @@
 //! A node that depends on no variable is not recorded, and a tape that does not record keeps nothing, so a forward
 //! alone frees every activation as soon as the model lets go of it.
 
+use std::sync::Arc;
+
+use super::device::{self, Device, Session};
 use super::{Array, Error, Precision};
 
 /// Why work was given up between two layers.
@@ -40,9 +43,17 @@ impl Node {
         Self { array, entry: None }
     }
 
-    /// The numbers, row by row.
+    /// The numbers, row by row; on a device, as [`Array::data`] says.
     pub fn value(&self) -> &[f32] {
         self.array.data()
+    }
+
+    /// The numbers, row by row: what is read at the end of a forward.
+    ///
+    /// # Errors
+    /// `Device`, where they cannot be downloaded or something before them failed.
+    pub fn numbers(&self) -> Result<&[f32], Error> {
+        self.array.resident().map_or_else(|| Ok(self.value()), device::Resident::checked)
     }
 
     pub fn rows(&self) -> usize {
@@ -80,7 +91,12 @@ pub(super) struct Inputs<'a> {
     grads: &'a mut [Option<Vec<f32>>],
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    /// Inputs whose gradients are wanted have a place in `grads`.
+    pub fn new(entries: [Option<usize>; 2], grads: &'a mut [Option<Vec<f32>>]) -> Self {
+        Self { entries, grads }
+    }
+
     /// Replaces the gradient of input `input`, where it is wanted, by what `add` makes of the one so far.
     pub fn add_with(&mut self, input: usize, add: impl FnOnce(Option<Vec<f32>>) -> Vec<f32>) {
         if let Some(entry) = self.entries[input] {
@@ -99,10 +115,18 @@ impl Inputs<'_> {
     }
 }
 
-struct Entry {
-    inputs: [Option<usize>; 2],
-    /// `None` for a variable.
-    op: Option<Box<dyn Backward>>,
+pub(super) struct Entry {
+    pub inputs: [Option<usize>; 2],
+    /// Rows and columns of the value.
+    pub shape: (usize, usize),
+    pub op: Op,
+}
+
+/// What made an entry's value.
+pub(super) enum Op {
+    Variable,
+    Host(Box<dyn Backward>),
+    Device(Box<dyn device::Backward>),
 }
 
 /// Records a forward; see the module.
@@ -111,15 +135,29 @@ pub struct Tape<'a> {
     recording: bool,
     precision: Precision,
     entries: Vec<Entry>,
+    /// `None`: on the host.
+    session: Option<Arc<Session>>,
 }
 
 impl<'a> Tape<'a> {
     /// A tape that keeps what gradients need only if `recording`.
     pub fn new(pace: &'a dyn Pace, recording: bool) -> Self {
-        Self { pace, recording, precision: Precision::F32, entries: Vec::new() }
+        Self { pace, recording, precision: Precision::F32, entries: Vec::new(), session: None }
     }
 
-    /// The numbers that products are made of: f32 unless this is called. A gradient is f32 whatever the forward was.
+    /// Computes on `device`; on the host unless this is called.
+    pub fn on(mut self, device: &Device) -> Self {
+        self.session = device.session();
+        self
+    }
+
+    /// Where a layer over `x` computes, unless on the host. Devices take no empty arrays.
+    pub(super) fn device_of(&self, x: &Node) -> Option<Arc<Session>> {
+        self.session.as_ref().filter(|_| x.rows() * x.cols() > 0).cloned()
+    }
+
+    /// The numbers that products are made of: f32 unless this is called. A gradient is f32 whatever the forward was,
+    /// and so is everything on a device.
     pub fn computing_in(mut self, precision: Precision) -> Self {
         self.precision = precision;
         self
@@ -130,13 +168,21 @@ impl<'a> Tape<'a> {
     }
 
     /// To be called after every layer: gives way to others and notices that the work is no longer wanted.
+    ///
+    /// # Errors
+    /// `Stopped`; `Device`, where a layer's numbers could not be had from there.
     pub fn step(&self) -> Result<(), Error> {
+        self.session.as_ref().map_or(Ok(()), |session| session.check())?;
         Ok(self.pace.step()?)
     }
 
     /// A variable: gradients with respect to it can be asked for.
     pub fn variable(&mut self, array: Array) -> Node {
-        let entry = self.recording.then(|| self.push([None, None], None));
+        let array = match &self.session {
+            Some(session) => session.at_home(array),
+            None => array,
+        };
+        let entry = self.recording.then(|| self.push(&array, [None, None], Op::Variable));
         Node { array, entry }
     }
 
@@ -147,9 +193,23 @@ impl<'a> Tape<'a> {
         inputs: [Option<&Node>; 2],
         op: impl FnOnce() -> B,
     ) -> Node {
+        self.record_as(array, inputs, || Op::Host(Box::new(op())))
+    }
+
+    /// The same of an operation that ran on the device.
+    pub(super) fn record_on_device<B: device::Backward + 'static>(
+        &mut self,
+        array: Array,
+        inputs: [Option<&Node>; 2],
+        op: B,
+    ) -> Node {
+        self.record_as(array, inputs, || Op::Device(Box::new(op)))
+    }
+
+    fn record_as(&mut self, array: Array, inputs: [Option<&Node>; 2], op: impl FnOnce() -> Op) -> Node {
         let entries = inputs.map(|node| node.and_then(|node| node.entry));
         let tracked = self.recording && entries.iter().any(Option::is_some);
-        let entry = tracked.then(|| self.push(entries, Some(Box::new(op()))));
+        let entry = tracked.then(|| self.push(&array, entries, op()));
         Node { array, entry }
     }
 
@@ -158,8 +218,8 @@ impl<'a> Tape<'a> {
         self.recording && nodes.iter().any(|node| node.entry.is_some())
     }
 
-    fn push(&mut self, inputs: [Option<usize>; 2], op: Option<Box<dyn Backward>>) -> usize {
-        self.entries.push(Entry { inputs, op });
+    fn push(&mut self, value: &Array, inputs: [Option<usize>; 2], op: Op) -> usize {
+        self.entries.push(Entry { inputs, shape: (value.rows(), value.cols()), op });
         self.entries.len() - 1
     }
 
@@ -167,25 +227,30 @@ impl<'a> Tape<'a> {
     /// mix, so one call gives every row's gradient. Consumes nothing: several targets share a forward.
     ///
     /// # Errors
-    /// `Shape` where `seed` does not fit or `wrt` is no variable of this tape; `Stopped`.
+    /// `Shape` where `seed` does not fit or `wrt` is no variable of this tape; `Stopped`; `Device`.
     pub fn backward(&self, of: &Node, seed: &[f32], wrt: &Node) -> Result<Vec<f32>, Error> {
-        if seed.len() != of.value().len() {
-            return Err(Error::shape("backward", format!("a seed of {} for {} numbers", seed.len(), of.value().len())));
+        let numbers = of.rows() * of.cols();
+        if seed.len() != numbers {
+            return Err(Error::shape("backward", format!("a seed of {} for {numbers} numbers", seed.len())));
         }
         let Some(variable) = wrt.entry else {
             return Err(Error::shape("backward", "gradients are asked for where nothing was recorded"));
         };
         let Some(start) = of.entry.filter(|&start| start >= variable) else {
-            return Ok(vec![0.0; wrt.value().len()]);
+            return Ok(vec![0.0; wrt.rows() * wrt.cols()]);
         };
+        if let Some(session) = self.device_of(of) {
+            let gradient = device::gradient(&session, &self.entries, (start, seed), variable, || self.step())?;
+            return Ok(gradient.unwrap_or_else(|| vec![0.0; wrt.rows() * wrt.cols()]));
+        }
         let mut grads: Vec<Option<Vec<f32>>> = Vec::new();
         grads.resize_with(start + 1, || None);
         grads[start] = Some(seed.to_vec());
         for index in (variable + 1..=start).rev() {
-            let (Some(grad), Some(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
-            op.backward(grad, &mut Inputs { entries: self.entries[index].inputs, grads: &mut grads });
+            let (Some(grad), Op::Host(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
+            op.backward(grad, &mut Inputs::new(self.entries[index].inputs, &mut grads));
             self.pace.step()?;
         }
-        Ok(grads[variable].take().unwrap_or_else(|| vec![0.0; wrt.value().len()]))
+        Ok(grads[variable].take().unwrap_or_else(|| vec![0.0; wrt.rows() * wrt.cols()]))
     }
 }

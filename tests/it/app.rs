@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use explaind::config::Settings;
-use explaind::engine::{Engine, EngineOptions, Phase};
+use explaind::engine::{Device, Engine, EngineOptions, Phase};
 use explaind::explain::{Catalog, LoadError, ServedModel};
 use explaind::http::{self, AppState};
 use explaind::hub::{HubOptions, HubOverrides, Source};
@@ -60,6 +60,7 @@ impl TestApp {
         let engine = Engine::start(EngineOptions {
             threads: settings.compute.threads,
             tokens_per_turn: settings.compute.tokens_per_turn,
+            device: Device::default(),
             queue: settings.queue.clone(),
             plan_threads: 2,
             limits: settings.limits.clone(),

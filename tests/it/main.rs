@@ -7,6 +7,7 @@ mod batch;
 mod bodies;
 mod cancel;
 mod deadline;
+mod devices;
 mod drain;
 mod explain_image;
 mod explain_text;

@@ -45,7 +45,7 @@ fn limits() -> Limits {
 fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
     let request: ExplainRequest = serde_json::from_value(request).unwrap();
     let plan = plan(catalog, &limits(), "parity".into(), request, image, Wanted::Explanations).unwrap();
-    engine::run_blocking(&plan, 2, 1024).unwrap()
+    engine::run_blocking(&plan, 2, 1024, &engine::Device::default()).unwrap()
 }
 
 struct Values(HashMap<String, Tensor>);

@@ -19,7 +19,7 @@ fn options() -> EngineOptions {
         requests_per_minute_per_address: 0,
     };
     let queue = config::Queue { cost: 1000, requests: 4 };
-    EngineOptions { threads: 1, tokens_per_turn: 64, queue, plan_threads: 1, limits }
+    EngineOptions { threads: 1, tokens_per_turn: 64, device: Device::default(), queue, plan_threads: 1, limits }
 }
 
 fn request() -> JobRequest {

@@ -10,12 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use super::room::Permit;
-use super::{Engine, EngineError, JobOutput, JobStats, MethodStats, Shared, StartError, millis};
+use super::{Engine, EngineError, EngineOptions, JobOutput, JobStats, MethodStats, Shared, StartError, millis};
+use crate::engine::Device;
 use crate::engine::deadline::{Cancel, Deadline, Watch};
+use crate::engine::evaluate::Placed;
 use crate::engine::job::{Means, Spent, run_with};
 use crate::engine::probe::Probe;
-use crate::explain::{Answer, Catalog, LoadError, Plan, RunError, to_bytes};
-use crate::models::Model;
+use crate::explain::{Answer, Catalog, LoadError, Plan, RunError, ServedModel, to_bytes};
 use crate::nn::Stopped;
 
 /// Nothing recurses over layers, but tokenizers and image decoders are other people's code.
@@ -125,11 +126,15 @@ fn warm_up(shared: &Shared, catalog: Catalog) -> Result<Loaded, StartError> {
     let mut probes = Vec::new();
     for served in catalog.iter() {
         shared.phases.warm(&served.name);
-        let model: &dyn Model = &*served.model;
+        let model = placed(served, &shared.options.device);
         let probe = Probe::warm_up(&model).map_err(|error| StartError::WarmUp { model: served.name.clone(), error })?;
         probes.push(probe);
     }
     Ok(Loaded { catalog: Arc::new(catalog), probes })
+}
+
+fn placed<'a>(served: &'a ServedModel, device: &'a Device) -> Placed<'a> {
+    Placed { model: &*served.model, device }
 }
 
 /// The body of a worker thread.
@@ -141,9 +146,9 @@ fn run(shared: &Shared, task: Task) -> Result<JobOutput, EngineError> {
     let began = task.due.elapsed();
     let spent = Cell::new(Spent::default());
     let watch = Watch { deadline: &task.due, cancel: &task.cancel };
-    let options = &shared.options;
-    let means =
-        Means { turns: &shared.turns, watch, threads: options.threads, tokens_per_turn: options.tokens_per_turn };
+    let EngineOptions { threads, tokens_per_turn, device, .. } = &shared.options;
+    let (threads, tokens_per_turn) = (*threads, *tokens_per_turn);
+    let means = Means { turns: &shared.turns, watch, threads, tokens_per_turn, device };
     let answered = catch_unwind(AssertUnwindSafe(|| {
         let answer = run_with(&task.plan, means, &spent)?;
         to_bytes(&answer).map(|bytes| (answer, bytes))
@@ -177,10 +182,11 @@ fn check(shared: &Shared, loaded: &Loaded) {
         let (deadline, cancel) = (Deadline::none(), Cancel::new());
         let seat = shared.turns.seat(0);
         let _turn = seat.take(Watch { deadline: &deadline, cancel: &cancel });
-        loaded.catalog.iter().zip(&loaded.probes).all(|(served, probe)| {
-            let model: &dyn Model = &*served.model;
-            probe.holds(&model)
-        })
+        loaded
+            .catalog
+            .iter()
+            .zip(&loaded.probes)
+            .all(|(served, probe)| probe.holds(&placed(served, &shared.options.device)))
     }));
     if !sound.unwrap_or(false) {
         tracing::error!("a model no longer computes what it did before a panic; the process has to be restarted");

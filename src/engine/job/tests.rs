@@ -18,6 +18,7 @@ struct Stage {
     cancel: Cancel,
     deadline: Deadline,
     budget: usize,
+    device: Device,
     spent: Cell<Spent>,
 }
 
@@ -33,6 +34,7 @@ impl Stage {
             cancel: Cancel::new(),
             deadline: Deadline::none(),
             budget,
+            device: Device::default(),
             spent: Cell::default(),
         }
     }
@@ -49,7 +51,8 @@ impl Stage {
             cost: 100,
         };
         let watch = Watch { deadline: &self.deadline, cancel: &self.cancel };
-        JobCtx::begin(work, Means { turns: &self.turns, watch, threads: 2, tokens_per_turn: self.budget }, &self.spent)
+        let (turns, tokens_per_turn, device) = (&self.turns, self.budget, &self.device);
+        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device }, &self.spent)
     }
 
     fn units(&self) -> Units {
@@ -172,8 +175,8 @@ fn pass_delivers_variants_in_order_whatever_the_chunks() {
     });
     let scaled = |row: usize, values: &mut [f32]| values.fill(row as f32);
     let pass = |taps| Pass { rows: 5, embedding: Some(&scaled), objectives: &objectives, taps };
-    // A recorded row of 4 tokens weighs 8 and a little for its attention.
-    let stage = Stage::new(2, 24);
+    // A recorded row of 4 tokens weighs 16 and a little for its attention.
+    let stage = Stage::new(2, 36);
     let job = stage.begin().unwrap();
     let mut seen = Vec::new();
     job.pass(&pass(TapPlan { attention: vec![2] }), &mut |view| {

@@ -18,6 +18,7 @@ pub use bias::{Bias, relative_bucket};
 pub(super) use head::{Product, softmax};
 pub use mask::Window;
 
+use super::device::{self, Heads};
 use super::{Array, Error, Node, Tape};
 use backward::AttentionBackward;
 use head::{Head, Workspace};
@@ -58,6 +59,11 @@ impl Attention {
         Self { heads, kv_heads: heads, depth, scale, causal: false, window: None, softcap: None }
     }
 
+    /// Every query sees every key, each head its own, and scores are taken as they are.
+    fn is_full(&self) -> bool {
+        !self.causal && self.window.is_none() && self.softcap.is_none() && self.kv_heads == self.heads
+    }
+
     /// Columns of the packed queries, keys and values.
     pub fn columns(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.depth
@@ -78,6 +84,10 @@ impl Attention {
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
         let layout = Layout::new(self, qkv, offsets, bias)?;
+        if let Some(session) = tape.device_of(qkv).filter(|_| bias.is_none() && self.is_full()) {
+            let heads = Heads { heads: self.heads, depth: self.depth, scale: self.scale };
+            return device::attention(tape, &session, heads, (qkv, offsets), probabilities);
+        }
         let mut kept = vec![0.0; if probabilities { layout.probabilities() } else { 0 }];
         let width = layout.width();
         let mut out: Vec<f32> = Vec::with_capacity(layout.tokens() * width);

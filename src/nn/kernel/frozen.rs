@@ -41,6 +41,11 @@ impl Frozen {
         self.panels.cols()
     }
 
+    /// W, outputs × inputs, row by row: what [`Frozen::new`] was given, for those who compute elsewhere.
+    pub fn rows(&self) -> Vec<f32> {
+        self.panels.to_rows()
+    }
+
     /// x Wᵀ of as many rows as `x` has, followed by `epilogue`. A `precision` that this processor has not is f32.
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only x86-64 has another than f32"))]
     pub fn product(&self, x: &[f32], precision: Precision, epilogue: Epilogue<'_>) -> Vec<f32> {
@@ -68,6 +73,19 @@ impl Frozen {
                 sum
             }
             None => product(grad, &panels, Epilogue::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_comes_back_as_it_was() {
+        for (inputs, outputs) in [(1, 1), (3, 40), (65, 33), (40, 300)] {
+            let weight: Vec<f32> = (0..inputs * outputs).map(|at| (at as f32 * 0.7).sin() * 1e-3 + 1.0 / 3.0).collect();
+            assert_eq!(Frozen::new(&weight, inputs, outputs).rows(), weight, "{inputs} × {outputs}");
         }
     }
 }

@@ -56,6 +56,15 @@ impl Panels {
         Self { rows, inner, cols }
     }
 
+    /// The transpose of this matrix, row by row: what [`Panels::of_transposed`] was given.
+    pub fn to_rows(&self) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.cols * self.inner);
+        for col in 0..self.cols {
+            out.extend(self.panel(col / PANEL).iter().map(|row| row.0[col % PANEL]));
+        }
+        out
+    }
+
     pub fn inner(&self) -> usize {
         self.inner
     }
@@ -167,6 +176,7 @@ mod tests {
         for (inner, cols) in [(1, 1), (3, 33), (16, 16), (17, 31), (40, 70), (64, 64)] {
             let weight = numbers(inner * cols);
             let panels = Panels::of_transposed(&weight, inner, cols);
+            assert_eq!(panels.to_rows(), weight, "{inner} × {cols}");
             let back = panels.transposed();
             assert_eq!((back.inner(), back.cols(), back.panels()), (cols, inner, inner.div_ceil(PANEL)));
             for row in 0..inner {

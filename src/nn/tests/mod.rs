@@ -3,7 +3,7 @@
 
 mod composed;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -15,16 +15,23 @@ pub fn random(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
 
 pub type Layer<'a> = &'a dyn Fn(&mut Tape<'_>, &Node) -> Node;
 
-/// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v.
+/// ∂/∂ε Σ seed · layer(x + ε v) at 0 by central differences equals v · (gradient), for several directions v, on
+/// every device.
 pub fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
+    for device in Device::every() {
+        check_gradient_on(&device, &format!("{name} on {device:?}"), (rows, cols), layer);
+    }
+}
+
+fn check_gradient_on(device: &Device, name: &str, (rows, cols): (usize, usize), layer: Layer<'_>) {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let x = random(&mut rng, rows * cols);
     let run = |x: Vec<f32>| {
-        let mut tape = Tape::new(&(), false);
+        let mut tape = Tape::new(&(), false).on(device);
         let node = tape.variable(Array::new(x, rows, cols));
-        layer(&mut tape, &node).value().to_vec()
+        layer(&mut tape, &node).numbers().unwrap().to_vec()
     };
-    let mut tape = Tape::new(&(), true);
+    let mut tape = Tape::new(&(), true).on(device);
     let input = tape.variable(Array::new(x.clone(), rows, cols));
     let output = layer(&mut tape, &input);
     assert_eq!(output.value(), run(x.clone()), "{name}: recording changes values");
@@ -45,18 +52,18 @@ pub fn check_gradient(name: &str, rows: usize, cols: usize, layer: Layer<'_>) {
     }
 }
 
-fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
+pub(super) fn linear(seed: u64, inputs: usize, outputs: usize) -> Linear {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let weight = random(&mut rng, inputs * outputs);
     Linear::new(weight, Some(random(&mut rng, outputs)), inputs, outputs).unwrap()
 }
 
-fn norm(seed: u64, width: usize) -> LayerNorm {
+pub(super) fn norm(seed: u64, width: usize) -> LayerNorm {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     LayerNorm::new(random(&mut rng, width), random(&mut rng, width), 1e-12).unwrap()
 }
 
-const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
+pub(super) const OFFSETS: [usize; 5] = [0, 1, 6, 6, 13];
 
 #[test]
 fn gradients_are_those_of_central_differences() {
@@ -186,8 +193,9 @@ fn norm_and_activations_equal_composed_operations() {
     let (weight, bias) = (random(&mut rng, cols), random(&mut rng, cols));
     let layer = LayerNorm::new(weight.clone(), bias.clone(), 1e-5).unwrap();
     let ours = layer.forward(&mut Tape::new(&(), false), &Node::constant(Array::new(x.clone(), rows, cols))).unwrap();
-    let tensor =
-        |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    let tensor = |v: &[f32], shape: &[usize]| {
+        Tensor::from_slice(v, shape, &candle_core::Device::Cpu).unwrap().to_dtype(DType::F64).unwrap()
+    };
     let oracle = candle_nn::ops::layer_norm_slow(
         &tensor(&x, &[rows, cols]),
         &tensor(&weight, &[cols]),
