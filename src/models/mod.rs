@@ -8,14 +8,23 @@ mod bert;
 mod bert_like;
 mod config;
 mod deberta;
+mod decoder;
 mod distilbert;
 mod electra;
 mod embeddings;
 mod encoder;
+mod gemma;
+mod gpt2;
 mod head;
+mod llama;
+mod llama_like;
+mod mistral;
 mod modernbert;
 mod mpnet;
+mod phi3;
+mod qwen;
 mod roberta;
+mod rope;
 mod spec;
 mod tap;
 #[cfg(test)]
@@ -68,8 +77,16 @@ pub static FAMILIES: &[&dyn Family] = &[
     &deberta::DebertaV2,
     &distilbert::DistilBert,
     &electra::Electra,
+    &gemma::Gemma2,
+    &gemma::Gemma3,
+    &gpt2::Gpt2,
+    &llama::Llama,
+    &mistral::Mistral,
     &modernbert::ModernBert,
     &mpnet::MpNet,
+    &phi3::Phi3,
+    &qwen::Qwen2,
+    &qwen::Qwen3,
     &roberta::Roberta,
     &vit::Vit,
     &xlm_roberta_xl::XlmRobertaXl,
