@@ -1,7 +1,7 @@
 //! The first forward of a model and the proof, after something went wrong, that it still computes what it did then.
 
 use super::evaluate::{Evaluate, Question};
-use crate::models::{Batch, Capability, Content, Reads, Row, Spec};
+use crate::models::{Batch, Capability, Content, Row, Spec};
 use crate::nn::{self, Precision};
 
 /// The probe row's logits as they were when the model was loaded.
@@ -39,21 +39,19 @@ fn logits(model: &dyn Evaluate, batch: &Batch) -> Result<Vec<u32>, nn::Error> {
 
 /// One short row of varied content that every model of this description can read.
 fn batch(spec: &Spec) -> Batch {
-    let content = match &spec.image {
+    let (content, read) = match &spec.image {
         Some(image) => {
             let size = image.channels * image.rows * image.cols;
-            Content::Pixels((0..size).map(|index| (index % 17) as f32 / 8.0 - 1.0).collect())
+            (Content::Pixels((0..size).map(|index| (index % 17) as f32 / 8.0 - 1.0).collect()), 0)
         }
         None => {
             let tokens = spec.max_positions.clamp(1, 16);
-            let ids = (0..tokens).map(|index| ((index * 31 + 1) % spec.vocab.max(1)) as u32).collect();
-            Content::Tokens { ids, type_ids: vec![0; if spec.token_types > 0 { tokens } else { 0 }] }
+            let ids: Vec<u32> = (0..tokens).map(|index| ((index * 31 + 1) % spec.vocab.max(1)) as u32).collect();
+            let read = spec.reads.position(ids.iter().copied());
+            (Content::Tokens { ids, type_ids: vec![0; if spec.token_types > 0 { tokens } else { 0 }] }, read)
         }
     };
-    let read = match spec.reads {
-        Reads::First | Reads::Mean => vec![0],
-    };
-    Batch::new(vec![Row { content, read }])
+    Batch::new(vec![Row { content, read: vec![read] }])
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::support::{reduce, settings};
 use super::{
     Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Pass, Scores, SettingError, Subject, TappedAttention,
 };
-use crate::input::{Input, Kind};
+use crate::input::{Input, Kind, TextInput};
 use crate::models::{Capability, ImageSpec, Reads, SequenceItem, Spec, TapPlan};
 
 pub struct Attention;
@@ -18,8 +18,8 @@ pub struct Attention;
 /// # What it computes
 /// `layers[layer][head][query][key]` = softmax(Q·Kᵀ / √d), each row a distribution over keys. Text: queries and keys
 /// are `input.tokens`; images: `input.sequence`. `scores.tokens` is the row of the reading token (the classifying
-/// token) in the deepest chosen layer, averaged over all of its heads; `words` sums it over each word's tokens;
-/// `grid` are its entries at the image's patches.
+/// token; of causal classifiers the last token) in the deepest chosen layer, averaged over all of its heads; `words`
+/// sums it over each word's tokens; `grid` are its entries at the image's patches.
 ///
 /// # Settings
 /// `layers` and `heads` choose what `scores.layers` holds. They do not change the heads that `tokens`, `words` and
@@ -203,7 +203,7 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
         });
     }
     let deepest = maps.iter().max_by_key(|map| map.layer).ok_or(Error::Missing { what: "the tapped attention" })?;
-    let row = reading_row(ctx.spec().reads, deepest);
+    let row = reading_row(ctx, deepest);
     let mut attribution = read(ctx, &row)?;
     attribution.scores.layers = Some(layers);
     attribution.diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
@@ -211,11 +211,14 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
 }
 
 /// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows.
-fn reading_row(reads: Reads, map: &TappedAttention<'_>) -> Vec<f64> {
-    let values = mean(map);
+fn reading_row(ctx: &dyn Ctx, map: &TappedAttention<'_>) -> Vec<f64> {
+    let (values, reads) = (mean(map), ctx.spec().reads);
     let mut rows = values.chunks(map.length);
     match reads {
-        Reads::First => rows.next().unwrap_or_default().to_vec(),
+        Reads::First | Reads::Last { .. } => {
+            let position = reads.position(ctx.input().as_text().into_iter().flat_map(TextInput::ids));
+            rows.nth(position).unwrap_or_default().to_vec()
+        }
         Reads::Mean => {
             let mut sum = vec![0.0; map.length];
             rows.for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));

@@ -1,8 +1,8 @@
 //! config.json as transformers reads it: the keys that families share, with transformers' defaults, and bounds on
 //! what a damaged file may ask for.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::{LoadError, Problem};
@@ -185,4 +185,28 @@ impl Sizes {
         }
         Ok(self)
     }
+}
+
+/// For a key whose null means something else than its absence: `Some(None)`.
+pub fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// For each layer, whether `layer_types` gives it a window.
+///
+/// # Errors
+/// Not one entry a layer, or an entry that is neither `full_attention` nor `sliding_attention`.
+pub fn sliding_layers(kinds: &[String], layers: usize) -> Result<Vec<bool>, LoadError> {
+    check("layer_types", kinds.len(), layers, layers)?;
+    let kind = |kind: &String| match kind.as_str() {
+        "full_attention" => Ok(false),
+        "sliding_attention" => Ok(true),
+        other => {
+            let detail = format!("\"{other}\" is not known; known are full_attention, sliding_attention");
+            Err(invalid("layer_types", detail))
+        }
+    };
+    kinds.iter().map(kind).collect()
 }

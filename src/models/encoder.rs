@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::tap::Tapped;
 use super::{AttentionMap, Outputs, TapPlan};
 use crate::nn::{
     self, Activation, Angles, Attention, Bias, Disentangled, Gate, LayerNorm, Linear, Node, Rope, Rotary, Tape, Window,
@@ -110,11 +111,10 @@ impl Encoder {
         let shared = self.shared(&sequences.offsets)?;
         let convolved = self.convolve(tape, &x, &sequences.offsets)?;
         let mut x = x;
-        let mut maps: Vec<Option<AttentionMap>> = taps.attention.iter().map(|_| None).collect();
+        let mut tapped = Tapped::new(taps, self.heads, &sequences.offsets);
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
-            let tapped = taps.attention.contains(&index);
-            let (attended, map) = self.attend(tape, layer, &x, &shared, tapped)?;
+            let (attended, map) = self.attend(tape, layer, &x, &shared, tapped.wants(index))?;
             // Where everything is read there is nothing to pick.
             let (attended, residual) = if last && !sequences.read.iter().copied().eq(0..x.rows()) {
                 (select(tape, &attended, &sequences.read)?, select(tape, &x, &sequences.read)?)
@@ -129,19 +129,10 @@ impl Encoder {
                 x = add(tape, &x, &convolved)?;
                 x = norm.forward(tape, &x)?;
             }
-            if let Some(values) = map {
-                let lengths: Vec<usize> = sequences.offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
-                let map = AttentionMap { layer: index, heads: self.heads, lengths, values: values.values };
-                for (slot, _) in maps.iter_mut().zip(&taps.attention).filter(|(_, wanted)| **wanted == index) {
-                    *slot = Some(map.clone());
-                }
-            }
+            tapped.keep(index, map);
             tape.step()?;
         }
-        let maps = maps.into_iter().zip(&taps.attention).map(|(map, wanted)| {
-            map.ok_or_else(|| nn::Error::Shape { op: "tap", detail: format!("the model has no layer {wanted}") })
-        });
-        Ok((x, maps.collect::<Result<_, _>>()?))
+        Ok((x, tapped.finish()?))
     }
 
     fn shared<'a>(&self, offsets: &'a [usize]) -> Result<Shared<'a>, nn::Error> {

@@ -11,19 +11,28 @@ mod config;
 mod convnext;
 mod convolution;
 mod deberta;
+mod decoder;
 mod deit;
 mod dinov2;
 mod distilbert;
 mod electra;
 mod embeddings;
 mod encoder;
+mod gemma;
+mod gpt2;
 mod head;
+mod llama;
+mod llama_like;
+mod mistral;
 mod modernbert;
 mod mpnet;
+mod phi3;
 mod positions;
+mod qwen;
 mod relative;
 mod resnet;
 mod roberta;
+mod rope;
 mod spec;
 mod swin;
 mod swin_layer;
@@ -90,8 +99,16 @@ pub static FAMILIES: &[&dyn Family] = &[
     &dinov2::Dinov2,
     &distilbert::DistilBert,
     &electra::Electra,
+    &gemma::Gemma2,
+    &gemma::Gemma3,
+    &gpt2::Gpt2,
+    &llama::Llama,
+    &mistral::Mistral,
     &modernbert::ModernBert,
     &mpnet::MpNet,
+    &phi3::Phi3,
+    &qwen::Qwen2,
+    &qwen::Qwen3,
     &resnet::ResNet,
     &roberta::Roberta,
     &swin::Swin,

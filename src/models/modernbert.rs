@@ -106,16 +106,7 @@ impl Config {
             config::check("global_attn_every_n_layers", self.global_attn_every_n_layers, 1, 1_000)?;
             return Ok((0..layers).map(|layer| !layer.is_multiple_of(self.global_attn_every_n_layers)).collect());
         };
-        config::check("layer_types", kinds.len(), layers, layers)?;
-        let kind = |kind: &String| match kind.as_str() {
-            "full_attention" => Ok(false),
-            "sliding_attention" => Ok(true),
-            other => {
-                let detail = format!("\"{other}\" is not known; known are full_attention, sliding_attention");
-                Err(config::invalid("layer_types", detail))
-            }
-        };
-        kinds.iter().map(kind).collect()
+        config::sliding_layers(kinds, layers)
     }
 
     /// Of layers that see all tokens, and of those that see a window.

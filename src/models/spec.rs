@@ -42,6 +42,24 @@ pub enum Reads {
     First,
     /// The mean of all of them. A row names one position, which stands for its one output.
     Mean,
+    /// The last token of the input that is no pad: causal classifiers. `pad` is `pad_token_id` of config.json, as
+    /// transformers has it; `None`: the last token whatever it is.
+    Last {
+        pad: Option<u32>,
+    },
+}
+
+impl Reads {
+    /// The position that a row of these tokens names; 0 where all are pads. The tokens are the input's own: what
+    /// stands in for one, be it a pad, does not move the position.
+    pub fn position(self, ids: impl Iterator<Item = u32>) -> usize {
+        match self {
+            Self::First | Self::Mean => 0,
+            Self::Last { pad } => {
+                ids.enumerate().filter(|(_, id)| Some(*id) != pad).last().map_or(0, |(position, _)| position)
+            }
+        }
+    }
 }
 
 /// One position of an image model's sequence, as `input.sequence` names it.
@@ -106,5 +124,22 @@ impl Spec {
     /// Length in tokens of a row of `tokens` tokens (text) or of any row (images), for costs.
     pub fn row_tokens(&self, tokens: usize) -> usize {
         self.image.as_ref().map_or(tokens, ImageSpec::tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_token_is_no_pad() {
+        let position = |reads: Reads, ids: &[u32]| reads.position(ids.iter().copied());
+        let last = Reads::Last { pad: Some(2) };
+        assert_eq!(
+            [&[5, 6, 7][..], &[5, 2, 7], &[5, 2, 7, 2, 2], &[2, 2], &[]].map(|ids| position(last, ids)),
+            [2, 2, 2, 0, 0]
+        );
+        assert_eq!(position(Reads::Last { pad: None }, &[5, 2, 2]), 2);
+        assert_eq!([Reads::First, Reads::Mean].map(|reads| position(reads, &[5, 6])), [0, 0]);
     }
 }

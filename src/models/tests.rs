@@ -10,7 +10,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::{Device, Tape};
 
-const TEXT: [&str; 18] = [
+const TEXT: [&str; 26] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -29,6 +29,14 @@ const TEXT: [&str; 18] = [
     "tiny-mpnet",
     "tiny-modernbert",
     "tiny-modernbert-mean",
+    "tiny-gpt2",
+    "tiny-llama",
+    "tiny-mistral",
+    "tiny-qwen2",
+    "tiny-qwen3",
+    "tiny-gemma2",
+    "tiny-gemma3",
+    "tiny-phi3",
 ];
 const IMAGE: [&str; 14] = [
     "tiny-vit",
@@ -87,7 +95,8 @@ impl Golden {
             },
             false => Content::Pixels(self.get(&format!("{case}.pixel_values"))),
         };
-        Row { content, read: vec![0] }
+        let read = format!("{case}.read");
+        Row { content, read: vec![if self.has(&read) { self.ids(&read)[0] as usize } else { 0 }] }
     }
     fn cases(&self) -> usize {
         (0..).take_while(|case| self.has(&format!("{case}.logits"))).count()
@@ -200,7 +209,7 @@ fn gradients_of_families_are_central_differences() {
                 }
                 _ => Content::Pixels(moved),
             };
-            let batch = Batch::new(vec![Row { content, read: vec![0] }]);
+            let batch = Batch::new(vec![Row { content, read: row.read.clone() }]);
             let mut tape = Tape::new(&(), false).on(&device);
             model.forward(&mut tape, &batch, &TapPlan::default()).unwrap().logits.value()[target]
         };
@@ -239,6 +248,19 @@ fn tokens(ids: Vec<u32>) -> Batch {
     Batch::new(vec![Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read: vec![0] }])
 }
 
+/// The position that a spec names is the one that transformers reads, pads written by the user included.
+#[test]
+fn the_position_read_is_that_of_transformers() {
+    for name in TEXT {
+        let (model, golden) = (load(&folder(name)).unwrap(), Golden::of(name));
+        for case in 0..golden.cases() {
+            let row = golden.row(case);
+            let Content::Tokens { ids, .. } = row.content else { panic!("{name}") };
+            assert_eq!(model.spec().reads.position(ids.into_iter()), row.read[0], "{name} {case}");
+        }
+    }
+}
+
 /// A row of one token attends to itself alone; a row longer than the model is an error and no panic.
 #[test]
 fn rows_may_be_short_but_not_too_long() {
@@ -251,7 +273,12 @@ fn rows_may_be_short_but_not_too_long() {
         let run = |ids| model.forward(&mut Tape::new(&(), false), &tokens(ids), &TapPlan::default());
         assert!(run(vec![5; spec.max_positions]).is_ok(), "{name}");
         // Without a position table length is the tokenizer's business.
-        let unbounded = ["tiny-deberta", "tiny-deberta-v3", "tiny-modernbert", "tiny-modernbert-mean"].contains(&name);
+        let decoders =
+            ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"].map(|name| format!("tiny-{name}"));
+        let unbounded = name == "tiny-deberta"
+            || name == "tiny-deberta-v3"
+            || name.starts_with("tiny-modernbert")
+            || decoders.contains(&name.into());
         assert_eq!(run(vec![5; spec.max_positions + 1]).is_ok(), unbounded, "{name}");
         assert!(run(vec![spec.vocab as u32]).is_err(), "{name}: an id outside the vocabulary");
         assert!(run(Vec::new()).is_err(), "{name}: a row without a token has no first");
@@ -312,6 +339,24 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
     let range =
         edit("tiny-deberta-v2", |f| replace(f, "\"max_relative_positions\": 9", "\"max_relative_positions\": 8"));
     assert!(range.contains("rel_embeddings.weight\" has shape [18, 32], config.json asks for [16, 32]"), "{range}");
+    let groups = edit("tiny-llama", |f| replace(f, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"));
+    assert_eq!(groups, "config.json: num_key_value_heads: 3 does not divide num_attention_heads 4");
+    let rope = edit("tiny-llama", |f| replace(f, "\"rope_type\": \"llama3\"", "\"rope_type\": \"proportional\""));
+    assert!(rope.starts_with("config.json: rope_scaling.rope_type: \"proportional\" is not supported"), "{rope}");
+    let window = edit("tiny-mistral", |f| replace(f, "\"sliding_window\": 5", "\"sliding_window\": 0"));
+    assert!(window.starts_with("config.json: sliding_window: 0 is outside"), "{window}");
+    let none = edit("tiny-qwen2", |f| replace(f, "\"use_sliding_window\": true", "\"use_sliding_window\": false"));
+    assert!(none.starts_with("config.json: sliding_window: there is none"), "{none}");
+    let kind = edit("tiny-gemma2", |f| replace(f, "\"full_attention\"", "\"linear_attention\""));
+    assert!(kind.starts_with("config.json: layer_types: \"linear_attention\" is not known"), "{kind}");
+    let deep = edit("tiny-qwen3", |f| replace(f, "\"head_dim\": 12", "\"head_dim\": 99999"));
+    assert!(deep.starts_with("config.json: head_dim: 99999 is outside"), "{deep}");
+    let odd = edit("tiny-phi3", |f| replace(f, "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 2.0"));
+    assert!(odd.starts_with("config.json: partial_rotary_factor: 2 is not"), "{odd}");
+    let both = edit("tiny-gemma3", |f| replace(f, "_attention\": false", "_attention\": true"));
+    assert_eq!(both, "config.json: use_bidirectional_attention: is not supported");
+    let wide = edit("tiny-gpt2", |f| replace(f, "\"n_inner\": 48", "\"n_inner\": 49"));
+    assert!(wide.contains("transformer.h.0.mlp.c_fc.weight") && wide.contains("[32, 49]"), "{wide}");
     let shard = |folder: &mut ModelFolder| {
         let first = folder.weights.remove(0);
         folder.files.remove(&first);
@@ -345,6 +390,29 @@ fn older_configurations_mean_the_same() {
         config.as_object_mut().unwrap().remove("dim");
     });
     same("tiny-roberta", &|config| drop(config.as_object_mut().unwrap().remove("pad_token_id")));
+    // Of transformers 4 and 5, the other way round.
+    same("tiny-llama", &|config| {
+        config["rope_parameters"] = config.as_object_mut().unwrap().remove("rope_scaling").unwrap();
+    });
+    same("tiny-qwen3", &|config| {
+        config["rope_theta"] = 1000.0.into();
+        config["rope_scaling"] = serde_json::json!({"type": "linear", "factor": 2.0});
+        config.as_object_mut().unwrap().retain(|key, _| !["layer_types", "rope_parameters"].contains(&key.as_str()));
+    });
+    same("tiny-gemma2", &|config| drop(config.as_object_mut().unwrap().remove("layer_types")));
+    same("tiny-gemma3", &|config| {
+        config.as_object_mut().unwrap().retain(|key, _| !key.starts_with("rope") && key != "sliding_window_pattern");
+        config["layer_types"] = serde_json::json!(["sliding_attention", "full_attention", "sliding_attention"]);
+        config["rope_parameters"] = serde_json::json!({
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        });
+    });
+    // No row is longer than the model, so nothing is stretched.
+    same("tiny-mistral", &|config| {
+        config["rope_parameters"]["rope_type"] = "dynamic".into();
+        config["rope_parameters"]["factor"] = 4.into();
+    });
 }
 
 /// A base model's folder whose config.json claims a classifier: the error names every tensor, nothing is filled in.
@@ -355,13 +423,17 @@ fn a_missing_head_is_an_error_that_names_its_tensors() {
         ("tiny-roberta", ["classifier.dense.weight", "classifier.out_proj.bias"]),
         ("tiny-distilbert", ["pre_classifier.weight", "classifier.bias"]),
         ("tiny-deberta-v3", ["pooler.dense.weight", "classifier.bias"]),
+        ("tiny-gpt2", ["score.weight"; 2]),
+        ("tiny-gemma3", ["score.weight"; 2]),
     ];
     for (name, tensors) in heads {
         let error = edit(name, |folder| {
             let bytes = folder.file("model.safetensors").unwrap();
             let kept: Vec<_> = safetensors::SafeTensors::deserialize(bytes).unwrap().tensors();
             let kept = kept.into_iter().filter(|(tensor, _)| {
-                !["classifier", "pre_classifier", "pooler", "bert.pooler"].iter().any(|head| tensor.starts_with(head))
+                !["classifier", "pre_classifier", "pooler", "bert.pooler", "score"]
+                    .iter()
+                    .any(|head| tensor.starts_with(head))
             });
             let bytes = safetensors::serialize(kept, None).unwrap();
             folder.files.insert("model.safetensors".into(), FileBytes::Owned(Arc::new(bytes)));

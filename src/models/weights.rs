@@ -17,7 +17,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::LoadError;
 use crate::hub::{FileBytes, ModelFolder};
-use crate::nn::{Embedding, LayerNorm, Linear, Table};
+use crate::nn::{Embedding, LayerNorm, Linear, RmsNorm, Table};
 
 /// Bytes of the number that a safetensors file begins with: the length of its header.
 const LENGTH: usize = 8;
@@ -78,7 +78,15 @@ impl<'a> Weights<'a> {
             let biased = bias || index + 1 == layers.len();
             [Some(format!("{layer}.weight")), biased.then(|| format!("{layer}.bias"))]
         });
-        let missing: Vec<String> = parts.flatten().filter(|name| !self.contains(name)).collect();
+        self.require_of_head(parts.flatten())
+    }
+
+    /// Sees that the tensors of a head are there.
+    ///
+    /// # Errors
+    /// Names every one that is missing.
+    pub fn require_of_head(&self, names: impl IntoIterator<Item = String>) -> Result<(), LoadError> {
+        let missing: Vec<String> = names.into_iter().filter(|name| !self.contains(name)).collect();
         if missing.is_empty() { Ok(()) } else { Err(LoadError::MissingHead { names: missing.join(", ") }) }
     }
 
@@ -140,6 +148,36 @@ impl<'a> Weights<'a> {
         Ok(Embedding::new(table, width)?)
     }
 
+    /// The same, every number times `factor`.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn scaled_embedding(
+        &self,
+        name: &str,
+        entries: usize,
+        width: usize,
+        factor: f32,
+    ) -> Result<Embedding, LoadError> {
+        let mut table = self.tensor(&format!("{name}.weight"), &[entries, width])?;
+        table.iter_mut().for_each(|number| *number *= factor);
+        Ok(Embedding::new(Arc::new(table), width)?)
+    }
+
+    /// `{prefix}.weight` and `.bias` of a `Conv1D` of transformers: a linear layer whose weight is stored inputs ×
+    /// outputs.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn conv1d(&self, prefix: &str, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
+        let stored = self.tensor(&format!("{prefix}.weight"), &[inputs, outputs])?;
+        let bias = self.tensor(&format!("{prefix}.bias"), &[outputs])?;
+        let mut weight = self.room.borrow_mut();
+        weight.clear();
+        weight.extend((0..outputs).flat_map(|output| stored.iter().skip(output).step_by(outputs)));
+        Ok(Linear::new(weight.as_slice(), Some(bias), inputs, outputs)?)
+    }
+
     /// `{prefix}.weight` and, if `bias`, `{prefix}.bias`.
     pub fn linear(&self, prefix: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear, LoadError> {
         self.stacked(&[(prefix, outputs)], inputs, bias)
@@ -178,6 +216,15 @@ impl<'a> Weights<'a> {
     pub fn layer_norm_unbiased(&self, prefix: &str, width: usize, epsilon: f32) -> Result<LayerNorm, LoadError> {
         let weight = self.tensor(&format!("{prefix}.weight"), &[width])?;
         Ok(LayerNorm::new(weight, vec![0.0; width], epsilon)?)
+    }
+
+    /// `{prefix}.weight`, with what the family adds to it.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn rms_norm(&self, prefix: &str, width: usize, epsilon: f32, offset: f32) -> Result<RmsNorm, LoadError> {
+        let weight = self.tensor(&format!("{prefix}.weight"), &[width])?;
+        Ok(RmsNorm::new(weight, epsilon, offset)?)
     }
 }
 

@@ -40,7 +40,7 @@ fn name(fill: Fill) -> &'static str {
 /// Whether `fill` can be applied to `input`: it is one of the input's kind, and its token exists.
 pub fn check_fill(input: &Input, fill: Fill) -> Result<(), PerturbError> {
     match (input, fill) {
-        (Input::Text(text), Fill::Remove) => match remainder(text) {
+        (Input::Text(text), Fill::Remove) => match text.specials.stand_in() {
             None if text.tokens.iter().all(|token| !token.special) => Err(NOTHING_REMAINS),
             _ => Ok(()),
         },
@@ -64,7 +64,7 @@ pub(super) fn single_row<'a>(
         }
         (Input::Image(image), Units::Image { segmentation, .. }) => {
             let filled = filled_pixels(image, &segmentation.labels, segmentation.count, fill);
-            Ok(Box::new(ImagePerturber { image, labels: &segmentation.labels, filled, read: read(spec) }))
+            Ok(Box::new(ImagePerturber { image, labels: &segmentation.labels, filled, read: read(spec, input) }))
         }
         _ => Err(PerturbError::WrongKind(name(fill))),
     }
@@ -79,14 +79,12 @@ pub(super) fn whole_row(spec: &Spec, input: &Input) -> Row {
         },
         Input::Image(image) => Content::Pixels(image.pixels.clone()),
     };
-    Row { content, read: read(spec) }
+    Row { content, read: vec![read(spec, input)] }
 }
 
-/// The positions the head reads; removal never moves them, since the first token is a special.
-fn read(spec: &Spec) -> Vec<usize> {
-    match spec.reads {
-        Reads::First | Reads::Mean => vec![0],
-    }
+/// The position of the whole input that the head reads.
+fn read(spec: &Spec, input: &Input) -> usize {
+    spec.reads.position(input.as_text().into_iter().flat_map(TextInput::ids))
 }
 
 /// The id that stands in for an absent token; `None`: the token is deleted.
@@ -101,12 +99,7 @@ fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError
     id.map(Some).ok_or(PerturbError::MissingToken { fill: name(fill), token })
 }
 
-/// What stands for a text of which nothing is left.
-fn remainder(text: &TextInput) -> Option<u32> {
-    text.specials.bos.or(text.specials.unk)
-}
-
-const NOTHING_REMAINS: PerturbError = PerturbError::MissingToken { fill: "remove", token: "bos or unk" };
+const NOTHING_REMAINS: PerturbError = PerturbError::MissingToken { fill: "remove", token: "bos, unk or eos" };
 
 struct TextPerturber<'a> {
     text: &'a TextInput,
@@ -117,7 +110,9 @@ struct TextPerturber<'a> {
     /// What is left where deletion leaves nothing: tokenizers without specials.
     remainder: Option<u32>,
     types: bool,
-    read: Vec<usize>,
+    reads: Reads,
+    /// The position read while no token is deleted: what stands in for one does not move it.
+    read: usize,
 }
 
 impl<'a> TextPerturber<'a> {
@@ -131,12 +126,13 @@ impl<'a> TextPerturber<'a> {
             }
         }
         let replacement = replacement(text, fill)?;
-        let remainder = remainder(text);
+        let remainder = text.specials.stand_in();
         let can_vanish = replacement.is_none() && unit_of.iter().all(Option::is_some);
         if can_vanish && remainder.is_none() {
             return Err(NOTHING_REMAINS);
         }
-        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, read: read(spec) })
+        let read = spec.reads.position(text.ids());
+        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, reads: spec.reads, read })
     }
 }
 
@@ -156,7 +152,8 @@ impl Perturber for TextPerturber<'_> {
             ids.extend(self.remainder);
             type_ids.resize(if self.types { ids.len() } else { 0 }, 0);
         }
-        vec![Row { content: Content::Tokens { ids, type_ids }, read: self.read.clone() }]
+        let read = if self.replacement.is_some() { self.read } else { self.reads.position(ids.iter().copied()) };
+        vec![Row { content: Content::Tokens { ids, type_ids }, read: vec![read] }]
     }
 }
 
@@ -166,7 +163,7 @@ struct ImagePerturber<'a> {
     labels: &'a [u16],
     /// The model's input with every unit absent: 3 × rows × cols.
     filled: Vec<f32>,
-    read: Vec<usize>,
+    read: usize,
 }
 
 impl Perturber for ImagePerturber<'_> {
@@ -182,7 +179,7 @@ impl Perturber for ImagePerturber<'_> {
                 }
             }
         }
-        vec![Row { content: Content::Pixels(pixels), read: self.read.clone() }]
+        vec![Row { content: Content::Pixels(pixels), read: vec![self.read] }]
     }
 }
 

@@ -102,6 +102,30 @@ fn a_fill_must_fit() {
     assert!(single_row(&spec(0), &image, &Units::words(&text()), Fill::Zero).is_err());
 }
 
+/// The last token that is left, or the place of the input's last, whatever stands there; pads of the input's own never.
+#[test]
+fn a_causal_classifier_reads_the_last_token() {
+    let mut bare = text();
+    bare.tokens.retain(|token| !token.special);
+    bare.type_ids = vec![0; 4];
+    bare.specials.eos = Some(0);
+    let read = |pad: u32, fill: Fill, units: &[u8]| {
+        let causal = Spec { reads: Reads::Last { pad: Some(pad) }, ..spec(0) };
+        let (input, units_of) = (Input::Text(bare.clone()), Units::words(&bare));
+        let whole = whole_row(&causal, &input);
+        let row = single_row(&causal, &input, &units_of, fill).unwrap().rows(&mask(units)).remove(0);
+        assert!(row.read[0] < row.len());
+        (whole.read[0], row.read[0])
+    };
+    assert_eq!(read(0, Fill::Remove, &[1, 0, 1]), (3, 2));
+    assert_eq!(read(0, Fill::Remove, &[1, 0, 0]), (3, 1));
+    assert_eq!(read(0, Fill::Remove, &[0, 0, 0]), (3, 0));
+    assert_eq!(read(0, Fill::Pad, &[1, 0, 0]), (3, 3));
+    // The last word is written as the pad token.
+    assert_eq!(read(105, Fill::Remove, &[0, 1, 1]), (2, 0));
+    assert_eq!(read(105, Fill::Mask, &[0, 0, 0]), (2, 2));
+}
+
 #[test]
 fn without_specials_something_remains() {
     let mut bare = text();
@@ -111,7 +135,7 @@ fn without_specials_something_remains() {
     let input = Input::Text(bare.clone());
     assert!(matches!(
         single_row(&spec(0), &input, &units, Fill::Remove).err(),
-        Some(PerturbError::MissingToken { token: "bos or unk", .. })
+        Some(PerturbError::MissingToken { token: "bos, unk or eos", .. })
     ));
     assert!(check_fill(&input, Fill::Remove).is_err());
     bare.specials.unk = Some(7);

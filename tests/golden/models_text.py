@@ -267,7 +267,7 @@ def tokenizers():
     """Every kind of tokenizer on awkward texts, as tests/golden/input.py writes its own."""
     cases = []
     for name in ["tiny-roberta", "tiny-camembert", "tiny-xlm-roberta", "tiny-albert", "tiny-deberta-v3", "tiny-mpnet",
-                 "tiny-modernbert"]:
+                 "tiny-modernbert", "tiny-gpt2", "tiny-llama", "tiny-qwen2", "tiny-gemma2"]:
         tokenizer = Tokenizer.from_file(str(base.HERE / name / "tokenizer.json"))
         tokenizer.no_padding(), tokenizer.no_truncation()
         for text, pair in OFFSET_TEXTS:
@@ -383,5 +383,3 @@ def run(only=None):
             values(name)
             sizes = [f.stat().st_size for f in [*(base.HERE / name).iterdir(), *base.VALUES.glob(f"{name}.*")]]
             print(f"{sum(sizes):>9,}  {name}")
-    if only is None:
-        tokenizers()

@@ -80,6 +80,14 @@ pub struct SpecialIds {
     pub sep: Option<u32>,
 }
 
+impl SpecialIds {
+    /// What stands for a text of which no token is there: the token that begins a text, else the unknown one, else the
+    /// one that ends a text.
+    pub fn stand_in(&self) -> Option<u32> {
+        self.bos.or(self.unk).or(self.eos)
+    }
+}
+
 /// A text (or pair) as the model reads it.
 #[derive(Debug, Clone)]
 pub struct TextInput {
@@ -116,4 +124,6 @@ pub enum TextError {
     TooManyTokens { tokens: usize, max: usize },
     #[error("the text could not be tokenised: {0}")]
     Encode(String),
+    #[error("the text has no token, and the tokenizer has no bos, unk or eos token that could stand for it")]
+    NoToken,
 }

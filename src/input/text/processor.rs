@@ -71,23 +71,29 @@ impl TextProcessor {
         self.specials
     }
 
-    /// Encodes a text or a pair. Offsets count the Unicode characters of a token's own text; the empty text is valid.
+    /// Encodes a text or a pair. Offsets count the Unicode characters of a token's own text; the empty text is valid:
+    /// where the template adds nothing either, one special token stands for it.
     ///
     /// # Errors
     /// [`TextError::TooManyTokens`] under [`Truncation::Error`], or where a pair's template alone is too long;
-    /// [`TextError::Encode`] where the tokenizer fails.
+    /// [`TextError::Encode`] where the tokenizer fails; [`TextError::NoToken`] where nothing can stand for the empty
+    /// text.
     pub fn encode(&self, text: &str, pair: Option<&str>, truncation: Truncation) -> Result<TextInput, TextError> {
         let (encoding, original_tokens) =
             guarded(|| self.encode_cut(text, pair, truncation)).map_err(TextError::Encode)??;
         self.check_ids(&encoding)?;
-        let (tokens, words) = tokens_and_words(&encoding, text, pair);
+        let (mut tokens, words) = tokens_and_words(&encoding, text, pair);
+        if tokens.is_empty() {
+            tokens.push(self.stand_in(pair.is_some())?);
+        }
+        let sends_types = self.types && encoding.len() == tokens.len();
         Ok(TextInput {
             text: text.to_owned(),
             pair: pair.map(str::to_owned),
-            type_ids: if self.types { encoding.get_type_ids().to_vec() } else { vec![0; tokens.len()] },
+            type_ids: if sends_types { encoding.get_type_ids().to_vec() } else { vec![0; tokens.len()] },
+            original_tokens: original_tokens.max(tokens.len()),
             tokens,
             words,
-            original_tokens,
             specials: self.specials,
             sha256: sha256(text, pair),
         })
@@ -120,6 +126,13 @@ impl TextProcessor {
             return Ok(Err(TextError::TooManyTokens { tokens: encoding.len(), max }));
         }
         Ok(Ok((encoding, tokens)))
+    }
+
+    /// The token that stands for a text without any.
+    fn stand_in(&self, paired: bool) -> Result<Token, TextError> {
+        let id = self.specials.stand_in().ok_or(TextError::NoToken)?;
+        let text = self.tokenizer.id_to_token(id).unwrap_or_default();
+        Ok(Token { id, text, start: 0, end: 0, special: true, word: None, sequence: paired.then_some(None) })
     }
 
     /// Applies the template to one or two encodings, as `Tokenizer::post_process` does.

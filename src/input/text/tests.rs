@@ -129,6 +129,26 @@ fn words_are_whole_whatever_the_tokens() {
     assert_eq!(words(&encode("a")), ["a@0..1"]);
 }
 
+/// Where the template adds nothing, a token stands for the empty text: the first of bos, unk and eos.
+#[test]
+fn the_empty_text_is_one_special_token_at_least() {
+    let gpt2 = |config: &str| {
+        let processor = TextProcessor::new(&tokenizer("tiny-gpt2"), Some(config.as_bytes()), 40, 300).unwrap();
+        [None, Some("")].map(|pair| processor.encode("", pair, Truncation::Truncate))
+    };
+    for config in [r#"{"bos_token": "<|endoftext|>", "unk_token": "a"}"#, r#"{"eos_token": "<|endoftext|>"}"#] {
+        for (input, paired) in gpt2(config).into_iter().zip([false, true]) {
+            let input = input.unwrap();
+            assert_eq!((input.original_tokens, input.type_ids.as_slice()), (1, [0].as_slice()));
+            let [token] = input.tokens.as_slice() else { panic!("{:?}", input.tokens) };
+            assert_eq!((token.text.as_str(), token.start, token.end), ("<|endoftext|>", 0, 0));
+            assert!(token.special && token.word.is_none() && input.words.is_empty() && !input.truncated());
+            assert_eq!(token.sequence, paired.then_some(None));
+        }
+    }
+    assert!(gpt2("{}").into_iter().all(|input| matches!(input, Err(TextError::NoToken))));
+}
+
 #[test]
 fn the_empty_text_has_only_specials() {
     for text in ["", "  \n"] {

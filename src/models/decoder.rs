@@ -1,0 +1,150 @@
+//! The one forward of the decoders: causal attention and feed-forward, each behind a norm and added to what came in,
+//! and a linear head on the positions read. A family is the parts that its file puts in.
+
+use std::sync::Arc;
+
+use super::batch::Batch;
+use super::embeddings::Embeddings;
+use super::encoder::outputs;
+use super::tap::Tapped;
+use super::{Model, Outputs, Spec, TapPlan};
+use crate::nn::{
+    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, Probabilities, QueryKeyNorm, RmsNorm, Rope,
+    Rotary, Tape, add, select,
+};
+
+/// A decoder with a head on the positions read.
+pub struct Decoder {
+    pub spec: Spec,
+    pub embeddings: Embeddings,
+    pub layers: Vec<Layer>,
+    pub activation: Activation,
+    /// activation(a) ∘ b in place of activation(a), [a | b] being what `up` gives.
+    pub gated: bool,
+    pub ropes: Vec<Rope>,
+    /// Behind the last layer.
+    pub norm: Norm,
+    pub score: Linear,
+}
+
+/// The norms of a family.
+pub enum Norm {
+    Layer(LayerNorm),
+    Rms(RmsNorm),
+}
+
+/// The weights of one layer.
+pub struct Layer {
+    pub attention_norm: Norm,
+    /// Query, key and value side by side.
+    pub qkv: Linear,
+    /// Of every head's queries and keys.
+    pub head_norm: Option<QueryKeyNorm>,
+    /// Turns queries and keys by their positions: the rope's place in [`Decoder::ropes`].
+    pub rope: Option<usize>,
+    pub attention: Attention,
+    pub output: Linear,
+    /// Of the attention's result, before it is added.
+    pub attended_norm: Option<Norm>,
+    pub feed_forward_norm: Norm,
+    /// With a gate, both of its halves side by side.
+    pub up: Linear,
+    pub down: Linear,
+    /// Of the feed-forward's result, before it is added.
+    pub fed_norm: Option<Norm>,
+}
+
+impl Norm {
+    fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
+        match self {
+            Self::Layer(norm) => norm.forward(tape, x),
+            Self::Rms(norm) => norm.forward(tape, x),
+        }
+    }
+}
+
+/// x + norm(linear(y)); without a norm in one product.
+fn added(tape: &mut Tape<'_>, linear: &Linear, norm: Option<&Norm>, y: &Node, x: &Node) -> Result<Node, nn::Error> {
+    let Some(norm) = norm else { return linear.forward_add(tape, y, x) };
+    let y = linear.forward(tape, y)?;
+    let y = norm.forward(tape, &y)?;
+    add(tape, x, &y)
+}
+
+impl Decoder {
+    /// The angles of every rope: all layers share them.
+    fn angles(&self, offsets: &[usize]) -> Result<Vec<Arc<Angles>>, nn::Error> {
+        if self.ropes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let positions: Vec<usize> = offsets.windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect();
+        self.ropes.iter().map(|rope| rope.angles(offsets, &positions).map(Arc::new)).collect()
+    }
+
+    fn feed_forward(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Node) -> Result<Node, nn::Error> {
+        let inner = layer.feed_forward_norm.forward(tape, x)?;
+        let up = match self.gated {
+            true => {
+                let up = layer.up.forward(tape, &inner)?;
+                Gate { activation: self.activation }.forward(tape, &up)?
+            }
+            false => layer.up.forward_activated(tape, &inner, self.activation)?,
+        };
+        added(tape, &layer.down, layer.fed_norm.as_ref(), &up, x)
+    }
+}
+
+impl Layer {
+    fn attend(
+        &self,
+        tape: &mut Tape<'_>,
+        x: &Node,
+        offsets: &[usize],
+        angles: &[Arc<Angles>],
+        tapped: bool,
+    ) -> Result<(Node, Option<Probabilities>), nn::Error> {
+        let normed = self.attention_norm.forward(tape, x)?;
+        let mut qkv = self.qkv.forward(tape, &normed)?;
+        if let Some(norm) = &self.head_norm {
+            qkv = norm.forward(tape, qkv)?;
+        }
+        if let Some(angles) = self.rope.and_then(|rope| angles.get(rope)) {
+            let Attention { heads, kv_heads, depth, .. } = self.attention;
+            qkv = Rotary { heads, kv_heads, depth }.forward(tape, qkv, angles)?;
+        }
+        self.attention.forward(tape, &qkv, offsets, None, tapped)
+    }
+}
+
+impl Model for Decoder {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn embed(&self, tape: &mut Tape<'_>, batch: &Batch) -> Result<Node, nn::Error> {
+        self.embeddings.words(tape, batch)
+    }
+
+    fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
+        let input = self.embed(tape, batch)?;
+        let mut x = self.embeddings.forward(tape, &input, batch)?;
+        let (offsets, read) = (batch.offsets(), batch.read());
+        let angles = self.angles(&offsets)?;
+        let mut tapped = Tapped::new(taps, self.spec.heads, &offsets);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (mut attended, map) = layer.attend(tape, &x, &offsets, &angles, tapped.wants(index))?;
+            // After the last attention only the positions read are computed.
+            if index + 1 == self.layers.len() {
+                attended = select(tape, &attended, &read)?;
+                x = select(tape, &x, &read)?;
+            }
+            x = added(tape, &layer.output, layer.attended_norm.as_ref(), &attended, &x)?;
+            x = self.feed_forward(tape, layer, &x)?;
+            tapped.keep(index, map);
+            tape.step()?;
+        }
+        x = self.norm.forward(tape, &x)?;
+        let logits = self.score.forward(tape, &x)?;
+        outputs(input, logits, tapped.finish()?)
+    }
+}

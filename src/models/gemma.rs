@@ -1,0 +1,152 @@
+//! Gemma 2 and the text models of Gemma 3 (Gemma Team 2024, 2025) with a sequence-classification head: norms before and
+//! behind both blocks, layers that see a window between layers that see all. Gemma 2 caps its scores; Gemma 3 has norms
+//! of every head's queries and keys, and another rope where layers see a window.
+
+use serde::Deserialize;
+
+use super::config::{self, Common};
+use super::llama_like::{Anatomy, Defaults, Keys};
+use super::rope::{RopeKeys, RopeParameters};
+use super::{Family, LoadError, Model, Weights};
+use crate::hub::ModelFolder;
+
+pub struct Gemma2;
+pub struct Gemma3;
+
+const GEMMA2: Defaults = Defaults {
+    vocab: 256_000,
+    hidden: 2_304,
+    layers: 26,
+    heads: 8,
+    kv_heads: Some(4),
+    depth: Some(256),
+    intermediate: 9_216,
+    activation: "gelu_pytorch_tanh",
+    positions: 8_192,
+    epsilon: 1e-6,
+    pad: Some(0),
+};
+const GEMMA3: Defaults = Defaults { vocab: 262_208, positions: 131_072, ..GEMMA2 };
+const WINDOW: usize = 4_096;
+const GLOBAL_THETA: f64 = 1_000_000.0;
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Own {
+    attention_bias: bool,
+    query_pre_attn_scalar: f64,
+    use_bidirectional_attention: Option<bool>,
+    /// Gemma 2 alone: transformers has it in Gemma 3's keys as well and leaves it out of its attention.
+    #[serde(deserialize_with = "config::nullable")]
+    attn_logit_softcapping: Option<Option<f64>>,
+    /// Gemma 3: every so many layers one sees all tokens.
+    sliding_window_pattern: usize,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            attention_bias: false,
+            query_pre_attn_scalar: 256.0,
+            use_bidirectional_attention: None,
+            attn_logit_softcapping: None,
+            sliding_window_pattern: 6,
+        }
+    }
+}
+
+/// Gemma 3's ropes: transformers 5 has one entry a kind of layer.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Ropes {
+    rope_parameters: ByLayer,
+    rope_theta: Option<f64>,
+    rope_scaling: Option<RopeParameters>,
+    rope_local_base_freq: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ByLayer {
+    full_attention: Option<RopeParameters>,
+    sliding_attention: Option<RopeParameters>,
+}
+
+/// What both share.
+fn resolve(bytes: &[u8], defaults: &Defaults, keys: &Keys, own: &Own) -> Result<(Common, Anatomy), LoadError> {
+    if own.use_bidirectional_attention == Some(true) {
+        return Err(config::invalid("use_bidirectional_attention", "is not supported"));
+    }
+    let mut anatomy = keys.resolve(defaults)?;
+    anatomy.gemma = Some((anatomy.hidden as f64).sqrt() as f32);
+    anatomy.qkv_bias = own.attention_bias;
+    anatomy.output_bias = own.attention_bias;
+    let scalar = positive("query_pre_attn_scalar", own.query_pre_attn_scalar)?;
+    anatomy.attention.scale = (1.0 / scalar.sqrt()) as f32;
+    Ok((config::read(bytes)?, anatomy))
+}
+
+fn positive(key: &str, value: f64) -> Result<f64, LoadError> {
+    if value > 0.0 { Ok(value) } else { Err(config::invalid(key, format!("{value} is not above 0"))) }
+}
+
+impl Ropes {
+    /// Of layers that see all tokens, and of those that see a window.
+    fn resolve(self, anatomy: &Anatomy) -> Result<Vec<crate::nn::Rope>, LoadError> {
+        let ByLayer { full_attention, sliding_attention } = self.rope_parameters;
+        let (key, mut full) = match self.rope_scaling {
+            Some(scaling) => ("rope_scaling", scaling),
+            None => ("rope_parameters.full_attention", full_attention.unwrap_or_default()),
+        };
+        full.rope_theta = full.rope_theta.or(self.rope_theta).or(Some(GLOBAL_THETA));
+        let mut local = sliding_attention.unwrap_or_default();
+        local.rope_theta = local.rope_theta.or(self.rope_local_base_freq);
+        let (depth, positions) = (anatomy.attention.depth, anatomy.positions);
+        Ok(vec![full.rope(key, depth, positions)?, local.rope("rope_parameters.sliding_attention", depth, positions)?])
+    }
+}
+
+impl Family for Gemma2 {
+    fn model_types(&self) -> &'static [&'static str] {
+        &["gemma2"]
+    }
+
+    fn architectures(&self) -> &'static [&'static str] {
+        &["Gemma2ForSequenceClassification"]
+    }
+
+    fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
+        let bytes = folder.file("config.json").unwrap_or_default();
+        let (keys, own): (Keys, Own) = (config::read(bytes)?, config::read(bytes)?);
+        let (common, mut anatomy) = resolve(bytes, &GEMMA2, &keys, &own)?;
+        anatomy.ropes = vec![config::read::<RopeKeys>(bytes)?.rope(anatomy.rope_of())?];
+        let cap = own.attn_logit_softcapping.unwrap_or(Some(50.0));
+        let cap = cap.map(|cap| positive("attn_logit_softcapping", cap)).transpose()?;
+        anatomy.attention.softcap = cap.map(|cap| cap as f32);
+        let sliding = keys.sliding(&anatomy, |layer| layer.is_multiple_of(2))?;
+        anatomy.see(&sliding, keys.window(Some(WINDOW))?)?;
+        Ok(Box::new(anatomy.decoder(&common, weights)?))
+    }
+}
+
+impl Family for Gemma3 {
+    fn model_types(&self) -> &'static [&'static str] {
+        &["gemma3_text"]
+    }
+
+    fn architectures(&self) -> &'static [&'static str] {
+        &["Gemma3TextForSequenceClassification"]
+    }
+
+    fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
+        let bytes = folder.file("config.json").unwrap_or_default();
+        let (keys, own): (Keys, Own) = (config::read(bytes)?, config::read(bytes)?);
+        let (common, mut anatomy) = resolve(bytes, &GEMMA3, &keys, &own)?;
+        anatomy.ropes = config::read::<Ropes>(bytes)?.resolve(&anatomy)?;
+        anatomy.head_norms = true;
+        let every = config::check("sliding_window_pattern", own.sliding_window_pattern, 1, 1_000)?;
+        let sliding = keys.sliding(&anatomy, |layer| !(layer + 1).is_multiple_of(every))?;
+        anatomy.see(&sliding, keys.window(Some(WINDOW))?)?;
+        Ok(Box::new(anatomy.decoder(&common, weights)?))
+    }
+}
