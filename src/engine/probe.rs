@@ -51,7 +51,7 @@ fn batch(spec: &Spec) -> Batch {
         }
     };
     let read = match spec.reads {
-        Reads::First | Reads::Mean => vec![0],
+        Reads::First | Reads::Mean | Reads::Each => vec![0],
     };
     Batch::new(vec![Row { content, read }])
 }

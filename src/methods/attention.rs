@@ -9,7 +9,7 @@ use super::{
     Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Pass, Scores, SettingError, Subject, TappedAttention,
 };
 use crate::input::{Input, Kind};
-use crate::models::{Capability, ImageSpec, Reads, SequenceItem, Spec, TapPlan};
+use crate::models::{Capability, ImageSpec, Reads, SequenceItem, TapPlan};
 
 pub struct Attention;
 
@@ -18,7 +18,7 @@ pub struct Attention;
 /// # What it computes
 /// `layers[layer][head][query][key]` = softmax(Q·Kᵀ / √d), each row a distribution over keys. Text: queries and keys
 /// are `input.tokens`; images: `input.sequence`. `scores.tokens` is the row of the reading token (the classifying
-/// token) in the deepest chosen layer, averaged over all of its heads; `words` sums it over each word's tokens;
+/// token; the first target's token; the token an answer starts with) in the deepest chosen layer, averaged over all of its heads; `words` sums it over each word's tokens;
 /// `grid` are its entries at the image's patches.
 ///
 /// # Settings
@@ -128,11 +128,11 @@ impl Method for Attention {
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        Cost { rows: 1, tokens: sequence(subject.spec, subject.input) as u64 }
+        Cost { rows: 1, tokens: sequence(subject) as u64 }
     }
 
     fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
-        let length = sequence(subject.spec, subject.input);
+        let length = sequence(subject);
         [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
@@ -155,7 +155,7 @@ impl Method for Attention {
 
 fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> SettingError {
     let (layers, heads) = (resolved.layers.len(), resolved.heads.len());
-    let (length, left) = (sequence(subject.spec, subject.input), subject.response_values);
+    let (length, left) = (sequence(subject), subject.response_values);
     let detail = format!(
         "{layers} layers × {heads} heads × {length} × {length} are {numbers} numbers and limits.response_values leaves \
          {left}; choose fewer layers or heads, or shorten the input"
@@ -164,8 +164,8 @@ fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> Setti
 }
 
 /// Length of what queries and keys count over.
-fn sequence(spec: &Spec, input: &Input) -> usize {
-    spec.row_tokens(input.as_text().map_or(1, |text| text.tokens.len()))
+fn sequence(subject: &Subject<'_>) -> usize {
+    subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len() + subject.task.tail()))
 }
 
 /// Indices counted from 0 and in range; negative ones count from the end.
@@ -203,19 +203,22 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
         });
     }
     let deepest = maps.iter().max_by_key(|map| map.layer).ok_or(Error::Missing { what: "the tapped attention" })?;
-    let row = reading_row(ctx.spec().reads, deepest);
+    let reading = ctx.targets().first().and_then(|target| ctx.task().reading(target));
+    let row = reading_row(ctx.spec().reads, reading, deepest);
     let mut attribution = read(ctx, &row)?;
     attribution.scores.layers = Some(layers);
     attribution.diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
     Ok(attribution)
 }
 
-/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows.
-fn reading_row(reads: Reads, map: &TappedAttention<'_>) -> Vec<f64> {
+/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their
+/// rows. `reading`: the token that the first target is about.
+fn reading_row(reads: Reads, reading: Option<usize>, map: &TappedAttention<'_>) -> Vec<f64> {
     let values = mean(map);
     let mut rows = values.chunks(map.length);
     match reads {
         Reads::First => rows.next().unwrap_or_default().to_vec(),
+        Reads::Each => rows.nth(reading.unwrap_or(0)).unwrap_or_default().to_vec(),
         Reads::Mean => {
             let mut sum = vec![0.0; map.length];
             rows.for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
@@ -230,6 +233,8 @@ fn read(ctx: &dyn Ctx, row: &[f64]) -> Result<Attribution, Error> {
     let mut grid = None;
     match ctx.input() {
         Input::Text(text) => {
+            // Of a hypothesis behind the text nothing is scored.
+            let row = row.get(..text.tokens.len()).ok_or(Error::Missing { what: "the text's attention" })?;
             scores.tokens = Some(settings::floats(row, "attention")?);
             scores.words = Some(settings::floats(&reduce::words(text, row), "attention")?);
         }

@@ -145,7 +145,7 @@ impl Family for DebertaV2 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["DebertaV2ForSequenceClassification"]
+        &["DebertaV2ForSequenceClassification", "DebertaV2ForTokenClassification", "DebertaV2ForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -163,7 +163,7 @@ impl Family for DebertaV2 {
             embeddings: embeddings(&anatomy, weights)?,
             encoder: encoder(&anatomy, &own, weights)?,
             norm: None,
-            head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, &spec)?,
             spec,
         }))
     }

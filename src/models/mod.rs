@@ -29,7 +29,7 @@ use crate::hub::ModelFolder;
 use crate::nn::{self, Node, Tape};
 
 pub use batch::{Batch, Content, Row};
-pub use spec::{Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
+pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, TapPlan};
 pub use weights::Weights;
 

@@ -36,10 +36,23 @@ pub enum Problem {
     Regression,
 }
 
+/// What the head's outputs are about, as the end of the architecture's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The whole input: `…ForSequenceClassification`, `…ForImageClassification`.
+    Sequence,
+    /// Every token by itself: `…ForTokenClassification`.
+    Tokens,
+    /// Where an answer begins and ends, two logits a token: `…ForQuestionAnswering`.
+    Span,
+}
+
 /// Which positions of a row the head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     First,
+    /// Any: a row names those it wants, and each gives an output.
+    Each,
     /// The mean of all of them. A row names one position, which stands for its one output.
     Mean,
 }
@@ -73,6 +86,7 @@ pub struct Spec {
     pub architecture: String,
     pub kind: Kind,
     pub labels: Vec<String>,
+    pub about: About,
     pub problem: Problem,
     pub hidden: usize,
     /// Text: columns of the word embedding, where gradients are taken. Not `hidden` where the model projects it.

@@ -7,7 +7,8 @@ use super::batch::{Batch, Content};
 use super::config::{self, Common, Sizes};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace, Sequences, outputs};
 use super::{
-    Capabilities, Capability, Family, ImageSpec, LoadError, Model, Outputs, Reads, SequenceItem, Spec, TapPlan, Weights,
+    About, Capabilities, Capability, Family, ImageSpec, LoadError, Model, Outputs, Reads, SequenceItem, Spec, TapPlan,
+    Weights,
 };
 use crate::hub::ModelFolder;
 use crate::input::Kind;
@@ -135,6 +136,7 @@ impl VitModel {
             spec: Spec {
                 architecture: "vit".into(),
                 kind: Kind::Image,
+                about: About::Sequence,
                 problem: common.problem(labels.len())?,
                 labels,
                 hidden,
