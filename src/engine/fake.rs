@@ -10,7 +10,8 @@ use crate::input::{Input, Kind};
 use crate::models::{AttentionMap, Batch, Capabilities, Capability, Content, Problem, Reads, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
-    ClassScore, OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec, Task,
+    ClassPrediction, ClassScore, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Target, TargetError,
+    TargetSpec, Task,
 };
 
 pub const HIDDEN: usize = 2;
@@ -20,6 +21,7 @@ pub fn spec() -> Spec {
         architecture: "fake".to_owned(),
         kind: Kind::Text,
         labels: vec!["NO".to_owned(), "YES".to_owned()],
+        about: crate::models::About::Sequence,
         problem: Problem::SingleLabel,
         hidden: HIDDEN,
         embedding: HIDDEN,
@@ -128,10 +130,7 @@ impl Perturber for FakePerturber<'_> {
     }
 }
 
-impl Task for FakeTask {
-    fn name(&self) -> &'static str {
-        "text-classification"
-    }
+impl Readout for FakeTask {
     fn perturber<'a>(
         &self,
         _spec: &Spec,
@@ -144,33 +143,46 @@ impl Task for FakeTask {
             _ => Err(PerturbError::WrongKind("zero")),
         }
     }
+    fn value(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> f64 {
+        f64::from(logits[target.index()])
+    }
+    fn cotangent(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> Vec<f32> {
+        (0..logits.len()).map(|index| f32::from(u8::from(index == target.index()))).collect()
+    }
+}
+
+impl Task for FakeTask {
+    fn name(&self) -> &'static str {
+        "text-classification"
+    }
     fn whole(&self, _spec: &Spec, input: &Input) -> Vec<Row> {
         vec![row(ids(input)); self.rows]
     }
     fn check_target(&self, _spec: &TargetSpec) -> Result<usize, TargetError> {
         Ok(1)
     }
-    fn targets(&self, spec: &TargetSpec, _logits: &[f32]) -> Result<Vec<Target>, TargetError> {
+    fn targets(&self, spec: &TargetSpec, _input: &Input, _logits: &[f32]) -> Result<Vec<Target>, TargetError> {
         match spec {
-            TargetSpec::Index(index) if *index < 2 => {
-                Ok(vec![Target { label: "YES".to_owned(), index: *index as usize, against: None }])
-            }
+            TargetSpec::Index(index) if *index < 2 => Ok(vec![Target::class("YES", *index as usize)]),
             _ => Err(TargetError { path: "/0".to_owned(), detail: "no such class".to_owned() }),
         }
     }
-    fn has_probability(&self) -> bool {
+    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], _targets: &[Target]) -> Focus {
+        let row = rows.first().filter(|_| rows.len() == 1).cloned();
+        Focus { readout: Box::new(Self { rows: self.rows }), logits: logits.to_vec(), row }
+    }
+    fn has_probability(&self, _target: &TargetSpec) -> bool {
         false
     }
-    fn prediction(&self, logits: &[f32]) -> Prediction {
+    fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
         let scores = logits.iter().enumerate();
         let scores = scores.map(|(index, &logit)| ClassScore { label: String::new(), index, logit, probability: None });
-        Prediction { label: String::new(), index: 0, probability: None, scores: scores.collect() }
-    }
-    fn value(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> f64 {
-        f64::from(logits[target.index])
-    }
-    fn cotangent(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> Vec<f32> {
-        (0..logits.len()).map(|index| f32::from(u8::from(index == target.index))).collect()
+        Prediction::Class(ClassPrediction {
+            label: String::new(),
+            index: 0,
+            probability: None,
+            scores: scores.collect(),
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking, Objective, Pass, RowView, TappedAttention, Warning};
 use crate::models::{AttentionMap, Batch, Content, Row, Spec, TapPlan};
 use crate::nn::{self, Device, Pace, Precision, Stopped};
-use crate::tasks::{Target, TargetSpec, Task};
+use crate::tasks::{Focus, Perturber, Readout, Target, TargetSpec, Task};
 
 /// What a job works on: the parts of a [`Plan`] that it needs.
 #[derive(Clone, Copy)]
@@ -59,12 +59,15 @@ pub struct JobCtx<'a> {
     work: Work<'a>,
     lead: Lead<'a>,
     began: Duration,
-    /// The whole input's rows.
-    whole: Vec<Row>,
+    /// How many the whole input is.
+    rows: usize,
+    /// The whole input's, for the prediction.
     logits: Vec<f32>,
-    /// One per layer of `work.taps`, in its order.
+    /// One per layer of `work.taps`, in its order; none where the input is several rows.
     attention: Vec<AttentionMap>,
     targets: Vec<Target>,
+    /// What masks and passes read.
+    focus: Focus,
     memo: RefCell<Memo>,
     warnings: RefCell<Vec<Warning>>,
 }
@@ -112,6 +115,29 @@ impl Lead<'_> {
         self.seat.spend(sizing::spent(tokens, question.objectives));
         Ok(evaluation)
     }
+
+    /// The logits of the whole input's rows, and of a single one what the job taps.
+    fn whole(&self, work: Work<'_>, rows: &[Row]) -> Result<(Vec<f32>, Vec<AttentionMap>), nn::Error> {
+        if let [row] = rows {
+            let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
+            let evaluation = self.evaluate(work.model, &Batch::new(vec![row.clone()]), question)?;
+            return Ok((evaluation.logits, evaluation.attention));
+        }
+        let mut logits = Vec::new();
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = |row: &&Row| {
+                tokens += work.model.spec().row_tokens(row.len());
+                tokens <= self.means.tokens_per_turn
+            };
+            let (chunk, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            let batch = Batch::new(chunk.to_vec());
+            logits.extend(self.evaluate(work.model, &batch, Question::logits(Precision::F32))?.logits);
+            rest = later;
+        }
+        Ok((logits, Vec::new()))
+    }
 }
 
 impl<'a> JobCtx<'a> {
@@ -121,24 +147,25 @@ impl<'a> JobCtx<'a> {
     /// The model failed, the job had to stop, or the target is wrong in a way that only the prediction could show.
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
-        let batch = Batch::new(work.task.whole(work.model.spec(), work.input));
-        let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
-        let evaluation = lead.evaluate(work.model, &batch, question).map_err(|error| match error {
+        let rows = work.task.whole(work.model.spec(), work.input);
+        let (logits, attention) = lead.whole(work, &rows).map_err(|error| match error {
             nn::Error::Stopped(why) => RunError::Stopped(why),
             error => RunError::Model(error),
         })?;
         let targets = work
             .task
-            .targets(work.target, &evaluation.logits)
+            .targets(work.target, work.input, &logits)
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
+        let focus = work.task.focus(work.input, &rows, &logits, &targets);
         Ok(Self {
             work,
             lead,
             began: means.watch.deadline.elapsed(),
-            whole: batch.rows,
-            logits: evaluation.logits,
-            attention: evaluation.attention,
+            rows: rows.len(),
+            logits,
+            attention,
             targets,
+            focus,
             memo: RefCell::default(),
             warnings: RefCell::default(),
         })
@@ -148,11 +175,16 @@ impl<'a> JobCtx<'a> {
         self.work.model.spec()
     }
 
+    /// Whether the input is several rows, of whose forwards nothing was tapped.
+    fn several(&self) -> bool {
+        self.rows > 1
+    }
+
     /// Evaluates `masks` (none of them known, none twice) and keeps their logits; returns those that there was no room
     /// to keep. Rows are made chunk by chunk: those of 1,000 masked images would not fit into memory.
     fn evaluate_masks(&self, masking: Masking<'_>, mut masks: Vec<&Mask>) -> Result<Shelf, Error> {
         let Masking { units, fill, .. } = masking;
-        let perturber = self.work.task.perturber(self.spec(), self.work.input, units, fill)?;
+        let perturber = self.focus.readout.perturber(self.spec(), self.work.input, units, fill)?;
         // Rows of like length share a forward, so that the last chunk of long ones is the only thin one. The sort
         // is stable and its key depends on the mask alone.
         masks.sort_by_cached_key(|mask| planned_tokens(self.work.input, units, fill, mask));
@@ -162,19 +194,25 @@ impl<'a> JobCtx<'a> {
             let rows = perturber.rows(mask);
             let tokens = rows.iter().map(|row| self.spec().row_tokens(row.len())).sum::<usize>();
             if !chunk.masks.is_empty() && chunk.tokens + tokens > budget {
-                self.evaluate_chunk(masking, std::mem::take(&mut chunk), &mut beyond)?;
+                self.evaluate_chunk(masking, &*perturber, std::mem::take(&mut chunk), &mut beyond)?;
             }
             chunk.masks.push((mask, rows.len()));
             chunk.rows.extend(rows);
             chunk.tokens += tokens;
         }
         if !chunk.masks.is_empty() {
-            self.evaluate_chunk(masking, chunk, &mut beyond)?;
+            self.evaluate_chunk(masking, &*perturber, chunk, &mut beyond)?;
         }
         Ok(beyond)
     }
 
-    fn evaluate_chunk(&self, masking: Masking<'_>, chunk: Chunk<'_>, beyond: &mut Shelf) -> Result<(), Error> {
+    fn evaluate_chunk(
+        &self,
+        masking: Masking<'_>,
+        perturber: &dyn Perturber,
+        chunk: Chunk<'_>,
+        beyond: &mut Shelf,
+    ) -> Result<(), Error> {
         let batch = Batch::new(chunk.rows);
         let evaluation = self.lead.evaluate(self.work.model, &batch, Question::logits(masking.precision))?;
         let mut rows = batch.rows.iter();
@@ -184,35 +222,60 @@ impl<'a> JobCtx<'a> {
             // A mask of several rows has their logits behind one another.
             let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
             let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
-            memo.keep(masking, mask, own, beyond);
+            memo.keep(masking, mask, &perturber.outputs(mask, own, evaluation.labels), beyond);
             rest = others;
         }
         Ok(())
     }
 
-    /// The row that variants are made of. An input of several rows has no single embedding to vary.
+    /// The row that variants are made of. An input of several rows may have no single embedding to vary.
     fn single_row(&self) -> Result<&Row, nn::Error> {
-        match self.whole.as_slice() {
-            [row] => Ok(row),
-            rows => {
-                Err(nn::Error::Shape { op: "pass", detail: format!("the input is {} rows, expected one", rows.len()) })
-            }
-        }
+        let none = || nn::Error::Shape { op: "pass", detail: "no single row answers it".to_owned() };
+        self.focus.row.as_ref().ok_or_else(none)
     }
 
-    /// Numbers in the embedding of `row`.
-    fn embedding_len(&self, row: &Row) -> usize {
+    /// Numbers in the embedding of all of `row`.
+    fn row_len(&self, row: &Row) -> usize {
         match &row.content {
             Content::Pixels(pixels) => pixels.len(),
             _ => row.len() * self.spec().embedding,
         }
     }
 
+    /// Numbers in the embedding of the input's own part of `row`: what methods vary.
+    fn embedding_len(&self, row: &Row) -> usize {
+        match self.work.input.as_text() {
+            Some(text) => text.tokens.len().min(row.len()) * self.spec().embedding,
+            None => self.row_len(row),
+        }
+    }
+
+    /// The embedding of `row`, as the model makes it.
+    fn embed(&self, row: Row) -> Result<Vec<f32>, Error> {
+        let len = self.row_len(&row);
+        let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
+        let values = self.work.model.embed(&self.lead.pace(), &Batch::new(vec![row]))?;
+        if values.len() == len {
+            return Ok(values);
+        }
+        let detail = format!("{} numbers for a row of {len}", values.len());
+        Err(nn::Error::Shape { op: "embedding", detail }.into())
+    }
+
+    /// What no variant changes: the embedding of the tokens behind the input's own.
+    fn tail(&self, row: &Row) -> Result<Vec<f32>, Error> {
+        match self.embedding_len(row) {
+            own if own < self.row_len(row) => Ok(self.embed(row.clone())?.split_off(own)),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Variant `index` of the input's row.
-    fn variant(&self, pass: &Pass<'_>, row: &Row, index: usize) -> Row {
+    fn variant(&self, pass: &Pass<'_>, row: &Row, tail: &[f32], index: usize) -> Row {
         let Some(embedding) = pass.embedding else { return row.clone() };
         let mut values = vec![0.0; self.embedding_len(row)];
         embedding(index, &mut values);
+        values.extend_from_slice(tail);
         let content = match &row.content {
             Content::Pixels(_) => Content::Pixels(values),
             Content::Tokens { type_ids, .. } | Content::Embedded { type_ids, .. } => {
@@ -224,7 +287,7 @@ impl<'a> JobCtx<'a> {
 
     /// What the prediction's forward already knows of `pass`: logits and tapped layers of the input itself.
     fn known(&self, pass: &Pass<'_>) -> Option<Evaluation> {
-        if pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
+        if self.several() || pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
             return None;
         }
         let map = |layer: &usize| {
@@ -232,7 +295,8 @@ impl<'a> JobCtx<'a> {
             self.attention.get(place).cloned()
         };
         let attention = pass.taps.attention.iter().map(map).collect::<Option<Vec<_>>>()?;
-        Some(Evaluation { logits: self.logits.clone(), labels: self.logits.len(), gradients: Vec::new(), attention })
+        let logits = self.focus.logits.clone();
+        Some(Evaluation { labels: logits.len(), logits, gradients: Vec::new(), attention })
     }
 
     /// Hands the rows of a chunk that begins at variant `first` to the sink.
@@ -244,7 +308,8 @@ impl<'a> JobCtx<'a> {
         evaluation: &Evaluation,
         sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let size = self.embedding_len(self.single_row()?);
+        let row = self.single_row()?;
+        let (size, own) = (self.row_len(row), self.embedding_len(row));
         let per_row = evaluation.logits.len() / rows.max(1);
         if evaluation.gradients.iter().any(|gradient| gradient.len() != rows * size) {
             let detail = format!("a gradient is not {rows} rows of {size}");
@@ -256,10 +321,10 @@ impl<'a> JobCtx<'a> {
         }
         for row in 0..rows {
             let logits = &evaluation.logits[row * per_row..][..per_row];
-            let value = |objective: &Objective| self.work.task.value(logits, &objective.target, objective.output);
+            let value = |objective: &Objective| self.focus.readout.value(logits, &objective.target, objective.output);
             let values: Vec<f64> = pass.objectives.iter().map(value).collect();
             let gradients: Vec<&[f32]> =
-                evaluation.gradients.iter().map(|gradient| &gradient[row * size..][..size]).collect();
+                evaluation.gradients.iter().map(|gradient| &gradient[row * size..][..own]).collect();
             let attention: Vec<_> = evaluation.attention.iter().map(|map| tapped(map, row)).collect();
             let view =
                 RowView { row: first + row, logits, values: &values, gradients: &gradients, attention: &attention };
@@ -270,10 +335,10 @@ impl<'a> JobCtx<'a> {
 }
 
 /// d objective / d logits for every row of a chunk at once.
-fn seed(task: &dyn Task, objective: &Objective, per_row: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+fn seed(readout: &dyn Readout, objective: &Objective, per_row: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
     let mut seed = Vec::with_capacity(logits.len());
     for row in logits.chunks_exact(per_row) {
-        seed.extend(task.cotangent(row, &objective.target, objective.output));
+        seed.extend(readout.cotangent(row, &objective.target, objective.output));
     }
     if seed.len() == logits.len() {
         return Ok(seed);
@@ -299,8 +364,8 @@ impl Ctx for JobCtx<'_> {
     fn spec(&self) -> &Spec {
         self.work.model.spec()
     }
-    fn task(&self) -> &dyn Task {
-        self.work.task
+    fn task(&self) -> &dyn Readout {
+        &*self.focus.readout
     }
     fn input(&self) -> &Input {
         self.work.input
@@ -312,7 +377,7 @@ impl Ctx for JobCtx<'_> {
         self.work.seed
     }
     fn logits(&self) -> &[f32] {
-        &self.logits
+        &self.focus.logits
     }
     fn partial(&self) -> bool {
         self.work.partial
@@ -324,7 +389,7 @@ impl Ctx for JobCtx<'_> {
             let mut memo = self.memo.borrow_mut();
             let shelf = memo.shelf(masking);
             // With every unit present the input is whole: its logits are the prediction's.
-            shelf.entry(Mask::full(masking.units.len())).or_insert_with(|| self.logits.as_slice().into());
+            shelf.entry(Mask::full(masking.units.len())).or_insert_with(|| self.focus.logits.as_slice().into());
             masks.iter().filter(|mask| !shelf.contains_key(mask) && seen.insert(*mask)).collect()
         };
         let beyond = if missing.is_empty() { Shelf::new() } else { self.evaluate_masks(masking, missing)? };
@@ -343,14 +408,17 @@ impl Ctx for JobCtx<'_> {
         let tokens = self.spec().row_tokens(row.len());
         let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
         let rows_a_turn = sizing::rows_a_turn(self.lead.means.tokens_per_turn, weight);
-        let per_row = self.logits.len().max(1);
-        let (task, objectives_of) = (self.work.task, pass.objectives);
-        let seed = |index: usize, logits: &[f32]| seed(task, &objectives_of[index], per_row, logits);
-        let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
+        let (readout, objectives_of) = (&*self.focus.readout, pass.objectives);
+        let tail = if pass.embedding.is_some() { self.tail(row)? } else { Vec::new() };
         let mut first = 0;
         while first < pass.rows {
             let rows = rows_a_turn.min(pass.rows - first);
-            let batch = Batch::new((first..first + rows).map(|index| self.variant(pass, row, index)).collect());
+            let seed = |index: usize, logits: &[f32]| {
+                seed(readout, &objectives_of[index], (logits.len() / rows).max(1), logits)
+            };
+            let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
+            let variants = (first..first + rows).map(|index| self.variant(pass, row, &tail, index));
+            let batch = Batch::new(variants.collect());
             let evaluation = self.lead.evaluate(self.work.model, &batch, question)?;
             self.deliver(pass, first, rows, &evaluation, sink)?;
             first += rows;
@@ -363,17 +431,19 @@ impl Ctx for JobCtx<'_> {
         let content = match (&row.content, ids) {
             (Content::Pixels(pixels), _) => return Ok(pixels.clone()),
             (Content::Tokens { type_ids, .. }, Some(ids)) => {
-                Content::Tokens { ids: ids.to_vec(), type_ids: type_ids.clone() }
+                Content::Tokens { ids: ids.to_vec(), type_ids: type_ids.iter().take(ids.len()).copied().collect() }
             }
             (content, _) => content.clone(),
         };
-        let batch = Batch::new(vec![Row { content, read: row.read.clone() }]);
-        let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
-        let values = self.work.model.embed(&self.lead.pace(), &batch)?;
-        if values.len() == self.embedding_len(row) {
+        let own = self.embedding_len(row);
+        let mut values = self.embed(Row { content, read: row.read.clone() })?;
+        if ids.is_none() {
+            values.truncate(own);
+        }
+        if values.len() == own {
             return Ok(values);
         }
-        let detail = format!("{} ids for an input of {} tokens", ids.map_or(row.len(), <[u32]>::len), row.len());
+        let detail = format!("{} numbers for an input of {own}", values.len());
         Err(nn::Error::Shape { op: "embedding", detail }.into())
     }
 
@@ -400,6 +470,9 @@ impl explain::Job for JobCtx<'_> {
     fn device(&self) -> &'static str {
         self.lead.means.device.kind().name()
     }
+    fn whole_logits(&self) -> &[f32] {
+        &self.logits
+    }
     /// The job's own; the plan's are the plan's.
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
@@ -414,7 +487,7 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
     let work = Work {
         taps: &taps,
         model: &model,
-        task: &*plan.model.task,
+        task: &*plan.task,
         input: &plan.input,
         target: &plan.target,
         seed: plan.seed,

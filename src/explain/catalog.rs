@@ -13,7 +13,7 @@ use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{TextError, TextProcessor};
 use crate::models::{self, Model, Spec};
 use crate::nn::Precision;
-use crate::tasks::{Classification, Task};
+use crate::tasks::{self, Task};
 
 /// A model ready to be asked.
 pub struct ServedModel {
@@ -22,7 +22,7 @@ pub struct ServedModel {
     pub revision: Option<String>,
     pub sha256: String,
     pub model: Box<dyn Model>,
-    pub task: Box<dyn Task>,
+    pub task: Arc<dyn Task>,
     pub processor: Processor,
 }
 
@@ -65,7 +65,7 @@ impl ServedModel {
         let source_name = || folder.source.clone();
         let model = models::load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
         let processor = Processor::load(&folder, model.spec())?;
-        let task = Box::new(Classification::new(model.spec()));
+        let task = tasks::of_model(model.spec());
         Ok(Self {
             name,
             source: folder.source,

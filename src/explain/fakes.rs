@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::catalog::{Processor, ServedModel};
 use super::run::Job;
@@ -15,7 +16,7 @@ use crate::models::{
     Batch, Capabilities, Capability, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan,
 };
 use crate::nn::{self, Node, Stopped, Tape};
-use crate::tasks::{Classification, Target, Task};
+use crate::tasks::{Classification, Readout, Target};
 
 struct FakeModel(Spec);
 
@@ -36,6 +37,7 @@ pub fn spec(kind: Kind) -> Spec {
         architecture: "fake".into(),
         kind,
         labels: vec!["NEGATIVE".into(), "POSITIVE".into()],
+        about: crate::models::About::Sequence,
         problem: Problem::SingleLabel,
         hidden: 4,
         embedding: 4,
@@ -103,7 +105,7 @@ pub fn model(name: &str, input: Input) -> ServedModel {
         source: format!("fake/{name}"),
         revision: None,
         sha256: "model-hash".into(),
-        task: Box::new(Classification::new(&spec)),
+        task: Arc::new(Classification::new(&spec)),
         model: Box::new(FakeModel(spec)),
         processor: Processor::Fixed(input),
     }
@@ -134,6 +136,7 @@ pub fn limits() -> Limits {
 /// A job that has its logits and evaluates nothing else. Its clock goes on by one each time it is read.
 pub struct FakeJob {
     pub served: ServedModel,
+    pub readout: Classification,
     pub input: Input,
     pub targets: Vec<Target>,
     pub logits: Vec<f32>,
@@ -145,6 +148,7 @@ impl FakeJob {
     pub fn new(targets: Vec<Target>, logits: Vec<f32>) -> Self {
         Self {
             served: text_model("a"),
+            readout: Classification::new(&spec(Kind::Text)),
             input: Input::Text(text_input()),
             targets,
             logits,
@@ -158,8 +162,8 @@ impl Ctx for FakeJob {
     fn spec(&self) -> &Spec {
         self.served.model.spec()
     }
-    fn task(&self) -> &dyn Task {
-        &*self.served.task
+    fn task(&self) -> &dyn Readout {
+        &self.readout
     }
     fn input(&self) -> &Input {
         &self.input
@@ -203,6 +207,9 @@ impl Job for FakeJob {
     }
     fn device(&self) -> &'static str {
         "cpu"
+    }
+    fn whole_logits(&self) -> &[f32] {
+        &self.logits
     }
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()

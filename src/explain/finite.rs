@@ -4,7 +4,6 @@
 
 use super::outcome::{Answer, Explanation, InputView};
 use crate::methods::attribution::{Attribution, Diagnostics, PixelMap, Scores};
-use crate::tasks::Prediction;
 
 /// The first number of `answer` that is not finite, by its place.
 pub(super) fn not_finite(answer: &Answer) -> Option<String> {
@@ -16,7 +15,7 @@ pub(super) fn not_finite(answer: &Answer) -> Option<String> {
     if !region {
         return Some("input.region".to_owned());
     }
-    if !prediction_is_finite(prediction) {
+    if !prediction.is_finite() {
         return Some("the prediction".to_owned());
     }
     explanations.iter().flatten().find_map(|explanation| {
@@ -28,11 +27,6 @@ pub(super) fn not_finite(answer: &Answer) -> Option<String> {
 
 fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
     values.into_iter().all(|value| value.is_finite())
-}
-
-fn prediction_is_finite(prediction: &Prediction) -> bool {
-    let Prediction { label: _, index: _, probability, scores } = prediction;
-    finite(probability) && scores.iter().all(|score| score.logit.is_finite() && finite(&score.probability))
 }
 
 fn place_in(attribution: &Attribution) -> Option<&'static str> {

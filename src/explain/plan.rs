@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::input::text::Truncation;
 use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::nn::Precision;
-use crate::tasks::{TargetSpec, quote};
+use crate::tasks::{TargetError, TargetSpec, Task, quote};
 
 /// The largest integer that every JSON reader keeps exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
@@ -56,6 +56,8 @@ impl From<Field> for PlanError {
 pub struct Plan {
     pub id: String,
     pub model: Arc<ServedModel>,
+    /// The model's, or zero-shot over the request's labels.
+    pub task: Arc<dyn Task>,
     pub input: Input,
     pub target: TargetSpec,
     pub methods: Vec<Box<dyn Planned>>,
@@ -104,11 +106,13 @@ pub fn plan(
     });
     let Some(model) = model else { return Err(PlanError::Invalid(fields)) };
     let target = request.target.take().unwrap_or(TargetSpec::Predicted);
-    let (chosen, targets) = choose(model, &mut request, &target, limits, wanted, &mut fields);
+    let task = Arc::clone(&model.task);
+    prepare::check_pair(&*task, raw.as_ref(), &mut fields);
+    let (chosen, targets) = choose(model, &*task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
             let (model, precision) = (Arc::clone(model), catalog.precision());
-            finish(Checked { id, model, request, raw, target, chosen, targets, wanted, precision }, limits)
+            finish(Checked { id, model, task, request, raw, target, chosen, targets, wanted, precision }, limits)
         }
         _ => Err(PlanError::Invalid(fields)),
     }
@@ -131,6 +135,7 @@ fn check_options(request: &ExplainRequest, limits: &Limits, wanted: Wanted, fiel
 /// The methods and how many targets they explain at most.
 fn choose(
     model: &ServedModel,
+    task: &dyn Task,
     request: &mut ExplainRequest,
     target: &TargetSpec,
     limits: &Limits,
@@ -141,8 +146,11 @@ fn choose(
         Wanted::Explanations => items::choose(request, model.model.spec(), limits.explanations, fields),
         Wanted::Prediction => Vec::new(),
     };
-    let targets = model.task.check_target(target).unwrap_or_else(|error| {
-        fields.push(Field::new(format!("/target{}", error.path), error.detail));
+    // A prediction alone has no target to miss.
+    let unasked = wanted == Wanted::Prediction && *target == TargetSpec::Predicted && task.needs_target();
+    let checked = if unasked { Ok(0) } else { task.check_target(target) };
+    let targets = checked.unwrap_or_else(|error| {
+        fields.push(wrong_target(error));
         1
     });
     let each = |chosen: &Chosen| if chosen.method.targeted() { targets } else { 1 };
@@ -159,10 +167,15 @@ fn choose(
     (chosen, targets)
 }
 
+fn wrong_target(error: TargetError) -> Field {
+    Field::new(format!("/target{}", error.path), error.detail)
+}
+
 /// A request that nothing but its input and its methods' settings can still make invalid.
 struct Checked {
     id: String,
     model: Arc<ServedModel>,
+    task: Arc<dyn Task>,
     request: ExplainRequest,
     raw: Raw,
     target: TargetSpec,
@@ -174,15 +187,19 @@ struct Checked {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, request, raw, target, chosen, targets, wanted, precision } = checked;
+    let Checked { id, model, task, request, raw, target, chosen, targets, wanted, precision } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let input = prepare::prepare(&model, raw, truncation, limits)?;
+    if targets > 0 {
+        task.check_input(&target, &input).map_err(wrong_target)?;
+    }
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
     let mut subject = Subject {
         spec,
-        task: &*model.task,
+        task: &*task,
         input: &input,
+        target: &target,
         targets,
         seed,
         max_evaluations: limits.max_evaluations,
@@ -204,7 +221,8 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         return Err(PlanError::Invalid(fields));
     }
     let tokens = input.as_text().map_or(1, |text| text.tokens.len());
-    let prediction = Cost { rows: 1, tokens: spec.row_tokens(tokens) as u64 };
+    let row = Cost { rows: 1, tokens: spec.row_tokens(tokens) as u64 };
+    let prediction = row.over(task.whole(spec, &input).len().max(1), task.tail());
     let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
     Ok(Plan {
         id,
@@ -219,6 +237,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         echo: request.echo.unwrap_or(false),
         truncation,
         cost,
+        task,
         model,
     })
 }

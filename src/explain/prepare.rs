@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::input::image::{ImageError, ImageLimits};
 use crate::input::text::{TextError, Truncation};
 use crate::input::{Input, Kind};
+use crate::tasks::{Pairing, Task};
 
 /// Standard base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -125,6 +126,16 @@ pub(super) fn check_kind(model: &ServedModel, raw: &Raw) -> Result<(), Field> {
         noun(raw.kind())
     );
     Err(Field::new(raw.pointer(), detail))
+}
+
+/// Whether a pair is sent where the task needs one, and not where it takes none.
+pub(super) fn check_pair(task: &dyn Task, raw: Option<&Raw>, fields: &mut Vec<Field>) {
+    let Some(Raw::Text { pair, .. }) = raw else { return };
+    match (task.pairing(), pair) {
+        (Pairing::Refused(why), Some(_)) => fields.push(Field::new("/pair", format!("{why}; leave \"pair\" out"))),
+        (Pairing::Required(why), None) => fields.push(Field::new("/pair", format!("it is missing: {why}"))),
+        _ => {}
+    }
 }
 
 /// Tokenises or decodes.

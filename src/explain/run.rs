@@ -55,6 +55,8 @@ pub trait Job: Ctx {
     fn threads(&self) -> usize;
     /// Where the model computes, as `compute.device` names it.
     fn device(&self) -> &'static str;
+    /// The whole input's logits, for the prediction.
+    fn whole_logits(&self) -> &[f32];
     /// The warnings so far, in order.
     fn warnings(&self) -> Vec<Warning>;
 }
@@ -80,7 +82,7 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
         model: identity(plan),
         request: resolved_request(plan, job.targets()),
         input: input_view(plan),
-        prediction: plan.model.task.prediction(job.logits()),
+        prediction: plan.task.prediction(&plan.input, job.whole_logits()),
         partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
         explanations: plan.explains.then_some(explanations),
         warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
@@ -124,7 +126,7 @@ fn identity(plan: &Plan) -> ModelIdentity {
         revision: model.revision.clone(),
         sha256: model.sha256.clone(),
         architecture: model.model.spec().architecture.clone(),
-        task: model.task.name().to_owned(),
+        task: plan.task.name().to_owned(),
     }
 }
 

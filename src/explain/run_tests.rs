@@ -6,6 +6,7 @@ use super::super::plan::{Wanted, plan};
 use super::*;
 use crate::methods::{Cost, Scores};
 use crate::models::TapPlan;
+use crate::tasks::{Prediction, Target};
 use serde_json::json;
 
 /// What a fake method does when it is asked.
@@ -60,11 +61,14 @@ impl Planned for FakeMethod {
 }
 
 fn targets() -> Vec<Target> {
-    ["POSITIVE", "NEGATIVE"]
-        .into_iter()
-        .zip([1, 0])
-        .map(|(label, index)| Target { label: label.into(), index, against: None })
-        .collect()
+    ["POSITIVE", "NEGATIVE"].into_iter().zip([1, 0]).map(|(label, index)| Target::class(label, index)).collect()
+}
+
+fn class(answer: &Answer) -> &str {
+    match &answer.prediction {
+        Prediction::Class(class) => &class.label,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn plan_with(request: Value, acts: Vec<(Act, bool)>) -> Plan {
@@ -86,12 +90,12 @@ fn answer(request: Value, acts: Vec<(Act, bool)>) -> Result<Answer, RunError> {
 fn explanations_stand_by_method_then_target() {
     let answer = answer(json!({"text": "hi"}), vec![(Act::Score(1.0), true), (Act::Score(2.0), false)]).unwrap();
     let explanations = answer.explanations.as_deref().unwrap();
-    let order: Vec<_> = explanations.iter().map(|e| e.target.as_ref().map(|target| target.index)).collect();
+    let order: Vec<_> = explanations.iter().map(|e| e.target.as_ref().map(Target::index)).collect();
     assert_eq!(order, [Some(1), Some(0), None]);
     assert_eq!(answer.request.explain, Some(vec![json!({"method": "fake", "steps": 3}); 2]));
     assert_eq!(answer.request.target, targets());
     assert!(explanations.iter().all(|explanation| explanation.elapsed_ms == 1.0));
-    assert_eq!((answer.prediction.label.as_str(), answer.partial), ("POSITIVE", false));
+    assert_eq!((class(&answer), answer.partial), ("POSITIVE", false));
 }
 
 #[test]

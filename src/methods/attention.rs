@@ -9,7 +9,7 @@ use super::{
     Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Pass, Scores, SettingError, Subject, TappedAttention,
 };
 use crate::input::{Input, Kind, TextInput};
-use crate::models::{Capability, ImageSpec, Reads, SequenceItem, Spec, TapPlan};
+use crate::models::{Capability, ImageSpec, Reads, SequenceItem, TapPlan};
 
 pub struct Attention;
 
@@ -18,8 +18,9 @@ pub struct Attention;
 /// # What it computes
 /// `layers[layer][head][query][key]` = softmax(Q·Kᵀ / √d), each row a distribution over keys. Text: queries and keys
 /// are `input.tokens`; images: `input.sequence`. `scores.tokens` is the row of the reading token (the classifying
-/// token; of causal classifiers the last token) in the deepest chosen layer, averaged over all of its heads; `words`
-/// sums it over each word's tokens; `grid` are its entries at the image's patches.
+/// token; of causal classifiers the last token; the first target's token; the token an answer starts with) in the
+/// deepest chosen layer, averaged over all of its heads; `words` sums it over each word's tokens; `grid` are its
+/// entries at the image's patches.
 ///
 /// # Settings
 /// `layers` and `heads` choose what `scores.layers` holds. They do not change the heads that `tokens`, `words` and
@@ -128,11 +129,11 @@ impl Method for Attention {
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        Cost { rows: 1, tokens: sequence(subject.spec, subject.input) as u64 }
+        Cost { rows: 1, tokens: sequence(subject) as u64 }
     }
 
     fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
-        let length = sequence(subject.spec, subject.input);
+        let length = sequence(subject);
         [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
@@ -155,7 +156,7 @@ impl Method for Attention {
 
 fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> SettingError {
     let (layers, heads) = (resolved.layers.len(), resolved.heads.len());
-    let (length, left) = (sequence(subject.spec, subject.input), subject.response_values);
+    let (length, left) = (sequence(subject), subject.response_values);
     let detail = format!(
         "{layers} layers × {heads} heads × {length} × {length} are {numbers} numbers and limits.response_values leaves \
          {left}; choose fewer layers or heads, or shorten the input"
@@ -164,8 +165,8 @@ fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> Setti
 }
 
 /// Length of what queries and keys count over.
-fn sequence(spec: &Spec, input: &Input) -> usize {
-    spec.row_tokens(input.as_text().map_or(1, |text| text.tokens.len()))
+fn sequence(subject: &Subject<'_>) -> usize {
+    subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len() + subject.task.tail()))
 }
 
 /// Indices counted from 0 and in range; negative ones count from the end.
@@ -210,7 +211,8 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
     Ok(attribution)
 }
 
-/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows.
+/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows,
+/// and where it reads any, that of the first target's token.
 fn reading_row(ctx: &dyn Ctx, map: &TappedAttention<'_>) -> Vec<f64> {
     let (values, reads) = (mean(map), ctx.spec().reads);
     let mut rows = values.chunks(map.length);
@@ -218,6 +220,10 @@ fn reading_row(ctx: &dyn Ctx, map: &TappedAttention<'_>) -> Vec<f64> {
         Reads::First | Reads::Last { .. } => {
             let position = reads.position(ctx.input().as_text().into_iter().flat_map(TextInput::ids));
             rows.nth(position).unwrap_or_default().to_vec()
+        }
+        Reads::Each => {
+            let reading = ctx.targets().first().and_then(|target| ctx.task().reading(target));
+            rows.nth(reading.unwrap_or(0)).unwrap_or_default().to_vec()
         }
         Reads::Mean => {
             let mut sum = vec![0.0; map.length];
@@ -233,6 +239,8 @@ fn read(ctx: &dyn Ctx, row: &[f64]) -> Result<Attribution, Error> {
     let mut grid = None;
     match ctx.input() {
         Input::Text(text) => {
+            // Of a hypothesis behind the text nothing is scored.
+            let row = row.get(..text.tokens.len()).ok_or(Error::Missing { what: "the text's attention" })?;
             scores.tokens = Some(settings::floats(row, "attention")?);
             scores.words = Some(settings::floats(&reduce::words(text, row), "attention")?);
         }

@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::input::units::{Fill, Mask, Units};
 use crate::models::{Spec, TapPlan};
 use crate::nn::{Precision, Stopped};
-use crate::tasks::{OutputSpace, Target, Task};
+use crate::tasks::{OutputSpace, Readout, Target};
 
 use super::Error;
 
@@ -65,12 +65,13 @@ pub struct TappedAttention<'a> {
 /// The running job, as a method sees it.
 pub trait Ctx {
     fn spec(&self) -> &Spec;
-    fn task(&self) -> &dyn Task;
+    /// What the targets' outputs are.
+    fn task(&self) -> &dyn Readout;
     fn input(&self) -> &Input;
     fn targets(&self) -> &[Target];
     /// Every random choice follows from it.
     fn seed(&self) -> u64;
-    /// The whole input's logits: evaluated once a request.
+    /// The whole input's logits that the targets need: evaluated once a request.
     fn logits(&self) -> &[f32];
     /// True where a caller asked for the best answer so far when the deadline passes.
     fn partial(&self) -> bool;

@@ -1,6 +1,6 @@
 //! Methods without their types, for the registry: a blanket impl over [`Method`].
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 use utoipa::openapi::{RefOr, Schema};
@@ -9,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::{Capability, Spec, TapPlan};
+use crate::tasks::OutputSpace;
 
 /// A registered method.
 pub trait ErasedMethod: Sync {
@@ -82,7 +83,15 @@ impl<M: Method> ErasedMethod for M {
         })?;
         let resolved = M::resolve(settings, subject)?;
         let echo = to_value(&resolved)?;
+        let looks_inside = M::REQUIRES.iter().any(|needed| *needed != Capability::Forward);
+        if looks_inside {
+            let output = echo.get("output").and_then(|output| OutputSpace::deserialize(output).ok());
+            let refused = |detail| SettingError { path: String::new(), detail };
+            subject.task.one_row(subject.target, output).map_err(refused)?;
+        }
+        let rows_a_mask = if looks_inside { 1 } else { subject.task.rows_a_mask(subject.targets) };
         let (cost, values) = (M::cost(&resolved, subject), M::values(&resolved, subject));
+        let cost = cost.over(rows_a_mask, subject.task.tail());
         Ok(Box::new(Ready::<M> { resolved, settings: echo, cost, values }))
     }
 }

@@ -242,7 +242,7 @@ fn not_converged(objective: &Objective, result: &PathResult, tolerance: f64) -> 
     format!(
         "integrated_gradients of \"{}\" left a residual of {:.3e} of {:.3e} after {} nodes (tolerance {tolerance}); \
          try another baseline, \"output\": \"logit\" or, below {MOST_EVALUATIONS}, a larger max_evaluations",
-        objective.target.label,
+        objective.target,
         result.residual(),
         result.output - result.base,
         result.nodes

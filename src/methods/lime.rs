@@ -206,7 +206,7 @@ impl Method for Lime {
         };
         let surrogates = surrogate::explain(&plan)?;
         for (surrogate, target) in surrogates.iter().zip(ctx.targets()) {
-            warn(resolved, ctx, surrogate, &target.label);
+            warn(resolved, ctx, surrogate, &target.to_string());
         }
         surrogates.into_iter().map(|surrogate| attribute(resolved, ctx, &units, surrogate)).collect()
     }

@@ -22,7 +22,7 @@ use crate::input::{Input, Kind};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
-use crate::tasks::{PerturbError, Task};
+use crate::tasks::{PerturbError, TargetSpec, Task};
 
 pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
 pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
@@ -38,6 +38,7 @@ pub struct Subject<'a> {
     pub spec: &'a Spec,
     pub task: &'a dyn Task,
     pub input: &'a Input,
+    pub target: &'a TargetSpec,
     /// How many targets will be explained, at most.
     pub targets: usize,
     pub seed: u64,
@@ -56,6 +57,15 @@ pub struct Cost {
     pub rows: u64,
     /// Rows × tokens of a row: what the queue is bounded in.
     pub tokens: u64,
+}
+
+impl Cost {
+    /// Where each row is `rows` of them with `tail` more tokens.
+    pub(crate) fn over(self, rows: usize, tail: usize) -> Self {
+        let rows_of_all = self.rows.saturating_mul(rows as u64);
+        let tails = rows_of_all.saturating_mul(tail as u64);
+        Self { rows: rows_of_all, tokens: self.tokens.saturating_mul(rows as u64).saturating_add(tails) }
+    }
 }
 
 impl std::ops::Add for Cost {

@@ -60,7 +60,7 @@ impl Family for Albert {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["AlbertForSequenceClassification"]
+        &["AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -90,7 +90,7 @@ impl Family for Albert {
             embeddings,
             encoder: anatomy.encoder_of(layers, NormPlace::After),
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::TANH, hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, Activation::TANH, hidden, &spec)?,
             spec,
         }))
     }

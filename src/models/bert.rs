@@ -20,7 +20,7 @@ impl Family for Bert {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["BertForSequenceClassification"]
+        &["BertForSequenceClassification", "BertForTokenClassification", "BertForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -32,7 +32,7 @@ impl Family for Bert {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, &spec)?,
             spec,
         }))
     }

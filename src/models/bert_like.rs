@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::config::{self, Common, Sizes};
 use super::embeddings::{Count, Embeddings, Positions, Step};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace};
-use super::{Capabilities, Capability, LoadError, Reads, Spec, Weights};
+use super::{About, Capabilities, Capability, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
 use crate::nn::{Activation, Linear};
 
@@ -171,11 +171,13 @@ impl Anatomy {
     /// Labels that config.json gets wrong.
     pub fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
+        let about = common.about();
         Ok(Spec {
             architecture: common.model_type.clone().unwrap_or_default(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,
             labels,
+            about,
             hidden: self.sizes.hidden,
             embedding: self.embedding,
             layers: self.sizes.layers,
@@ -185,7 +187,7 @@ impl Anatomy {
             // The one type of a model is every token's, whatever a tokenizer says.
             token_types: if self.types > 1 { self.types } else { 0 },
             image: None,
-            reads: Reads::First,
+            reads: if about == About::Sequence { Reads::First } else { Reads::Each },
             capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
         })
     }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{LoadError, Problem};
+use super::{About, LoadError, Problem};
 use crate::nn::Activation;
 
 /// The `model_type` of timm's models, whose files have none.
@@ -50,6 +50,15 @@ impl Common {
         }
     }
 
+    /// What the architecture's head is about; `load` has checked that the family has it.
+    pub fn about(&self) -> About {
+        match self.architecture() {
+            name if name.ends_with("ForTokenClassification") => About::Tokens,
+            name if name.ends_with("ForQuestionAnswering") => About::Span,
+            _ => About::Sequence,
+        }
+    }
+
     /// timm's labels; ImageNet's 1,000 where nothing is said.
     fn timm_labels(&self) -> Result<Vec<String>, LoadError> {
         if let Some(names) = &self.label_names {
@@ -71,6 +80,9 @@ impl Common {
         if self.model_type() == TIMM && self.id2label.is_none() {
             return self.timm_labels();
         }
+        if self.about() == About::Span {
+            return self.span_labels();
+        }
         let Some(names) = &self.id2label else {
             let count = self.num_labels.unwrap_or(2);
             check("num_labels", count, 1, 1_000_000)?;
@@ -90,9 +102,23 @@ impl Common {
             .collect()
     }
 
+    /// A span's two logits are its start and its end, whatever config.json calls them.
+    fn span_labels(&self) -> Result<Vec<String>, LoadError> {
+        let count = self.id2label.as_ref().map(Map::len).or(self.num_labels).unwrap_or(2);
+        if count != 2 {
+            let detail = format!("a model that answers questions has 2 outputs (start, end), not {count}");
+            return Err(invalid(if self.id2label.is_some() { "id2label" } else { "num_labels" }, detail));
+        }
+        Ok(vec!["start".to_owned(), "end".to_owned()])
+    }
+
     /// What the logits mean, as the pipelines have it: one logit that is no regression is a sigmoid, whatever
     /// `problem_type` says.
     pub fn problem(&self, labels: usize) -> Result<Problem, LoadError> {
+        // Tokens and spans are softmaxes, whatever `problem_type` says.
+        if self.about() != About::Sequence {
+            return Ok(Problem::SingleLabel);
+        }
         match self.problem_type.as_deref() {
             Some("single_label_classification") | None if labels > 1 => Ok(Problem::SingleLabel),
             Some("single_label_classification" | "multi_label_classification") | None => Ok(Problem::MultiLabel),

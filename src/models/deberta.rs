@@ -155,7 +155,7 @@ impl Family for Deberta {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["DebertaForSequenceClassification"]
+        &["DebertaForSequenceClassification", "DebertaForTokenClassification", "DebertaForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -169,7 +169,7 @@ impl Family for DebertaV2 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["DebertaV2ForSequenceClassification"]
+        &["DebertaV2ForSequenceClassification", "DebertaV2ForTokenClassification", "DebertaV2ForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -200,7 +200,7 @@ fn load(version: Version, folder: &ModelFolder, weights: &Weights<'_>) -> Result
         embeddings: embeddings(&anatomy, weights)?,
         encoder: encoder(version, &anatomy, &own, weights)?,
         norm: None,
-        head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, spec.labels.len())?,
+        head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, &spec)?,
         spec,
     }))
 }

@@ -78,7 +78,7 @@ impl Family for DistilBert {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["DistilBertForSequenceClassification"]
+        &["DistilBertForSequenceClassification", "DistilBertForTokenClassification", "DistilBertForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -90,7 +90,7 @@ impl Family for DistilBert {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::RELU, anatomy.sizes.hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, Activation::RELU, anatomy.sizes.hidden, &spec)?,
             spec,
         }))
     }

@@ -24,7 +24,7 @@ impl Family for Electra {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["ElectraForSequenceClassification"]
+        &["ElectraForSequenceClassification", "ElectraForTokenClassification", "ElectraForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -42,7 +42,7 @@ impl Family for Electra {
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
             // transformers has "gelu" here whatever `hidden_act` and `summary_activation` say.
-            head: Head::load(weights, &HEAD, config::activation("gelu")?, hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, config::activation("gelu")?, hidden, &spec)?,
             spec,
         }))
     }

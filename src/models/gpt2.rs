@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::config::{self, Common, Sizes};
 use super::decoder::{Decoder, Layer, Norm};
 use super::embeddings::{Count, Embeddings, Positions};
-use super::{Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
+use super::{About, Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::nn::Attention;
@@ -65,6 +65,7 @@ impl Config {
     fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
         Ok(Spec {
+            about: About::Sequence,
             architecture: "gpt2".into(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,

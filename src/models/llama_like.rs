@@ -7,7 +7,7 @@ use super::config::{self, Common};
 use super::decoder::{Decoder, Layer, Norm};
 use super::embeddings::Embeddings;
 use super::rope::RopeOf;
-use super::{Capabilities, Capability, LoadError, Reads, Spec, Weights};
+use super::{About, Capabilities, Capability, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
 use crate::nn::{Activation, Attention, Embedding, Linear, QueryKeyNorm, Rope, Window};
 
@@ -218,6 +218,7 @@ impl Anatomy {
     fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
         Ok(Spec {
+            about: About::Sequence,
             architecture: common.model_type.clone().unwrap_or_default(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,

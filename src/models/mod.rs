@@ -55,7 +55,7 @@ use crate::input::image::ImageError;
 use crate::nn::{self, Node, Tape};
 
 pub use batch::{Batch, Content, Row};
-pub use spec::{Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
+pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, TapPlan};
 pub use weights::Weights;
 

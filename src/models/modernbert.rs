@@ -6,9 +6,9 @@ use serde::Deserialize;
 use super::config::{self, Common, Sizes};
 use super::embeddings::{Embeddings, Step};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace};
-use super::head::Head;
+use super::head::{Dense, Head};
 use super::text_encoder::TextEncoder;
-use super::{Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
+use super::{About, Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::nn::{LayerNorm, Rope, RopeScaling, Window};
@@ -145,11 +145,13 @@ impl Config {
 
     fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
+        let about = common.about();
         Ok(Spec {
             architecture: "modernbert".into(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,
             labels,
+            about,
             hidden: self.hidden_size,
             embedding: self.hidden_size,
             layers: self.num_hidden_layers,
@@ -158,7 +160,7 @@ impl Config {
             vocab: config::check("vocab_size", self.vocab_size, 1, 1 << 22)?,
             token_types: 0,
             image: None,
-            reads: self.reads()?,
+            reads: if about == About::Sequence { self.reads()? } else { Reads::Each },
             capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
         })
     }
@@ -197,15 +199,16 @@ impl Config {
         Ok(Encoder { gated: true, ropes: self.ropes()?, ..plain })
     }
 
+    /// The same for sequences, tokens and spans.
     fn head(&self, weights: &Weights<'_>, labels: usize) -> Result<Head, LoadError> {
         let hidden = self.hidden_size;
         weights.require_head(&["head.dense", "classifier"], self.classifier_bias)?;
-        Ok(Head {
-            dense: weights.linear("head.dense", hidden, hidden, self.classifier_bias)?,
+        let dense = Dense {
+            linear: weights.linear("head.dense", hidden, hidden, self.classifier_bias)?,
             activation: config::activation_of("classifier_activation", &self.classifier_activation)?,
             norm: Some(self.norm(weights, "head.norm")?),
-            out: weights.linear("classifier", hidden, labels, true)?,
-        })
+        };
+        Ok(Head { dense: Some(dense), out: weights.linear("classifier", hidden, labels, true)? })
     }
 }
 
@@ -215,7 +218,7 @@ impl Family for ModernBert {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["ModernBertForSequenceClassification"]
+        &["ModernBertForSequenceClassification", "ModernBertForTokenClassification", "ModernBertForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {

@@ -53,7 +53,7 @@ impl Family for MpNet {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["MPNetForSequenceClassification"]
+        &["MPNetForSequenceClassification", "MPNetForTokenClassification", "MPNetForQuestionAnswering"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -74,7 +74,7 @@ impl Family for MpNet {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, &spec)?,
             spec,
         }))
     }

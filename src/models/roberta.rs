@@ -31,6 +31,12 @@ impl Family for Roberta {
             "RobertaForSequenceClassification",
             "CamembertForSequenceClassification",
             "XLMRobertaForSequenceClassification",
+            "RobertaForTokenClassification",
+            "CamembertForTokenClassification",
+            "XLMRobertaForTokenClassification",
+            "RobertaForQuestionAnswering",
+            "CamembertForQuestionAnswering",
+            "XLMRobertaForQuestionAnswering",
         ]
     }
 
@@ -44,7 +50,7 @@ impl Family for Roberta {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, spec.labels.len())?,
+            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, &spec)?,
             spec,
         }))
     }

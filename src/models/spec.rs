@@ -36,10 +36,23 @@ pub enum Problem {
     Regression,
 }
 
+/// What the head's outputs are about, as the end of the architecture's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The whole input: `…ForSequenceClassification`, `…ForImageClassification`.
+    Sequence,
+    /// Every token by itself: `…ForTokenClassification`.
+    Tokens,
+    /// Where an answer begins and ends, two logits a token: `…ForQuestionAnswering`.
+    Span,
+}
+
 /// Which positions of a row the head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     First,
+    /// Any: a row names those it wants, and each gives an output.
+    Each,
     /// The mean of all of them. A row names one position, which stands for its one output.
     Mean,
     /// The last token of the input that is no pad: causal classifiers. `pad` is `pad_token_id` of config.json, as
@@ -54,7 +67,7 @@ impl Reads {
     /// stands in for one, be it a pad, does not move the position.
     pub fn position(self, ids: impl Iterator<Item = u32>) -> usize {
         match self {
-            Self::First | Self::Mean => 0,
+            Self::First | Self::Mean | Self::Each => 0,
             Self::Last { pad } => {
                 ids.enumerate().filter(|(_, id)| Some(*id) != pad).last().map_or(0, |(position, _)| position)
             }
@@ -102,6 +115,7 @@ pub struct Spec {
     pub architecture: String,
     pub kind: Kind,
     pub labels: Vec<String>,
+    pub about: About,
     pub problem: Problem,
     pub hidden: usize,
     /// Text: columns of the word embedding, where gradients are taken. Not `hidden` where the model projects it.

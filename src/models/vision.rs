@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::batch::{Batch, Content};
 use super::config::{self, Common};
-use super::{Capabilities, Capability, ImageSpec, LoadError, Reads, SequenceItem, Spec, TapPlan, Weights};
+use super::{About, Capabilities, Capability, ImageSpec, LoadError, Reads, SequenceItem, Spec, TapPlan, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::input::image;
@@ -102,6 +102,7 @@ pub fn spec(
         kind: Kind::Image,
         problem: common.problem(labels.len())?,
         labels,
+        about: About::Sequence,
         hidden,
         embedding: hidden,
         layers,

@@ -39,7 +39,11 @@ impl Family for XlmRobertaXl {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["XLMRobertaXLForSequenceClassification"]
+        &[
+            "XLMRobertaXLForSequenceClassification",
+            "XLMRobertaXLForTokenClassification",
+            "XLMRobertaXLForQuestionAnswering",
+        ]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -51,7 +55,7 @@ impl Family for XlmRobertaXl {
             embeddings: anatomy.tables(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::Before)?,
             norm: Some(weights.layer_norm("roberta.encoder.LayerNorm", hidden, anatomy.epsilon)?),
-            head: Head::load(weights, &roberta::HEAD, Activation::TANH, hidden, spec.labels.len())?,
+            head: Head::load(weights, &roberta::HEAD, Activation::TANH, hidden, &spec)?,
             spec,
         }))
     }

@@ -32,7 +32,7 @@ pub fn html(answer: &Answer, image: Option<&[u8]>) -> Result<String, RenderError
         InputView::Text(_) => None,
         InputView::Image(_) => Some(heat::original(image.ok_or(RenderError::MissingImage)?)?),
     };
-    let title = escaped(&format!("{}: {}", answer.model.name, answer.prediction.label));
+    let title = escaped(&format!("{}: {}", answer.model.name, scored::predicted_name(answer)));
     let mut page =
         format!("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{title}</title>\n</head>\n<body>\n");
     let _ = writeln!(page, "<h1>{}</h1>", escaped(&scored::prediction(answer, 5)));

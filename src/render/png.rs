@@ -26,7 +26,7 @@ pub fn png(answer: &Answer, image: Option<&[u8]>) -> Result<Vec<u8>, RenderError
     }];
     for explanation in answer.explanations.iter().flatten() {
         let Some(map) = ScoreMap::of(explanation)? else { continue };
-        let target = explanation.target.as_ref().map(scored::target_name);
+        let target = explanation.target.as_ref().map(ToString::to_string);
         panels.push(Panel {
             lines: [explanation.method.clone(), target.unwrap_or_default()],
             picture: heat::overlay(&original, view, &map),

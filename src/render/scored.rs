@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::RenderError;
-use crate::explain::outcome::TextView;
+use crate::explain::outcome::{InputView, TextView};
 use crate::explain::{Answer, Explanation};
-use crate::tasks::{ClassScore, Target};
+use crate::tasks::{ClassScore, Prediction};
 
 /// One word or token of the input with its score.
 pub(super) struct Unit<'a> {
@@ -112,18 +112,10 @@ pub(super) fn signed(value: f32) -> String {
     }
 }
 
-/// `POSITIVE`, or `POSITIVE against NEGATIVE`.
-pub(super) fn target_name(target: &Target) -> String {
-    match &target.against {
-        Some(other) => format!("{} against {}", target.label, other.label),
-        None => target.label.clone(),
-    }
-}
-
 /// `integrated_gradients → POSITIVE`, or the method alone where it has no target.
 pub(super) fn title(explanation: &Explanation) -> String {
     match &explanation.target {
-        Some(target) => format!("{} → {}", explanation.method, target_name(target)),
+        Some(target) => format!("{} → {}", explanation.method, target),
         None => explanation.method.clone(),
     }
 }
@@ -158,24 +150,50 @@ pub(super) fn quality(explanation: &Explanation) -> String {
 }
 
 /// `POSITIVE 0.998 · NEGATIVE 0.002`: the predicted class first, then the others by probability (else logit), at
-/// most `count`.
+/// most `count`. Of tokens `Clara B-PER 0.981 · …`, of a question its answer.
 pub(super) fn prediction(answer: &Answer, count: usize) -> String {
-    let classes = ranked(answer);
-    let shown: Vec<String> = classes.iter().take(count).map(|class| class_name(class)).collect();
-    let mut line = shown.join(" · ");
-    if classes.len() > count {
-        line.push_str(&format!(" · {} more", classes.len() - count));
+    let parts = parts(answer);
+    let mut line = parts.iter().take(count).cloned().collect::<Vec<_>>().join(" · ");
+    if parts.len() > count {
+        line.push_str(&format!(" · {} more", parts.len() - count));
     }
     line
 }
 
-/// `POSITIVE 0.998`: the predicted class alone, short enough for a title.
+/// `POSITIVE 0.998`: the first part of the prediction alone, short enough for a title.
 pub(super) fn predicted(answer: &Answer) -> String {
-    ranked(answer).first().map(|class| class_name(class)).unwrap_or_default()
+    parts(answer).into_iter().next().unwrap_or_default()
 }
 
-fn ranked(answer: &Answer) -> Vec<&ClassScore> {
-    let mut classes: Vec<&ClassScore> = answer.prediction.scores.iter().collect();
+/// `POSITIVE`: the same without its number.
+pub(super) fn predicted_name(answer: &Answer) -> String {
+    match &answer.prediction {
+        Prediction::Class(class) => class.label.clone(),
+        Prediction::Answer(found) => found.text.clone(),
+        Prediction::Tokens(_) => predicted(answer),
+    }
+}
+
+fn parts(answer: &Answer) -> Vec<String> {
+    match &answer.prediction {
+        Prediction::Class(class) => ranked(&class.scores).into_iter().map(class_name).collect(),
+        Prediction::Answer(found) => vec![format!("“{}” {:.3}", found.text, found.score)],
+        Prediction::Tokens(found) => {
+            let tokens = match &answer.input {
+                InputView::Text(text) => text.tokens.as_slice(),
+                InputView::Image(_) => &[],
+            };
+            // `O`: outside of what such a model looks for.
+            let named = tokens.iter().zip(&found.tokens).filter_map(|(token, own)| Some((token, own.as_ref()?)));
+            let (inside, outside): (Vec<_>, Vec<_>) = named.partition(|(_, own)| own.label != "O");
+            let shown = if inside.is_empty() { outside } else { inside };
+            shown.iter().map(|(token, own)| format!("{} {} {:.3}", token.text, own.label, own.probability)).collect()
+        }
+    }
+}
+
+fn ranked(scores: &[ClassScore]) -> Vec<&ClassScore> {
+    let mut classes: Vec<&ClassScore> = scores.iter().collect();
     classes.sort_by(|a, b| {
         let value = |score: &ClassScore| score.probability.unwrap_or(score.logit);
         value(b).total_cmp(&value(a)).then(a.index.cmp(&b.index))

@@ -130,7 +130,7 @@ fn of_image(answer: &Answer, view: &ImageView, bytes: &[u8]) -> Result<String, R
 }
 
 fn subtitle(explanation: &Explanation) -> String {
-    explanation.target.as_ref().map(scored::target_name).unwrap_or_default()
+    explanation.target.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 /// The legend's gradient, used by every panel.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{RenderError, TextOptions, html, png, svg, text};
 use crate::explain::Answer;
+use crate::tasks::Prediction;
 
 fn answer(input: Value, explanations: Value) -> Answer {
     let answer = json!({
@@ -127,7 +128,8 @@ fn nothing_in_a_text_acts_on_a_page() {
 fn hostile_names_are_escaped() {
     let mut answer = film();
     answer.model.name = "<img src=x>".into();
-    answer.prediction.scores[1].label = "<b>".into();
+    let Prediction::Class(class) = &mut answer.prediction else { panic!("{:?}", answer.prediction) };
+    class.scores[1].label = "<b>".into();
     answer.id = "'><i>".into();
     for page in [html(&answer, None).unwrap(), svg(&answer, None).unwrap()] {
         assert!(!page.contains("<img") && !page.contains("<b>") && !page.contains("<i>"), "{page}");

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use super::perturb::{single_row, whole_row};
 use super::{
-    Class, ClassScore, ClassSpec, OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec,
-    Task, quote,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, PerturbError, Perturber,
+    Prediction, Readout, Target, TargetError, TargetSpec, Task, quote,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -26,23 +26,28 @@ pub struct Classification {
 
 /// One entry of a request's target, before the prediction is known.
 enum Selection {
-    One(Target),
+    One(ClassTarget),
     Predicted,
     All,
 }
 
 impl Classification {
+    /// A softmax over `labels`, as other tasks have one at each of their tokens.
+    pub(super) fn softmax(labels: Vec<String>) -> Self {
+        Self { kind: Kind::Text, labels, problem: Problem::SingleLabel }
+    }
+
     /// The task of the classifier that `spec` describes.
     pub fn new(spec: &Spec) -> Self {
         Self { kind: spec.kind, labels: spec.labels.clone(), problem: spec.problem }
     }
 
-    fn label(&self, index: usize) -> String {
+    pub(super) fn label(&self, index: usize) -> String {
         self.labels.get(index).cloned().unwrap_or_default()
     }
 
-    fn class(&self, index: usize) -> Target {
-        Target { label: self.label(index), index, against: None }
+    fn class(&self, index: usize) -> ClassTarget {
+        ClassTarget { label: self.label(index), index, against: None }
     }
 
     /// The classes there are, for an error's detail.
@@ -85,7 +90,7 @@ impl Classification {
         }
     }
 
-    fn side(&self, class: &ClassSpec, path: &str) -> Result<usize, TargetError> {
+    pub(super) fn side(&self, class: &ClassSpec, path: &str) -> Result<usize, TargetError> {
         match class {
             ClassSpec::Index(index) => self.index(*index, path),
             ClassSpec::Label(label) => self.position(label).ok_or_else(|| TargetError {
@@ -102,6 +107,10 @@ impl Classification {
             TargetSpec::Name(text) => vec![self.named(text, false, path)?],
             TargetSpec::Text(text) => vec![self.named(text, true, path)?],
             TargetSpec::Predicted => vec![Selection::Predicted],
+            TargetSpec::Token(_) | TargetSpec::Start(_) | TargetSpec::End(_) => {
+                let detail = format!("this model is asked for a class, not for a token: {}", self.known());
+                return Err(TargetError { path: path.to_owned(), detail });
+            }
             TargetSpec::Contrast(contrast) => {
                 let mut target = self.class(self.side(&contrast.index, &format!("{path}/index"))?);
                 if let Some(against) = &contrast.against {
@@ -132,7 +141,7 @@ impl Classification {
     }
 
     /// The class with the largest logit, the first of equals. A regression is about its first output.
-    fn predicted(&self, logits: &[f32]) -> usize {
+    pub(super) fn predicted(&self, logits: &[f32]) -> usize {
         if self.problem == Problem::Regression {
             return 0;
         }
@@ -146,7 +155,7 @@ impl Classification {
     }
 
     /// One class's output. A class the model did not answer gives NaN, which no answer lets pass.
-    fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
+    pub(super) fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
         let Some(&logit) = logits.get(index) else { return f64::NAN };
         let logit = f64::from(logit);
         match (output, self.problem) {
@@ -160,7 +169,14 @@ impl Classification {
     }
 
     /// Adds `sign` × d output / d logits to `gradient`.
-    fn add_gradient(&self, logits: &[f32], index: usize, output: OutputSpace, sign: f64, gradient: &mut [f64]) {
+    pub(super) fn add_gradient(
+        &self,
+        logits: &[f32],
+        index: usize,
+        output: OutputSpace,
+        sign: f64,
+        gradient: &mut [f64],
+    ) {
         let Some(&logit) = logits.get(index) else { return };
         let logit = f64::from(logit);
         match (output, self.problem) {
@@ -196,14 +212,7 @@ impl Classification {
     }
 }
 
-impl Task for Classification {
-    fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Text => "text-classification",
-            Kind::Image => "image-classification",
-        }
-    }
-
+impl Readout for Classification {
     fn perturber<'a>(
         &self,
         spec: &Spec,
@@ -212,6 +221,32 @@ impl Task for Classification {
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
         single_row(spec, input, units, fill)
+    }
+
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        let Target::Class(target) = target else { return f64::NAN };
+        let value = self.output(logits, target.index, output);
+        target.against.as_ref().map_or(value, |against| value - self.output(logits, against.index, output))
+    }
+
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        let mut gradient = vec![0.0; logits.len()];
+        if let Target::Class(target) = target {
+            self.add_gradient(logits, target.index, output, 1.0, &mut gradient);
+            if let Some(against) = &target.against {
+                self.add_gradient(logits, against.index, output, -1.0, &mut gradient);
+            }
+        }
+        gradient.into_iter().map(|value| value as f32).collect()
+    }
+}
+
+impl Task for Classification {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Text => "text-classification",
+            Kind::Image => "image-classification",
+        }
     }
 
     fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
@@ -238,13 +273,13 @@ impl Task for Classification {
         Ok(known.len() + usize::from(predicted && !all))
     }
 
-    fn targets(&self, spec: &TargetSpec, logits: &[f32]) -> Result<Vec<Target>, TargetError> {
+    fn targets(&self, spec: &TargetSpec, _input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError> {
         let mut seen = HashSet::new();
         let mut targets = Vec::new();
         let mut all = false;
-        let mut push = |target: Target| {
+        let mut push = |target: ClassTarget| {
             if seen.insert(target.clone()) {
-                targets.push(target);
+                targets.push(Target::Class(target));
             }
         };
         for selection in self.selections(spec, "")? {
@@ -262,11 +297,22 @@ impl Task for Classification {
         Ok(targets)
     }
 
-    fn has_probability(&self) -> bool {
+    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], _targets: &[Target]) -> Focus {
+        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), row: rows.first().cloned() }
+    }
+
+    fn has_probability(&self, _target: &TargetSpec) -> bool {
         self.problem != Problem::Regression
     }
 
-    fn prediction(&self, logits: &[f32]) -> Prediction {
+    fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
+        Prediction::Class(self.of(logits))
+    }
+}
+
+impl Classification {
+    /// What a softmax, sigmoids or a regression say.
+    pub(super) fn of(&self, logits: &[f32]) -> ClassPrediction {
         let index = self.predicted(logits);
         let probabilities = self.probabilities(logits);
         let scores = logits.iter().zip(&probabilities).enumerate();
@@ -276,42 +322,28 @@ impl Task for Classification {
             logit,
             probability,
         });
-        Prediction {
+        ClassPrediction {
             label: self.label(index),
             index,
             probability: probabilities.get(index).copied().flatten(),
             scores: scores.collect(),
         }
     }
-
-    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
-        let value = self.output(logits, target.index, output);
-        target.against.as_ref().map_or(value, |against| value - self.output(logits, against.index, output))
-    }
-
-    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
-        let mut gradient = vec![0.0; logits.len()];
-        self.add_gradient(logits, target.index, output, 1.0, &mut gradient);
-        if let Some(against) = &target.against {
-            self.add_gradient(logits, against.index, output, -1.0, &mut gradient);
-        }
-        gradient.into_iter().map(|value| value as f32).collect()
-    }
 }
 
 /// log Σ e^logit without overflow.
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
     largest + sum.ln()
 }
 
-fn sigmoid(logit: f64) -> f64 {
+pub(super) fn sigmoid(logit: f64) -> f64 {
     if logit >= 0.0 { 1.0 / (1.0 + (-logit).exp()) } else { logit.exp() / (1.0 + logit.exp()) }
 }
 
 /// log(1 + e^x) without overflow.
-fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::Contrast;
+use super::super::test_input::input;
 use super::*;
 
 const PROBLEMS: [Problem; 3] = [Problem::SingleLabel, Problem::MultiLabel, Problem::Regression];
@@ -22,7 +23,7 @@ fn contrast(index: u64, against: u64) -> TargetSpec {
 }
 
 fn indices(task: &Classification, spec: &TargetSpec) -> Vec<usize> {
-    task.targets(spec, &[0.0, 2.0, 1.0]).unwrap().iter().map(|target| target.index).collect()
+    task.targets(spec, &input(), &[0.0, 2.0, 1.0]).unwrap().iter().map(Target::index).collect()
 }
 
 #[test]
@@ -61,9 +62,10 @@ fn repeated_targets_count_once_in_the_order_written() {
         contrast(2, 0),
     ]);
     assert_eq!(task.check_target(&list), Ok(3));
-    let targets = task.targets(&list, &[0.0, 2.0, 1.0]).unwrap();
-    assert_eq!(targets.iter().map(|target| target.index).collect::<Vec<_>>(), [2, 1, 2]);
-    assert_eq!(targets[2].against, Some(Class { label: "a".into(), index: 0 }));
+    let targets = task.targets(&list, &input(), &[0.0, 2.0, 1.0]).unwrap();
+    assert_eq!(targets.iter().map(Target::index).collect::<Vec<_>>(), [2, 1, 2]);
+    let against = Some(Class { label: "a".into(), index: 0 });
+    assert_eq!(targets[2], Target::Class(ClassTarget { label: "c".into(), index: 2, against }));
     let all = TargetSpec::List(vec![name("predicted"), name("all")]);
     assert_eq!(task.check_target(&all), Ok(3));
     assert_eq!(indices(&task, &all), [1, 0, 2]);
@@ -95,9 +97,9 @@ fn wrong_targets_say_where_and_what_there_is() {
 #[test]
 fn regression_is_about_its_first_output() {
     let task = task(&["LABEL_0"], Problem::Regression);
-    let prediction = task.prediction(&[-3.5]);
+    let prediction = task.of(&[-3.5]);
     assert_eq!((prediction.index, prediction.probability, prediction.scores[0].probability), (0, None, None));
-    assert!(!task.has_probability());
+    assert!(!task.has_probability(&TargetSpec::Predicted));
 }
 
 #[test]
@@ -105,12 +107,16 @@ fn extreme_logits_stay_finite() {
     let logits = [f32::MAX, -f32::MAX, 0.0];
     for problem in PROBLEMS {
         let task = task(&["a", "b", "c"], problem);
-        let prediction = task.prediction(&logits);
+        let prediction = task.of(&logits);
         assert!(prediction.scores.iter().all(|score| score.probability.is_none_or(f32::is_finite)));
         for index in 0..3 {
             for output in OUTPUTS {
-                assert!(task.value(&logits, &task.class(index), output).is_finite());
-                assert!(task.cotangent(&logits, &task.class(index), output).iter().all(|value| value.is_finite()));
+                assert!(task.value(&logits, &Target::Class(task.class(index)), output).is_finite());
+                assert!(
+                    task.cotangent(&logits, &Target::Class(task.class(index)), output)
+                        .iter()
+                        .all(|value| value.is_finite())
+                );
             }
         }
     }
@@ -119,9 +125,9 @@ fn extreme_logits_stay_finite() {
 #[test]
 fn missing_logits_give_nan_rather_than_a_panic() {
     let task = task(&["a", "b"], Problem::SingleLabel);
-    assert!(task.value(&[], &task.class(1), OutputSpace::Probability).is_nan());
-    assert!(task.cotangent(&[], &task.class(1), OutputSpace::Probability).is_empty());
-    assert!(task.prediction(&[]).scores.is_empty());
+    assert!(task.value(&[], &Target::Class(task.class(1)), OutputSpace::Probability).is_nan());
+    assert!(task.cotangent(&[], &Target::Class(task.class(1)), OutputSpace::Probability).is_empty());
+    assert!(task.of(&[]).scores.is_empty());
 }
 
 proptest! {
@@ -137,6 +143,7 @@ proptest! {
         let task = task(&["a", "b", "c", "d", "e", "f"][..logits.len()], problem);
         let mut class = task.class(target % logits.len());
         class.against = against.map(|index| Class { label: String::new(), index: index % logits.len() });
+        let class = Target::Class(class);
         let exact = task.cotangent(&logits, &class, output);
         let step = 1.0 / 512.0;
         for index in 0..logits.len() {
@@ -153,7 +160,7 @@ proptest! {
     #[test]
     fn probabilities_add_up(logits in prop::collection::vec(-1e30f32..1e30, 1..6)) {
         let task = task(&["a", "b", "c", "d", "e", "f"][..logits.len()], Problem::SingleLabel);
-        let prediction = task.prediction(&logits);
+        let prediction = task.of(&logits);
         let sum: f32 = prediction.scores.iter().filter_map(|score| score.probability).sum();
         prop_assert!((sum - 1.0).abs() < 1e-5);
         prop_assert_eq!(prediction.probability, prediction.scores[prediction.index].probability);

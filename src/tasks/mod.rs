@@ -1,24 +1,46 @@
 //! Tasks: what the rows of a model mean. Input and masks become rows, rows' outputs become predictions and the
 //! scalars that are explained.
 //!
-//! [`Task`] is the seam that `explain`, `engine` and the methods work against; one file a task. `perturb` makes the
-//! rows, `target` holds how targets are written.
+//! [`Task`] is the seam that `explain` and `engine` work against, [`Readout`] what the methods see of it once the
+//! targets are known; one file a task. `perturb` makes the rows, `target` holds how targets are written,
+//! `prediction` how answers write what a model says.
 
 mod classification;
 mod perturb;
+mod prediction;
+mod span;
 mod target;
+#[cfg(test)]
+mod test_input;
+mod tokens;
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
-use crate::models::{Row, Spec};
+use crate::models::{About, Row, Spec};
 
 pub use classification::Classification;
-pub use perturb::{PerturbError, Perturber, check_fill};
+pub use perturb::{PerturbError, Perturber, Tail, check_fill};
+pub use prediction::{AnswerPrediction, ClassPrediction, ClassScore, Prediction, TokenPrediction, TokensPrediction};
+pub use span::QuestionAnswering;
 pub(crate) use target::quote;
-pub use target::{Class, ClassSpec, Contrast, Target, TargetError, TargetSpec};
+pub use target::{
+    AnswerTarget, Class, ClassSpec, ClassTarget, Contrast, EndTarget, StartTarget, Target, TargetError, TargetSpec,
+    TokenSpec, TokenTarget,
+};
+pub use tokens::TokenClassification;
+
+/// The task of the model that `spec` describes.
+pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
+    match spec.about {
+        About::Sequence => Arc::new(Classification::new(spec)),
+        About::Tokens => Arc::new(TokenClassification::new(spec)),
+        About::Span => Arc::new(QuestionAnswering),
+    }
+}
 
 /// The space the explained output is measured in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -29,31 +51,19 @@ pub enum OutputSpace {
     LogProbability,
 }
 
-/// One class's share in a prediction.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ClassScore {
-    pub label: String,
-    pub index: usize,
-    pub logit: f32,
-    /// Null for a regression.
-    pub probability: Option<f32>,
+/// Whether a second text goes with the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    Optional,
+    /// Never, and why.
+    Refused(&'static str),
+    /// Always, and what it is.
+    Required(&'static str),
 }
 
-/// What the model says of the input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Prediction {
-    pub label: String,
-    pub index: usize,
-    /// Null for a regression.
-    pub probability: Option<f32>,
-    /// One per label, in the order of the labels.
-    pub scores: Vec<ClassScore>,
-}
-
-/// The meaning of a model's rows. An input may be several rows; `logits` are always the whole input's or a mask's.
-pub trait Task: Send + Sync {
-    /// Hugging Face's name: `text-classification`, `image-classification`.
-    fn name(&self) -> &'static str;
+/// The explained scalars as functions of the logits that the targets need: `logits` are always the whole input's, a
+/// mask's or a pass's, in the layout of [`Focus::logits`].
+pub trait Readout: Send + Sync {
     /// What turns masks over `units` into rows of `input`. Everything that no mask changes is computed here, once.
     fn perturber<'a>(
         &self,
@@ -62,20 +72,65 @@ pub trait Task: Send + Sync {
         units: &'a Units,
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError>;
+    /// The explained scalar, in f64.
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64;
+    /// d value / d logits.
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32>;
+    /// The token that `target` is read at; `None`: what the head reads of every input.
+    fn reading(&self, _target: &Target) -> Option<usize> {
+        None
+    }
+}
+
+/// What the targets of a request need of the input: all that masks and passes read.
+pub struct Focus {
+    pub readout: Box<dyn Readout>,
+    /// The whole input's logits, without those that no target needs.
+    pub logits: Vec<f32>,
+    /// The row that passes vary; `None` where no single one answers them.
+    pub row: Option<Row>,
+}
+
+/// The meaning of a model's rows. An input may be several rows; `logits` are the whole input's.
+pub trait Task: Send + Sync {
+    /// Hugging Face's name: `text-classification`, `token-classification`, …
+    fn name(&self) -> &'static str;
+    /// Whether it takes pairs of texts.
+    fn pairing(&self) -> Pairing {
+        Pairing::Optional
+    }
+    /// Whether there is no explanation without a named target.
+    fn needs_target(&self) -> bool {
+        false
+    }
     /// The rows of the whole input.
     fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row>;
     /// Checks a request's `target` before anything is computed and counts its targets at most (repeated ones once,
     /// `predicted` as one).
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError>;
-    /// The targets a request's `target` names, repeated ones once, in the order written. `logits` are the whole
-    /// input's, for `predicted`.
-    fn targets(&self, spec: &TargetSpec, logits: &[f32]) -> Result<Vec<Target>, TargetError>;
-    /// Whether outputs have a probability at all.
-    fn has_probability(&self) -> bool;
+    /// Checks what of the target only the input shows to be wrong.
+    fn check_input(&self, _spec: &TargetSpec, _input: &Input) -> Result<(), TargetError> {
+        Ok(())
+    }
+    /// The targets a request's `target` names, repeated ones once, in the order written. `logits` are for
+    /// `predicted`.
+    fn targets(&self, spec: &TargetSpec, input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError>;
+    /// What `targets` need of the input, whose rows are `rows`.
+    fn focus(&self, input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus;
+    /// Whether all that `target` names has a probability.
+    fn has_probability(&self, target: &TargetSpec) -> bool;
+    /// Whether one row answers what gradients (of `output`) and attention ask; else why not and what to do.
+    fn one_row(&self, _target: &TargetSpec, _output: Option<OutputSpace>) -> Result<(), String> {
+        Ok(())
+    }
+    /// Rows that a mask takes, at most.
+    fn rows_a_mask(&self, _targets: usize) -> usize {
+        1
+    }
+    /// Tokens behind the input's in each of its rows, at most.
+    fn tail(&self) -> usize {
+        0
+    }
     /// What the model says. Finite for finite logits.
-    fn prediction(&self, logits: &[f32]) -> Prediction;
-    /// The explained scalar, in f64.
-    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64;
-    /// d value / d logits.
-    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32>;
+    fn prediction(&self, input: &Input, logits: &[f32]) -> Prediction;
 }

@@ -2,6 +2,8 @@
 //!
 //! A task makes a [`Perturber`] once per input, units and fill; the engine then asks it for a row per mask.
 
+use std::borrow::Cow;
+
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{ImageInput, Input, TextInput};
 use crate::models::{Content, Reads, Row, Spec};
@@ -22,6 +24,36 @@ pub enum PerturbError {
 pub trait Perturber: Send + Sync {
     /// The rows with only the units of `mask` present.
     fn rows(&self, mask: &Mask) -> Vec<Row>;
+    /// What the `labels` logits of every position that the rows of `mask` read are in the layout of the whole input's:
+    /// −∞ at tokens that are gone.
+    fn outputs<'l>(&self, _mask: &Mask, logits: &'l [f32], _labels: usize) -> Cow<'l, [f32]> {
+        Cow::Borrowed(logits)
+    }
+}
+
+/// Tokens that stand behind the input's own and are no part of what is explained.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    pub ids: Vec<u32>,
+    pub type_ids: Vec<u32>,
+}
+
+/// One row of a text: what it reads, what it keeps, what follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub read: Read,
+    /// Tokens that deletion leaves where they are; their units' other tokens go.
+    pub held: Vec<usize>,
+    pub tail: Tail,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Read {
+    /// The position of the row that stands for all of it, whatever is deleted.
+    #[default]
+    Row,
+    /// Tokens of the input, wherever deletion moves them.
+    Tokens(Vec<usize>),
 }
 
 /// The name of a fill, as callers write it.
@@ -59,33 +91,48 @@ pub(super) fn single_row<'a>(
 ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
     check_fill(input, fill)?;
     match (input, units) {
-        (Input::Text(text), Units::Text { members, .. }) => {
-            Ok(Box::new(TextPerturber::new(spec, text, members, fill)?))
-        }
         (Input::Image(image), Units::Image { segmentation, .. }) => {
             let filled = filled_pixels(image, &segmentation.labels, segmentation.count, fill);
-            Ok(Box::new(ImagePerturber { image, labels: &segmentation.labels, filled, read: read(spec, input) }))
+            Ok(Box::new(ImagePerturber { image, labels: &segmentation.labels, filled }))
+        }
+        _ => text_rows(spec, input, units, fill, vec![Reading::default()]),
+    }
+}
+
+/// The perturber of a text that is a row for each of `readings`.
+pub(super) fn text_rows<'a>(
+    spec: &Spec,
+    input: &'a Input,
+    units: &'a Units,
+    fill: Fill,
+    readings: Vec<Reading>,
+) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+    check_fill(input, fill)?;
+    match (input, units) {
+        (Input::Text(text), Units::Text { members, .. }) => {
+            Ok(Box::new(TextPerturber::new(spec, text, members, fill, readings)?))
         }
         _ => Err(PerturbError::WrongKind(name(fill))),
     }
 }
 
-/// The whole input as its one row.
+/// The whole input as its one row, read where removal never moves anything: the first token is a special.
 pub(super) fn whole_row(spec: &Spec, input: &Input) -> Row {
-    let content = match input {
-        Input::Text(text) => Content::Tokens {
-            ids: text.ids().collect(),
-            type_ids: if spec.token_types > 0 { text.type_ids.clone() } else { Vec::new() },
-        },
-        Input::Image(image) => Content::Pixels(image.pixels.clone()),
-    };
-    Row { content, read: vec![read(spec, input)] }
+    match input {
+        Input::Text(text) => whole_text(spec, text, &Tail::default(), vec![spec.reads.position(text.ids())]),
+        Input::Image(image) => Row { content: Content::Pixels(image.pixels.clone()), read: vec![IMAGE] },
+    }
 }
 
-/// The position of the whole input that the head reads.
-fn read(spec: &Spec, input: &Input) -> usize {
-    spec.reads.position(input.as_text().into_iter().flat_map(TextInput::ids))
+/// A whole text with what stands behind it, read at `read`.
+pub(super) fn whole_text(spec: &Spec, text: &TextInput, tail: &Tail, read: Vec<usize>) -> Row {
+    let ids = text.ids().chain(tail.ids.iter().copied()).collect();
+    let types = text.type_ids.iter().chain(&tail.type_ids).copied();
+    Row { content: Content::Tokens { ids, type_ids: types.filter(|_| spec.token_types > 0).collect() }, read }
 }
+
+/// The one position of an image.
+const IMAGE: usize = 0;
 
 /// The id that stands in for an absent token; `None`: the token is deleted.
 fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError> {
@@ -111,12 +158,17 @@ struct TextPerturber<'a> {
     remainder: Option<u32>,
     types: bool,
     reads: Reads,
-    /// The position read while no token is deleted: what stands in for one does not move it.
-    read: usize,
+    readings: Vec<Reading>,
 }
 
 impl<'a> TextPerturber<'a> {
-    fn new(spec: &Spec, text: &'a TextInput, members: &[Vec<usize>], fill: Fill) -> Result<Self, PerturbError> {
+    fn new(
+        spec: &Spec,
+        text: &'a TextInput,
+        members: &[Vec<usize>],
+        fill: Fill,
+        readings: Vec<Reading>,
+    ) -> Result<Self, PerturbError> {
         let mut unit_of = vec![None; text.tokens.len()];
         for (unit, tokens) in members.iter().enumerate() {
             for &token in tokens {
@@ -131,18 +183,25 @@ impl<'a> TextPerturber<'a> {
         if can_vanish && remainder.is_none() {
             return Err(NOTHING_REMAINS);
         }
-        let read = spec.reads.position(text.ids());
-        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, reads: spec.reads, read })
+        let readings = if replacement.is_some() { together(readings) } else { readings };
+        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, reads: spec.reads, readings })
     }
-}
 
-impl Perturber for TextPerturber<'_> {
-    fn rows(&self, mask: &Mask) -> Vec<Row> {
+    /// The id that stands for `token`; `None` where it is deleted.
+    fn id(&self, token: usize, mask: &Mask, reading: &Reading) -> Option<u32> {
+        let own = self.text.tokens.get(token)?.id;
+        let present = self.unit_of.get(token)?.is_none_or(|unit| mask.contains(unit));
+        let held = self.replacement.is_none() && reading.held.contains(&token);
+        if present || held { Some(own) } else { self.replacement }
+    }
+
+    fn row(&self, mask: &Mask, reading: &Reading) -> Row {
         let mut ids = Vec::with_capacity(self.unit_of.len());
         let mut type_ids = Vec::with_capacity(if self.types { self.unit_of.len() } else { 0 });
-        for ((token, unit), &type_id) in self.text.tokens.iter().zip(&self.unit_of).zip(&self.text.type_ids) {
-            let present = unit.is_none_or(|unit| mask.contains(unit));
-            let Some(id) = (if present { Some(token.id) } else { self.replacement }) else { continue };
+        let mut place_of = vec![None; self.unit_of.len()];
+        for (token, &type_id) in self.text.type_ids.iter().enumerate() {
+            let Some(id) = self.id(token, mask, reading) else { continue };
+            place_of[token] = Some(ids.len());
             ids.push(id);
             if self.types {
                 type_ids.push(type_id);
@@ -152,9 +211,50 @@ impl Perturber for TextPerturber<'_> {
             ids.extend(self.remainder);
             type_ids.resize(if self.types { ids.len() } else { 0 }, 0);
         }
-        let read = if self.replacement.is_some() { self.read } else { self.reads.position(ids.iter().copied()) };
-        vec![Row { content: Content::Tokens { ids, type_ids }, read: vec![read] }]
+        ids.extend(&reading.tail.ids);
+        type_ids.extend(reading.tail.type_ids.iter().filter(|_| self.types));
+        // What stands in for a token does not move the position.
+        let tail = reading.tail.ids.iter().copied();
+        let read = match &reading.read {
+            Read::Row if self.replacement.is_some() => vec![self.reads.position(self.text.ids().chain(tail))],
+            Read::Row => vec![self.reads.position(ids.iter().copied())],
+            Read::Tokens(tokens) => tokens.iter().filter_map(|&token| place_of.get(token).copied().flatten()).collect(),
+        };
+        Row { content: Content::Tokens { ids, type_ids }, read }
     }
+}
+
+impl Perturber for TextPerturber<'_> {
+    fn rows(&self, mask: &Mask) -> Vec<Row> {
+        self.readings.iter().map(|reading| self.row(mask, reading)).collect()
+    }
+
+    fn outputs<'l>(&self, mask: &Mask, logits: &'l [f32], labels: usize) -> Cow<'l, [f32]> {
+        let mut known = logits.chunks_exact(labels.max(1));
+        let mut all = Vec::with_capacity(logits.len());
+        for reading in &self.readings {
+            let Read::Tokens(tokens) = &reading.read else { return Cow::Borrowed(logits) };
+            for &token in tokens {
+                match self.id(token, mask, reading).and_then(|_| known.next()) {
+                    Some(own) => all.extend_from_slice(own),
+                    None => all.resize(all.len() + labels, f32::NEG_INFINITY),
+                }
+            }
+        }
+        Cow::Owned(all)
+    }
+}
+
+/// Readings of tokens that no row has to hold are one row: with ids replaced one for one, nothing moves.
+fn together(readings: Vec<Reading>) -> Vec<Reading> {
+    let mut all = Vec::new();
+    for reading in &readings {
+        match &reading.read {
+            Read::Tokens(tokens) if reading.tail == Tail::default() => all.extend(tokens),
+            _ => return readings,
+        }
+    }
+    vec![Reading { read: Read::Tokens(all), ..Reading::default() }]
 }
 
 struct ImagePerturber<'a> {
@@ -163,7 +263,6 @@ struct ImagePerturber<'a> {
     labels: &'a [u16],
     /// The model's input with every unit absent: 3 × rows × cols.
     filled: Vec<f32>,
-    read: usize,
 }
 
 impl Perturber for ImagePerturber<'_> {
@@ -179,7 +278,7 @@ impl Perturber for ImagePerturber<'_> {
                 }
             }
         }
-        vec![Row { content: Content::Pixels(pixels), read: vec![self.read] }]
+        vec![Row { content: Content::Pixels(pixels), read: vec![IMAGE] }]
     }
 }
 

@@ -6,13 +6,14 @@ use crate::input::image::{Normalisation, Region};
 use crate::input::segment::Segmentation;
 use crate::input::text::{SpecialIds, Token, Word};
 use crate::input::units::UnitKind;
-use crate::models::{Capabilities, Problem};
+use crate::models::{Capabilities, Problem, Reads};
 
 fn spec(token_types: usize) -> Spec {
     Spec {
         architecture: "fake".into(),
         kind: Kind::Text,
         labels: vec!["a".into(), "b".into()],
+        about: crate::models::About::Sequence,
         problem: Problem::SingleLabel,
         hidden: 1,
         embedding: 1,
@@ -73,6 +74,60 @@ fn removal_deletes_ids_with_their_types() {
     assert_eq!(tokens(2, Fill::Remove, &[0, 1, 1]), (vec![100, 103, 104, 105, 106], vec![0, 0, 0, 1, 1]));
     assert_eq!(tokens(0, Fill::Remove, &[1, 1, 0]), (vec![100, 101, 102, 103, 104, 106], vec![]));
     assert_eq!(tokens(2, Fill::Remove, &[0, 0, 0]), (vec![100, 104, 106], vec![0, 0, 1]));
+}
+
+fn read_at(fill: Fill, readings: &[(&[usize], &[usize])], units: &[u8]) -> (Vec<(Vec<u32>, Vec<usize>)>, Vec<f32>) {
+    let input = Input::Text(text());
+    let units_of = Units::words(&text());
+    let reading = |(held, read): &(&[usize], &[usize])| Reading {
+        read: Read::Tokens(read.to_vec()),
+        held: held.to_vec(),
+        tail: Tail::default(),
+    };
+    let readings = readings.iter().map(reading).collect();
+    let perturber = text_rows(&spec(2), &input, &units_of, fill, readings).unwrap();
+    let rows = perturber.rows(&mask(units));
+    // A position's one logit is its token's id.
+    let mut logits = Vec::new();
+    let mut found = Vec::new();
+    for row in rows {
+        let Content::Tokens { ids, .. } = row.content else { panic!() };
+        logits.extend(row.read.iter().map(|&place| ids[place] as f32));
+        found.push((ids, row.read));
+    }
+    let outputs = perturber.outputs(&mask(units), &logits, 1).into_owned();
+    (found, outputs)
+}
+
+#[test]
+fn deletion_moves_what_is_read_and_leaves_what_is_held() {
+    // Word 0 is tokens 1 and 2: of the two, the held one stays.
+    let (rows, outputs) = read_at(Fill::Remove, &[(&[2], &[2])], &[0, 1, 1]);
+    assert_eq!(rows, [(vec![100, 102, 103, 104, 105, 106], vec![1])]);
+    assert_eq!(outputs, [102.0]);
+    let (rows, outputs) = read_at(Fill::Remove, &[(&[2], &[1, 2, 3]), (&[3], &[3])], &[0, 0, 0]);
+    assert_eq!(rows, [(vec![100, 102, 104, 106], vec![1]), (vec![100, 103, 104, 106], vec![1])]);
+    assert_eq!(outputs, [f32::NEG_INFINITY, 102.0, f32::NEG_INFINITY, 103.0]);
+}
+
+#[test]
+fn replacement_replaces_what_is_held_too_and_moves_nothing() {
+    let (rows, outputs) = read_at(Fill::Mask, &[(&[2], &[2]), (&[3], &[3, 5])], &[0, 1, 0]);
+    assert_eq!(rows, [(vec![100, 3, 3, 103, 104, 3, 106], vec![2, 3, 5])]);
+    assert_eq!(outputs, [3.0, 103.0, 3.0]);
+}
+
+#[test]
+fn a_tail_stands_behind_every_row() {
+    let input = Input::Text(text());
+    let units_of = Units::words(&text());
+    let tail = |id| Tail { ids: vec![id, 9], type_ids: vec![1, 1] };
+    let readings = [50, 60].map(|id| Reading { tail: tail(id), ..Reading::default() }).to_vec();
+    let perturber = text_rows(&spec(2), &input, &units_of, Fill::Remove, readings).unwrap();
+    let rows = perturber.rows(&mask(&[0, 0, 0]));
+    let content = |id| Content::Tokens { ids: vec![100, 104, 106, id, 9], type_ids: vec![0, 0, 1, 1, 1] };
+    assert_eq!(rows.iter().map(|row| row.content.clone()).collect::<Vec<_>>(), [content(50), content(60)]);
+    assert_eq!(perturber.outputs(&mask(&[0, 0, 0]), &[1.0, 2.0], 1).into_owned(), [1.0, 2.0]);
 }
 
 #[test]

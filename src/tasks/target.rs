@@ -1,11 +1,11 @@
-//! Targets as callers write them and as answers name them. Which ones exist is the task's matter: see
-//! `classification`. Requests are read with these types by `explain`, `http` and `cli`.
+//! Targets as callers write them and as answers name them. Which ones exist is the task's matter. Requests are read with these types by `explain`, `http` and `cli`.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
@@ -18,14 +18,88 @@ pub struct Class {
     pub index: usize,
 }
 
-/// What is explained: one class's output, or the difference of two.
+/// One class's output, or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-pub struct Target {
+#[serde(deny_unknown_fields)]
+pub struct ClassTarget {
     pub label: String,
     pub index: usize,
     /// Contrastive: this class's output is subtracted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<Class>,
+}
+
+/// One class's output at a token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenTarget {
+    /// Counts in `input.tokens`.
+    pub token: usize,
+    pub label: String,
+    pub index: usize,
+}
+
+/// That an answer begins at a token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartTarget {
+    /// Counts in `input.tokens`.
+    pub start: usize,
+}
+
+/// That an answer ends with a token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndTarget {
+    /// Counts in `input.tokens`.
+    pub end: usize,
+}
+
+/// The predicted span: the sum of its start's and its end's logit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerTarget {
+    Answer,
+}
+
+/// What is explained.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Target {
+    Token(TokenTarget),
+    Class(ClassTarget),
+    Answer(AnswerTarget),
+    Start(StartTarget),
+    End(EndTarget),
+}
+
+impl Target {
+    pub fn class(label: impl Into<String>, index: usize) -> Self {
+        Self::Class(ClassTarget { label: label.into(), index, against: None })
+    }
+    /// The class whose output it is; 0 where it is no class's.
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Class(ClassTarget { index, .. }) | Self::Token(TokenTarget { index, .. }) => *index,
+            Self::Answer(_) | Self::Start(_) | Self::End(_) => 0,
+        }
+    }
+}
+
+/// In a sentence: `POSITIVE`, `B-PER at token 3`, `POSITIVE against NEGATIVE`.
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class(ClassTarget { label, against: None, .. }) => formatter.write_str(label),
+            Self::Class(ClassTarget { label, against: Some(against), .. }) => {
+                write!(formatter, "{label} against {}", against.label)
+            }
+            Self::Token(TokenTarget { token, label, .. }) => write!(formatter, "{label} at token {token}"),
+            Self::Answer(_) => formatter.write_str("answer"),
+            Self::Start(StartTarget { start }) => write!(formatter, "start at token {start}"),
+            Self::End(EndTarget { end }) => write!(formatter, "end at token {end}"),
+        }
+    }
 }
 
 /// A target as a caller writes it.
@@ -37,6 +111,12 @@ pub enum TargetSpec {
     Name(String),
     /// One class, or the difference of two.
     Contrast(Contrast),
+    /// A token, or one class at it.
+    Token(TokenSpec),
+    /// That an answer begins at this token.
+    Start(u64),
+    /// That an answer ends with this token.
+    End(u64),
     /// Several targets; JSON gives no list inside a list.
     List(Vec<TargetSpec>),
     /// From a query or a command line ([`TargetSpec::from_text`]), never from JSON.
@@ -52,6 +132,16 @@ pub struct Contrast {
     pub index: ClassSpec,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<ClassSpec>,
+}
+
+/// A token's class (`label`: a name or an index; else the predicted one). `token` counts in `input.tokens`, specials
+/// included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSpec {
+    pub token: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<ClassSpec>,
 }
 
 /// A class by its index or its label.
@@ -80,9 +170,19 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 impl TargetSpec {
-    /// The target of `?target=` and `--target`: a label, else an index in digits, else `predicted` or `all`.
+    /// The target of `?target=` and `--target`: a label, else an index in digits, else `predicted` or `all`; an object
+    /// or a list in JSON is read as in a request.
     pub fn from_text(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        let json = text.starts_with(['{', '[']).then(|| serde_json::from_str(text).ok());
+        json.flatten().unwrap_or_else(|| Self::Text(text.to_owned()))
+    }
+
+    /// The targets of a list, each with its place in the request's target; of anything else the one.
+    pub(super) fn flat(&self) -> Vec<(String, &Self)> {
+        match self {
+            Self::List(list) => list.iter().enumerate().map(|(place, spec)| (format!("/{place}"), spec)).collect(),
+            one => vec![(String::new(), one)],
+        }
     }
 }
 
@@ -92,8 +192,54 @@ impl Serialize for TargetSpec {
             Self::Index(index) => index.serialize(serializer),
             Self::Name(text) | Self::Text(text) => text.serialize(serializer),
             Self::Contrast(contrast) => contrast.serialize(serializer),
+            Self::Token(token) => token.serialize(serializer),
+            Self::Start(start) => keyed(serializer, "start", *start),
+            Self::End(end) => keyed(serializer, "end", *end),
             Self::List(list) => list.serialize(serializer),
             Self::Predicted => serializer.serialize_str("predicted"),
+        }
+    }
+}
+
+/// `{"start": 7}`.
+fn keyed<S: Serializer>(serializer: S, key: &'static str, token: u64) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry(key, &token)?;
+    map.end()
+}
+
+/// The keys of a target that is an object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    index: Option<ClassSpec>,
+    against: Option<ClassSpec>,
+    token: Option<u64>,
+    label: Option<ClassSpec>,
+    start: Option<u64>,
+    end: Option<u64>,
+}
+
+impl Keys {
+    fn target<E: de::Error>(self) -> Result<TargetSpec, E> {
+        match self {
+            Self { index: Some(index), against, token: None, label: None, start: None, end: None } => {
+                Ok(TargetSpec::Contrast(Contrast { index, against }))
+            }
+            Self { index: None, against: None, token: Some(token), label, start: None, end: None } => {
+                Ok(TargetSpec::Token(TokenSpec { token, label }))
+            }
+            Self { index: None, against: None, token: None, label: None, start: Some(start), end: None } => {
+                Ok(TargetSpec::Start(start))
+            }
+            Self { index: None, against: None, token: None, label: None, start: None, end: Some(end) } => {
+                Ok(TargetSpec::End(end))
+            }
+            Self { index: None, against: Some(_), .. } => Err(E::missing_field("index")),
+            _ => Err(E::custom(
+                "an object is one of {\"index\": …, \"against\": …}, {\"token\": …, \"label\": …}, {\"start\": …} and \
+                 {\"end\": …}",
+            )),
         }
     }
 }
@@ -112,7 +258,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
         if !self.in_list {
             formatter.write_str(", a list of these,")?;
         }
-        formatter.write_str(" or {\"index\": …, \"against\": …}")
+        formatter.write_str(" or {\"index\": …, \"against\": …}, {\"token\": …}, {\"start\": …}, {\"end\": …}")
     }
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<TargetSpec, E> {
         Ok(TargetSpec::Index(value))
@@ -124,7 +270,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
         Ok(TargetSpec::Name(value.to_owned()))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TargetSpec, A::Error> {
-        Contrast::deserialize(MapAccessDeserializer::new(map)).map(TargetSpec::Contrast)
+        Keys::deserialize(MapAccessDeserializer::new(map))?.target()
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<TargetSpec, A::Error> {
         if self.in_list {
@@ -183,8 +329,11 @@ fn one_target() -> OneOfBuilder {
     let name = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
     OneOfBuilder::new()
         .item(index.description(Some("A class index.")))
-        .item(name.description(Some("A label, else `predicted` or `all`.")))
+        .item(name.description(Some("A label, else `predicted` or `all`; of a question `answer`.")))
         .item(Ref::from_schema_name(Contrast::name()))
+        .item(Ref::from_schema_name(TokenSpec::name()))
+        .item(Ref::from_schema_name(StartTarget::name()))
+        .item(Ref::from_schema_name(EndTarget::name()))
 }
 
 impl PartialSchema for TargetSpec {
@@ -201,6 +350,9 @@ impl ToSchema for TargetSpec {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((Contrast::name().into_owned(), Contrast::schema()));
         Contrast::schemas(schemas);
+        schemas.push((TokenSpec::name().into_owned(), TokenSpec::schema()));
+        schemas.push((StartTarget::name().into_owned(), StartTarget::schema()));
+        schemas.push((EndTarget::name().into_owned(), EndTarget::schema()));
     }
 }
 

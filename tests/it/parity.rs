@@ -82,7 +82,7 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 fn logits(answer: &Answer) -> Vec<f32> {
-    answer.prediction.scores.iter().map(|score| score.logit).collect()
+    answer.prediction.classes().iter().map(|score| score.logit).collect()
 }
 
 fn request(case: &Value, item: Value, target: Value) -> Value {

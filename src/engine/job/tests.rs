@@ -169,10 +169,7 @@ fn a_fill_that_does_not_fit_is_an_error() {
 
 #[test]
 fn pass_delivers_variants_in_order_whatever_the_chunks() {
-    let objectives = [0, 1].map(|index| Objective {
-        target: Target { label: String::new(), index, against: None },
-        output: OutputSpace::Logit,
-    });
+    let objectives = [0, 1].map(|index| Objective { target: Target::class("", index), output: OutputSpace::Logit });
     let scaled = |row: usize, values: &mut [f32]| values.fill(row as f32);
     let pass = |taps| Pass { rows: 5, embedding: Some(&scaled), objectives: &objectives, taps };
     // A recorded row of 4 tokens weighs 16 and a little for its attention.

@@ -9,7 +9,10 @@ use crate::input::{Input, Kind};
 use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Warning};
 use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Stopped};
-use crate::tasks::{OutputSpace, PerturbError, Perturber, Prediction, Target, TargetError, TargetSpec, Task};
+use crate::tasks::{
+    ClassPrediction, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Target, TargetError, TargetSpec,
+    Task,
+};
 
 /// Hidden size of the fake embeddings.
 pub const HIDDEN: usize = 4;
@@ -59,6 +62,7 @@ impl Fake {
             architecture: "fake".into(),
             kind,
             labels: vec!["NO".into(), "YES".into()],
+            about: crate::models::About::Sequence,
             problem: Problem::SingleLabel,
             hidden: HIDDEN,
             embedding: HIDDEN,
@@ -112,6 +116,7 @@ impl Fake {
             spec: &self.spec,
             task: &self.task,
             input: &self.input,
+            target: &TargetSpec::Predicted,
             targets: self.targets.len(),
             seed: self.seed,
             precision: Precision::F32,
@@ -154,7 +159,7 @@ impl Ctx for Fake {
     fn spec(&self) -> &Spec {
         &self.spec
     }
-    fn task(&self) -> &dyn Task {
+    fn task(&self) -> &dyn Readout {
         &self.task
     }
     fn input(&self) -> &Input {
@@ -245,7 +250,7 @@ pub fn word_embedding(id: u32) -> Vec<f32> {
 }
 
 pub fn target(index: usize) -> Target {
-    Target { label: ["NO", "YES"][index].into(), index, against: None }
+    Target::class(["NO", "YES"][index], index)
 }
 
 fn text(words: usize) -> TextInput {
@@ -326,10 +331,7 @@ impl Perturber for NoRows {
     }
 }
 
-impl Task for FakeTask {
-    fn name(&self) -> &'static str {
-        "fake"
-    }
+impl Readout for FakeTask {
     fn perturber<'a>(
         &self,
         _: &Spec,
@@ -339,32 +341,17 @@ impl Task for FakeTask {
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
         Ok(Box::new(NoRows))
     }
-    fn whole(&self, _: &Spec, _: &Input) -> Vec<Row> {
-        Vec::new()
-    }
-    fn check_target(&self, _: &TargetSpec) -> Result<usize, TargetError> {
-        Ok(1)
-    }
-    fn targets(&self, _: &TargetSpec, _: &[f32]) -> Result<Vec<Target>, TargetError> {
-        Ok(vec![target(1)])
-    }
-    fn has_probability(&self) -> bool {
-        self.probability
-    }
-    fn prediction(&self, _: &[f32]) -> Prediction {
-        Prediction { label: "YES".into(), index: 1, probability: None, scores: Vec::new() }
-    }
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         match output {
-            OutputSpace::Logit => f64::from(logits[target.index]),
-            OutputSpace::Probability => Self::probability(logits, target.index),
-            OutputSpace::LogProbability => Self::probability(logits, target.index).ln(),
+            OutputSpace::Logit => f64::from(logits[target.index()]),
+            OutputSpace::Probability => Self::probability(logits, target.index()),
+            OutputSpace::LogProbability => Self::probability(logits, target.index()).ln(),
         }
     }
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
-        let own = Self::probability(logits, target.index);
+        let own = Self::probability(logits, target.index());
         let slope = |index: usize| {
-            let same = if index == target.index { 1.0 } else { 0.0 };
+            let same = if index == target.index() { 1.0 } else { 0.0 };
             match output {
                 OutputSpace::Logit => same,
                 OutputSpace::Probability => own * (same - Self::probability(logits, index)),
@@ -372,5 +359,30 @@ impl Task for FakeTask {
             }
         };
         (0..logits.len()).map(|index| slope(index) as f32).collect()
+    }
+}
+
+impl Task for FakeTask {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+    fn whole(&self, _: &Spec, _: &Input) -> Vec<Row> {
+        Vec::new()
+    }
+    fn check_target(&self, _: &TargetSpec) -> Result<usize, TargetError> {
+        Ok(1)
+    }
+    fn targets(&self, _: &TargetSpec, _: &Input, _: &[f32]) -> Result<Vec<Target>, TargetError> {
+        Ok(vec![target(1)])
+    }
+    fn focus(&self, _: &Input, _: &[Row], logits: &[f32], _: &[Target]) -> Focus {
+        let readout = Self { probability: self.probability };
+        Focus { readout: Box::new(readout), logits: logits.to_vec(), row: None }
+    }
+    fn has_probability(&self, _: &TargetSpec) -> bool {
+        self.probability
+    }
+    fn prediction(&self, _: &Input, _: &[f32]) -> Prediction {
+        Prediction::Class(ClassPrediction { label: "YES".into(), index: 1, probability: None, scores: Vec::new() })
     }
 }

@@ -72,12 +72,12 @@ pub fn output(
     default: OutputSpace,
     subject: &Subject<'_>,
 ) -> Result<OutputSpace, SettingError> {
-    if subject.task.has_probability() {
+    if subject.task.has_probability(subject.target) {
         return Ok(asked.unwrap_or(default));
     }
     match asked {
         None | Some(OutputSpace::Logit) => Ok(OutputSpace::Logit),
-        Some(_) => Err(SettingError::new("output", "this model's output is no probability; use \"logit\"")),
+        Some(_) => Err(SettingError::new("output", "this target's output is no probability; use \"logit\"")),
     }
 }
 

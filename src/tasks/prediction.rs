@@ -1,0 +1,94 @@
+//! What a model says of an input, as answers write it: one shape a task.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One class's share in a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassScore {
+    pub label: String,
+    pub index: usize,
+    pub logit: f32,
+    /// Null for a regression.
+    pub probability: Option<f32>,
+}
+
+/// What a classifier says of the input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassPrediction {
+    pub label: String,
+    pub index: usize,
+    /// Null for a regression.
+    pub probability: Option<f32>,
+    /// One per label, in the order of the labels.
+    pub scores: Vec<ClassScore>,
+}
+
+/// What a token classifier says of one token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenPrediction {
+    pub label: String,
+    pub index: usize,
+    pub probability: f32,
+    /// One per label, in the order of the labels.
+    pub scores: Vec<ClassScore>,
+}
+
+/// What a token classifier says of every token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokensPrediction {
+    /// One per token of `input.tokens`, null at specials.
+    pub tokens: Vec<Option<TokenPrediction>>,
+}
+
+/// The part of the context that answers the question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AnswerPrediction {
+    pub text: String,
+    /// First Unicode character of the context.
+    pub start: usize,
+    /// Character after the last.
+    pub end: usize,
+    /// The product of both ends' probabilities among the context's tokens.
+    pub score: f32,
+    /// One per token of `input.tokens`.
+    pub start_logits: Vec<f32>,
+    pub end_logits: Vec<f32>,
+}
+
+/// What the model says of the input; its task decides the shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Prediction {
+    Tokens(TokensPrediction),
+    Answer(AnswerPrediction),
+    Class(ClassPrediction),
+}
+
+impl Prediction {
+    /// A classifier's classes; empty for the other tasks.
+    pub fn classes(&self) -> &[ClassScore] {
+        match self {
+            Self::Class(class) => &class.scores,
+            Self::Tokens(_) | Self::Answer(_) => &[],
+        }
+    }
+    /// Whether JSON can hold all of its numbers.
+    pub fn is_finite(&self) -> bool {
+        let scores = |scores: &[ClassScore]| {
+            scores.iter().all(|score| score.logit.is_finite() && score.probability.is_none_or(f32::is_finite))
+        };
+        match self {
+            Self::Class(ClassPrediction { label: _, index: _, probability, scores: classes }) => {
+                probability.is_none_or(f32::is_finite) && scores(classes)
+            }
+            Self::Tokens(TokensPrediction { tokens }) => tokens.iter().flatten().all(|token| {
+                let TokenPrediction { label: _, index: _, probability, scores: classes } = token;
+                probability.is_finite() && scores(classes)
+            }),
+            Self::Answer(AnswerPrediction { text: _, start: _, end: _, score, start_logits, end_logits }) => {
+                score.is_finite() && start_logits.iter().chain(end_logits).all(|logit| logit.is_finite())
+            }
+        }
+    }
+}
