@@ -172,8 +172,8 @@ fn pass_delivers_variants_in_order_whatever_the_chunks() {
     });
     let scaled = |row: usize, values: &mut [f32]| values.fill(row as f32);
     let pass = |taps| Pass { rows: 5, embedding: Some(&scaled), objectives: &objectives, taps };
-    // A recorded row of 4 tokens weighs 8 and a little for its attention.
-    let stage = Stage::new(2, 24);
+    // A recorded row of 4 tokens weighs 16 and a little for its attention.
+    let stage = Stage::new(2, 40);
     let job = stage.begin().unwrap();
     let mut seen = Vec::new();
     job.pass(&pass(TapPlan { attention: vec![2] }), &mut |view| {
