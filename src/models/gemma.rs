@@ -9,6 +9,7 @@ use super::llama_like::{Anatomy, Defaults, Keys};
 use super::rope::{RopeKeys, RopeParameters};
 use super::{Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
+use crate::nn::Rope;
 
 pub struct Gemma2;
 pub struct Gemma3;
@@ -92,7 +93,7 @@ fn positive(key: &str, value: f64) -> Result<f64, LoadError> {
 
 impl Ropes {
     /// Of layers that see all tokens, and of those that see a window.
-    fn resolve(self, anatomy: &Anatomy) -> Result<Vec<crate::nn::Rope>, LoadError> {
+    fn resolve(self, anatomy: &Anatomy) -> Result<Vec<Rope>, LoadError> {
         let ByLayer { full_attention, sliding_attention } = self.rope_parameters;
         let (key, mut full) = match self.rope_scaling {
             Some(scaling) => ("rope_scaling", scaling),

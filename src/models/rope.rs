@@ -2,6 +2,7 @@
 //! of transformers 5. The frequencies are `nn`'s.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::LoadError;
 use super::config;
@@ -44,6 +45,9 @@ pub struct RopeParameters {
     long_factor: Option<Vec<f64>>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
+    /// Parameters by kind of layer, where a family has one rope.
+    full_attention: Option<IgnoredAny>,
+    sliding_attention: Option<IgnoredAny>,
 }
 
 /// What a rope is made for.
@@ -108,6 +112,9 @@ impl RopeParameters {
     /// # Errors
     /// Names what is missing, out of bounds or of an unknown type.
     pub fn rope(&self, key: &str, dimension: usize, max_positions: usize) -> Result<Rope, LoadError> {
+        if self.full_attention.is_some() || self.sliding_attention.is_some() {
+            return Err(config::invalid(key, "parameters by kind of layer, where all layers share one rope"));
+        }
         let theta = self.rope_theta.unwrap_or(THETA);
         if !(theta.is_finite() && theta > 0.0) {
             return Err(config::invalid("rope_theta", format!("{theta} is not above 0")));
@@ -243,6 +250,8 @@ mod tests {
         let factor = error(r#"{"rope_parameters": {"rope_type": "linear"}}"#);
         assert!(factor.starts_with("config.json: rope_parameters.factor: rope type linear needs"), "{factor}");
         assert!(error(r#"{"rope_scaling": {"type": "dynamic", "factor": -1}}"#).contains("rope_scaling.factor"));
+        let nested = error(r#"{"rope_parameters": {"full_attention": {"rope_type": "default"}}}"#);
+        assert!(nested.starts_with("config.json: rope_parameters: parameters by kind of layer"), "{nested}");
         assert!(error(r#"{"rope_theta": 0}"#).starts_with("config.json: rope_theta: 0"));
         let half = r#"{"rope_scaling": {"rope_type": "yarn", "original_max_position_embeddings": 0.5, "factor": 2}}"#;
         assert!(error(half).contains("rope_scaling.original_max_position_embeddings: 0 is outside"));

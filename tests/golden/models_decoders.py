@@ -6,6 +6,7 @@ A folder holds what `save_pretrained` writes for the family's own model and toke
 import copy
 import importlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +21,7 @@ LENGTH = 40
 TEXTS = [
     ("music", None),
     ("a café: 4 € in 東京 🙂!", None),
-    ("The teacher was waiting but the storm closed", None),
+    ("The teacher was waiting", None),
     ("The train is slow.", "We waited,  it never"),
     ("not a bad film", None),
 ]
@@ -60,7 +61,10 @@ def byte_fallback(specials):
     """Vocabulary and merges of BPE over `▁` in place of blanks, which spells what it lacks in bytes."""
     trained = Tokenizer(tokenizer_models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
-    trainer = trainers.BpeTrainer(vocab_size=80, show_progress=False, limit_alphabet=30)
+    # The trainer itself breaks ties among rare characters by chance.
+    counts = Counter("".join(text.CORPUS).replace(" ", "▁"))
+    alphabet = sorted(counts, key=lambda c: (-counts[c], c))[:30]
+    trainer = trainers.BpeTrainer(vocab_size=80, show_progress=False, initial_alphabet=alphabet, limit_alphabet=len(alphabet))
     trained.train_from_iterator(text.CORPUS, trainer)
     parts = json.loads(trained.to_str())["model"]
     pieces = [*specials, *(f"<0x{byte:02X}>" for byte in range(256)), *parts["vocab"]]

@@ -81,6 +81,21 @@ pub struct SpecialIds {
 }
 
 impl SpecialIds {
+    /// Those that an embedding of `entries` has.
+    pub fn within(self, entries: usize) -> Self {
+        let known = |id: Option<u32>| id.filter(|&id| (id as usize) < entries);
+        let Self { pad, mask, unk, bos, eos, cls, sep } = self;
+        Self {
+            pad: known(pad),
+            mask: known(mask),
+            unk: known(unk),
+            bos: known(bos),
+            eos: known(eos),
+            cls: known(cls),
+            sep: known(sep),
+        }
+    }
+
     /// What stands for a text of which no token is there: the token that begins a text, else the unknown one, else the
     /// one that ends a text.
     pub fn stand_in(&self) -> Option<u32> {

@@ -54,6 +54,7 @@ impl TextProcessor {
             }
             None => (well_known(&tokenizer), None, true),
         };
+        let specials = specials.within(vocab_size);
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
@@ -210,8 +211,10 @@ fn clear_dropout(tokenizer: &mut Tokenizer) {
     }
 }
 
+/// The vocabulary fits the embedding. Added tokens may lie behind it, as Gemma 3's for images and pads that were added
+/// for training alone: a text that holds one is refused.
 fn check_vocabulary(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), TextError> {
-    let vocabulary = tokenizer.get_vocab(true);
+    let vocabulary = tokenizer.get_vocab(false);
     // The largest id, so that the message does not depend on the map's order.
     let largest = vocabulary.iter().max_by_key(|(token, id)| (**id, token.as_str()));
     match largest {

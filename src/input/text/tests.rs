@@ -256,6 +256,17 @@ fn files_that_do_not_fit_are_refused_with_their_name() {
     let outside = error(&json, None, 512, 17_000);
     assert!(outside.contains("id 17794") && outside.contains("17000 embeddings"), "{outside}");
     assert!(error(&json, None, 2, 17_795).contains("no room"));
+    // An added token may lie behind the embedding: it is no special then, and no text may hold it.
+    let mut added: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let token = serde_json::json!({"id": 17_795, "content": "<image>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true});
+    added["added_tokens"].as_array_mut().unwrap().push(token);
+    let config = br#"{"pad_token": "<image>", "unk_token": "[UNK]"}"#;
+    let processor = TextProcessor::new(added.to_string().as_bytes(), Some(config), 512, 17_795).unwrap();
+    assert!(processor.specials().pad.is_none() && processor.specials().unk.is_some());
+    assert!(processor.encode("a film", None, Truncation::Truncate).is_ok());
+    let refused = processor.encode("a <image>", None, Truncation::Truncate).unwrap_err().to_string();
+    assert!(refused.contains("id 17795 is outside the model's 17795 embeddings"), "{refused}");
     // The template's ids stand in no vocabulary.
     let mut template: serde_json::Value = serde_json::from_slice(&tokenizer("metaspace")).unwrap();
     template["post_processor"]["special_tokens"]["</s>"]["ids"] = serde_json::json!([900]);
