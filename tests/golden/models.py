@@ -606,9 +606,11 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     modeling_vit.eager_attention_forward = eager_in_own_type
     if args.only in (None, "tiny"):
-        import models_text  # it imports this file
+        import models_tasks  # both import this file
+        import models_text
 
         models_text.run()
+        models_tasks.run()
         for name in BERTS:
             make_bert(name)
             bert_values(name)

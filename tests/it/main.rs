@@ -18,3 +18,4 @@ mod panics;
 mod parity;
 mod probes;
 mod problems;
+mod tasks;
