@@ -63,7 +63,7 @@ pub(super) struct ExplainArguments {
     /// A method with its defaults; may be repeated [default: integrated_gradients where the model has gradients]
     #[arg(long = "method", value_name = "M", conflicts_with = "request")]
     pub methods: Vec<String>,
-    /// What to explain: a label, a class index, predicted or all [default: predicted]
+    /// What to explain: a label, a class index, predicted, all, or a target in JSON ({"token": 3}) [default: predicted]
     #[arg(long, value_name = "T", conflicts_with = "request")]
     pub target: Option<String>,
     /// How to write the answer [default: by --output's ending, else text on a terminal, else json]

@@ -45,6 +45,12 @@ pub struct ModelIdentity {
 pub struct ResolvedRequest {
     pub model: String,
     pub target: Vec<Target>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypothesis_template: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     /// Each item with its `method` and all of its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<Vec<Value>>,

@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::input::text::Truncation;
 use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::nn::Precision;
-use crate::tasks::{TargetError, TargetSpec, Task, quote};
+use crate::tasks::{Hypotheses, TargetError, TargetSpec, Task, ZeroShot, quote};
 
 /// The largest integer that every JSON reader keeps exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
@@ -58,6 +58,8 @@ pub struct Plan {
     pub model: Arc<ServedModel>,
     /// The model's, or zero-shot over the request's labels.
     pub task: Arc<dyn Task>,
+    /// Of zero-shot classification.
+    pub hypotheses: Option<Hypotheses>,
     pub input: Input,
     pub target: TargetSpec,
     pub methods: Vec<Box<dyn Planned>>,
@@ -106,13 +108,18 @@ pub fn plan(
     });
     let Some(model) = model else { return Err(PlanError::Invalid(fields)) };
     let target = request.target.take().unwrap_or(TargetSpec::Predicted);
-    let task = Arc::clone(&model.task);
-    prepare::check_pair(&*task, raw.as_ref(), &mut fields);
-    let (chosen, targets) = choose(model, &*task, &mut request, &target, limits, wanted, &mut fields);
+    let hypotheses = prepare::hypotheses(&mut request, &mut fields);
+    let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
+    let task = zero_shot.as_ref().map_or(&*model.task, |zero_shot| zero_shot as &dyn Task);
+    prepare::check_pair(task, raw.as_ref(), &mut fields);
+    let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
             let (model, precision) = (Arc::clone(model), catalog.precision());
-            finish(Checked { id, model, task, request, raw, target, chosen, targets, wanted, precision }, limits)
+            finish(
+                Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision },
+                limits,
+            )
         }
         _ => Err(PlanError::Invalid(fields)),
     }
@@ -175,7 +182,8 @@ fn wrong_target(error: TargetError) -> Field {
 struct Checked {
     id: String,
     model: Arc<ServedModel>,
-    task: Arc<dyn Task>,
+    hypotheses: Option<Hypotheses>,
+    zero_shot: Option<ZeroShot>,
     request: ExplainRequest,
     raw: Raw,
     target: TargetSpec,
@@ -187,9 +195,14 @@ struct Checked {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, task, request, raw, target, chosen, targets, wanted, precision } = checked;
+    let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
+        checked;
     let truncation = request.truncation.unwrap_or_default();
-    let input = prepare::prepare(&model, raw, truncation, limits)?;
+    let zero_shot = zero_shot.map(|zero_shot| prepare::tokenised(&model, zero_shot)).transpose()?;
+    let tail = zero_shot.as_ref().map_or(0, |zero_shot| zero_shot.tail());
+    let input = prepare::prepare(&model, raw, truncation, tail, limits)?;
+    let task = zero_shot.map_or_else(|| Arc::clone(&model.task), |zero_shot| Arc::new(zero_shot) as Arc<dyn Task>);
+    prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
@@ -238,6 +251,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         truncation,
         cost,
         task,
+        hypotheses,
         model,
     })
 }

@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::input::image::{ImageError, ImageLimits};
 use crate::input::text::{TextError, Truncation};
 use crate::input::{Input, Kind};
-use crate::tasks::{Pairing, Task};
+use crate::tasks::{Hypotheses, Pairing, Tail, Task, ZeroShot};
 
 /// Standard base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -128,6 +128,60 @@ pub(super) fn check_kind(model: &ServedModel, raw: &Raw) -> Result<(), Field> {
     Err(Field::new(raw.pointer(), detail))
 }
 
+/// What `request` asks of zero-shot classification, taken out of it.
+pub(super) fn hypotheses(request: &mut ExplainRequest, fields: &mut Vec<Field>) -> Option<Hypotheses> {
+    let (labels, template) = (request.labels.take(), request.hypothesis_template.take());
+    let multi_label = request.multi_label.take();
+    if labels.is_none() {
+        let alone = [("/hypothesis_template", template.is_some()), ("/multi_label", multi_label.is_some())];
+        for (pointer, _) in alone.into_iter().filter(|(_, sent)| *sent) {
+            fields.push(Field::new(pointer, "it goes with \"labels\", of which there are none"));
+        }
+    }
+    labels.map(|labels| Hypotheses { labels, template, multi_label: multi_label.unwrap_or(false) })
+}
+
+/// The task over a request's own labels; their tokens are still missing.
+pub(super) fn zero_shot(
+    model: &ServedModel,
+    asked: Option<&Hypotheses>,
+    limits: &Limits,
+    fields: &mut Vec<Field>,
+) -> Result<Option<ZeroShot>, PlanError> {
+    let Some(asked) = asked else { return Ok(None) };
+    match ZeroShot::new(model.model.spec(), asked.clone()) {
+        Ok(task) => {
+            let characters: usize = task.hypotheses().map(|text| text.chars().count()).sum();
+            let max = limits.text_chars;
+            if characters > max {
+                let detail = format!(
+                    "the labels' hypotheses have {characters} characters and the limit is {max}; send fewer or raise \
+                     limits.text_chars"
+                );
+                return Err(PlanError::TooLarge { pointer: "/labels".to_owned(), detail });
+            }
+            Ok(Some(task))
+        }
+        Err(error) => {
+            fields.push(Field::new(format!("/{}", error.field), error.detail));
+            Ok(None)
+        }
+    }
+}
+
+/// The same with the labels' hypotheses in tokens.
+pub(super) fn tokenised(model: &ServedModel, task: ZeroShot) -> Result<ZeroShot, PlanError> {
+    let tails = match &model.processor {
+        Processor::Text(processor) => task.hypotheses().map(|text| processor.encode_tail(&text)).collect(),
+        Processor::Image(_) => Ok(Vec::new()),
+        #[cfg(test)]
+        Processor::Fixed(_) => Ok(task.hypotheses().map(|_| Default::default()).collect()),
+    };
+    let tails: Vec<(Vec<u32>, Vec<u32>)> =
+        tails.map_err(|error| PlanError::Invalid(vec![Field::new("/labels", error.to_string())]))?;
+    Ok(task.with_tails(tails.into_iter().map(|(ids, type_ids)| Tail { ids, type_ids }).collect()))
+}
+
 /// Whether a pair is sent where the task needs one, and not where it takes none.
 pub(super) fn check_pair(task: &dyn Task, raw: Option<&Raw>, fields: &mut Vec<Field>) {
     let Some(Raw::Text { pair, .. }) = raw else { return };
@@ -138,18 +192,29 @@ pub(super) fn check_pair(task: &dyn Task, raw: Option<&Raw>, fields: &mut Vec<Fi
     }
 }
 
-/// Tokenises or decodes.
+/// A second text that the task needs has tokens.
+pub(super) fn check_second(task: &dyn Task, input: &Input) -> Result<(), Field> {
+    let Pairing::Required(why) = task.pairing() else { return Ok(()) };
+    let tokens = input.as_text().map_or(&[][..], |text| &text.tokens);
+    if tokens.iter().any(|token| !token.special && token.sequence == Some(Some(1))) {
+        return Ok(());
+    }
+    Err(Field::new("/pair", format!("there is no token of it: {why}")))
+}
+
+/// Tokenises or decodes. `tail` tokens of the model's length are taken.
 pub(super) fn prepare(
     model: &ServedModel,
     raw: Raw,
     truncation: Truncation,
+    tail: usize,
     limits: &Limits,
 ) -> Result<Input, PlanError> {
     let pointer = raw.pointer();
     let invalid = |detail: String| PlanError::Invalid(vec![Field::new(pointer, detail)]);
     let input = match (&model.processor, raw) {
         (Processor::Text(processor), Raw::Text { text, pair }) => processor
-            .encode(&text, pair.as_deref(), truncation)
+            .encode_before(&text, pair.as_deref(), truncation, tail)
             .map(Input::Text)
             .map_err(|error: TextError| invalid(error.to_string()))?,
         (Processor::Image(processor), Raw::Image { bytes, .. }) => processor

@@ -27,6 +27,15 @@ pub struct ExplainRequest {
     /// Base64 of a PNG, JPEG or WebP file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// Zero-shot classification over these labels, by a model of natural language inference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    /// With `labels`: the sentence that each makes in place of `{}`; "This example is {}." where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypothesis_template: Option<String>,
+    /// With `labels`: each by itself rather than one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     /// What is explained; the predicted class where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpec>,

@@ -134,6 +134,9 @@ fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
     ResolvedRequest {
         model: plan.model.name.clone(),
         target: targets.to_vec(),
+        labels: plan.hypotheses.as_ref().map(|asked| asked.labels.clone()),
+        hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
+        multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
         evaluate: false,
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),

@@ -108,7 +108,7 @@ fn broken(error: MultipartError) -> Problem {
 pub struct QueryForm {
     /// With a raw body: the method, with its defaults.
     method: Option<String>,
-    /// With a raw body: a label, `predicted`, `all`, or a class index.
+    /// With a raw body: a label, `predicted`, `all`, a class index, or a target in JSON.
     target: Option<String>,
     /// With a raw body: the model's name.
     model: Option<String>,

@@ -415,6 +415,37 @@ fn older_configurations_mean_the_same() {
     });
 }
 
+/// Every text family has the heads of tokens and spans under their usual names, and a classifier's folder has neither.
+#[test]
+fn heads_of_tokens_and_spans_go_by_their_usual_names() {
+    for name in
+        ["tiny-distilbert", "tiny-camembert", "tiny-electra", "tiny-deberta-v3", "tiny-mpnet", "tiny-xlm-roberta"]
+    {
+        for (head, tensor) in
+            [("ForTokenClassification", "classifier.weight"), ("ForQuestionAnswering", "qa_outputs.weight")]
+        {
+            let error = edit(name, |folder| {
+                let text = String::from_utf8(folder.file("config.json").unwrap().to_vec()).unwrap();
+                let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let old = config["architectures"][0].as_str().unwrap().to_owned();
+                config["architectures"][0] = old.replace("ForSequenceClassification", head).into();
+                config["id2label"] = serde_json::json!({"0": "a", "1": "b"});
+                folder.files.insert("config.json".into(), FileBytes::Owned(Arc::new(config.to_string().into_bytes())));
+                let bytes = folder.file("model.safetensors").unwrap();
+                let kept = safetensors::SafeTensors::deserialize(bytes).unwrap().tensors();
+                let kept = kept.into_iter().filter(|(tensor, _)| tensor != "classifier.weight");
+                let bytes = safetensors::serialize(kept, None).unwrap();
+                folder.files.insert("model.safetensors".into(), FileBytes::Owned(Arc::new(bytes)));
+            });
+            assert!(error.contains("the head is missing") && error.contains(tensor), "{name} {head}: {error}");
+        }
+    }
+    let three = edit("tiny-bert-answers", |f| {
+        replace(f, "\"architectures\"", "\"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\"}, \"architectures\"");
+    });
+    assert!(three.starts_with("config.json: id2label: a model that answers questions has 2 outputs"), "{three}");
+}
+
 /// A base model's folder whose config.json claims a classifier: the error names every tensor, nothing is filled in.
 #[test]
 fn a_missing_head_is_an_error_that_names_its_tensors() {
@@ -425,13 +456,16 @@ fn a_missing_head_is_an_error_that_names_its_tensors() {
         ("tiny-deberta-v3", ["pooler.dense.weight", "classifier.bias"]),
         ("tiny-gpt2", ["score.weight"; 2]),
         ("tiny-gemma3", ["score.weight"; 2]),
+        ("tiny-roberta-tokens", ["classifier.weight", "classifier.bias"]),
+        ("tiny-bert-answers", ["qa_outputs.weight", "qa_outputs.bias"]),
+        ("tiny-modernbert-answers", ["classifier.weight", "classifier.bias"]),
     ];
     for (name, tensors) in heads {
         let error = edit(name, |folder| {
             let bytes = folder.file("model.safetensors").unwrap();
             let kept: Vec<_> = safetensors::SafeTensors::deserialize(bytes).unwrap().tensors();
             let kept = kept.into_iter().filter(|(tensor, _)| {
-                !["classifier", "pre_classifier", "pooler", "bert.pooler", "score"]
+                !["classifier", "pre_classifier", "pooler", "bert.pooler", "qa_outputs", "score"]
                     .iter()
                     .any(|head| tensor.starts_with(head))
             });

@@ -42,6 +42,10 @@ impl Classification {
         Self { kind: spec.kind, labels: spec.labels.clone(), problem: spec.problem }
     }
 
+    pub(super) fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
     pub(super) fn label(&self, index: usize) -> String {
         self.labels.get(index).cloned().unwrap_or_default()
     }

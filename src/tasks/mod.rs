@@ -13,6 +13,7 @@ mod target;
 #[cfg(test)]
 mod test_input;
 mod tokens;
+mod zero_shot;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use target::{
     TokenSpec, TokenTarget,
 };
 pub use tokens::TokenClassification;
+pub use zero_shot::{Hypotheses, HypothesisError, ZeroShot};
 
 /// The task of the model that `spec` describes.
 pub fn of_model(spec: &Spec) -> Arc<dyn Task> {

@@ -76,7 +76,10 @@ fn removal_deletes_ids_with_their_types() {
     assert_eq!(tokens(2, Fill::Remove, &[0, 0, 0]), (vec![100, 104, 106], vec![0, 0, 1]));
 }
 
-fn read_at(fill: Fill, readings: &[(&[usize], &[usize])], units: &[u8]) -> (Vec<(Vec<u32>, Vec<usize>)>, Vec<f32>) {
+/// A row's ids and the positions it reads.
+type Made = (Vec<u32>, Vec<usize>);
+
+fn read_at(fill: Fill, readings: &[(&[usize], &[usize])], units: &[u8]) -> (Vec<Made>, Vec<f32>) {
     let input = Input::Text(text());
     let units_of = Units::words(&text());
     let reading = |(held, read): &(&[usize], &[usize])| Reading {

@@ -606,11 +606,13 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     modeling_vit.eager_attention_forward = eager_in_own_type
     if args.only in (None, "tiny"):
-        import models_decoders  # they import this file
+        import models_decoders  # all import this file
+        import models_tasks
         import models_text
 
         models_text.run()
         models_decoders.run()
+        models_tasks.run()
         models_text.tokenizers()
         for name in BERTS:
             make_bert(name)

@@ -174,14 +174,15 @@ def nli_values(out, twins, tokenizer, folder):
     return cases
 
 
-VALUES = {"tokens": token_values, "answers": question_values, "nli": nli_values}
+VALUES_OF = {"tokens": token_values, "answers": question_values, "nli": nli_values}
 
 
 def run():
+    texts.modernbert_in_own_type()
     for family, task in MODELS:
         folder, kind = make(family, task)
         tokenizer, twins, out = AutoTokenizer.from_pretrained(folder), base.load_pair(kind, folder), {}
-        cases = VALUES[task](out, twins, tokenizer, folder)
+        cases = VALUES_OF[task](out, twins, tokenizer, folder)
         base.store(base.VALUES / f"{folder.name}.safetensors", out)
         base.write_json(base.VALUES / f"{folder.name}.json", {"cases": cases})
         sizes = [f.stat().st_size for f in [*folder.iterdir(), *base.VALUES.glob(f"{folder.name}.*")]]

@@ -19,3 +19,4 @@ mod panics;
 mod parity;
 mod probes;
 mod problems;
+mod tasks;

@@ -11,11 +11,11 @@ use explaind::explain::{Answer, Catalog, ExplainRequest, ServedModel, Wanted, pl
 use explaind::hub::{HubOptions, Source};
 use serde_json::{Value, json};
 
-fn golden(path: &str) -> PathBuf {
+pub fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
 }
 
-fn no_hub() -> HubOptions {
+pub fn no_hub() -> HubOptions {
     HubOptions {
         cache: PathBuf::new(),
         endpoint: String::new(),
@@ -48,14 +48,14 @@ fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
     engine::run_blocking(&plan, 2, 1024, &engine::Device::default()).unwrap()
 }
 
-struct Values(HashMap<String, Tensor>);
+pub struct Values(HashMap<String, Tensor>);
 
 impl Values {
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         let path = golden(&format!("values/{name}.safetensors"));
         Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
     }
-    fn get(&self, name: &str) -> Option<Vec<f32>> {
+    pub fn get(&self, name: &str) -> Option<Vec<f32>> {
         let tensor = self.0.get(name)?;
         Some(tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap())
     }
@@ -64,20 +64,20 @@ impl Values {
     }
 }
 
-fn cases(name: &str) -> Vec<Value> {
+pub fn cases(name: &str) -> Vec<Value> {
     let file = std::fs::read(golden(&format!("values/{name}.json"))).unwrap();
     serde_json::from_slice::<Value>(&file).unwrap()["cases"].as_array().unwrap().clone()
 }
 
 /// Within `tolerance` of the oracle's largest value.
-fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
+pub fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     let scale = oracle.iter().fold(1e-6f32, |max, x| max.max(x.abs()));
     let worst = ours.iter().zip(oracle).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
     assert!(worst <= tolerance * scale, "{what}: off by {} of scale", worst / scale);
 }
 
-fn floats(value: &Value) -> Vec<f32> {
+pub fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
@@ -157,7 +157,7 @@ fn predictions_are_those_of_the_pipelines() {
             let answer = ask(&catalog, request(case, json!("attention"), json!("predicted")), None);
             same_tokens(&answer, case);
             close(name, &logits(&answer), &values.get(&format!("{index}.logits")).unwrap(), 1e-5);
-            for score in &answer.prediction.scores {
+            for score in answer.prediction.classes() {
                 let oracle = case["pipeline"][&score.label].as_f64().unwrap() as f32;
                 let ours = score.probability.unwrap_or(score.logit);
                 assert!((ours - oracle).abs() < 1e-5 * (1.0 + oracle.abs()), "{name} {index}: {ours} against {oracle}");

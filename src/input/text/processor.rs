@@ -80,8 +80,23 @@ impl TextProcessor {
     /// [`TextError::Encode`] where the tokenizer fails; [`TextError::NoToken`] where nothing can stand for the empty
     /// text.
     pub fn encode(&self, text: &str, pair: Option<&str>, truncation: Truncation) -> Result<TextInput, TextError> {
+        self.encode_before(text, pair, truncation, 0)
+    }
+
+    /// The same where `tail` tokens of the model's length are taken by what will stand behind.
+    ///
+    /// # Errors
+    /// As [`TextProcessor::encode`].
+    pub fn encode_before(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        truncation: Truncation,
+        tail: usize,
+    ) -> Result<TextInput, TextError> {
+        let max = self.max_tokens.saturating_sub(tail);
         let (encoding, original_tokens) =
-            guarded(|| self.encode_cut(text, pair, truncation)).map_err(TextError::Encode)??;
+            guarded(|| self.encode_cut(text, pair, truncation, max)).map_err(TextError::Encode)??;
         self.check_ids(&encoding)?;
         let (mut tokens, words) = tokens_and_words(&encoding, text, pair);
         if tokens.is_empty() {
@@ -100,20 +115,43 @@ impl TextProcessor {
         })
     }
 
-    /// The encoding within `max_tokens`, and how many tokens there were before the cut. The outer error is the
+    /// Ids and types of what `second` adds behind any first text of a pair: the separator before it, itself, and what
+    /// ends it.
+    ///
+    /// # Errors
+    /// [`TextError::Encode`] where the tokenizer fails, or where a pair does not begin as its first text alone.
+    pub fn encode_tail(&self, second: &str) -> Result<(Vec<u32>, Vec<u32>), TextError> {
+        let encode = || {
+            let nothing = self.tokenizer.encode_char_offsets("", false)?;
+            let second = self.tokenizer.encode_char_offsets(second, false)?;
+            Ok((self.finish(nothing.clone(), None)?, self.finish(nothing, Some(second))?))
+        };
+        let (alone, pair) = guarded(encode).map_err(TextError::Encode)?;
+        self.check_ids(&pair)?;
+        let Some(ids) = pair.get_ids().strip_prefix(alone.get_ids()) else {
+            let detail = "its pairs do not begin as a text alone does, so that no hypothesis can follow it";
+            return Err(TextError::Encode(detail.to_owned()));
+        };
+        let types = pair.get_type_ids().iter().skip(alone.len());
+        let type_ids = types.map(|&kind| if self.types { kind } else { 0 }).collect();
+        Ok((ids.to_vec(), type_ids))
+    }
+
+    /// The encoding within `max` tokens, and how many tokens there were before the cut. The outer error is the
     /// tokenizer's own.
     fn encode_cut(
         &self,
         text: &str,
         pair: Option<&str>,
         truncation: Truncation,
+        max: usize,
     ) -> tokenizers::Result<Result<(Encoding, usize), TextError>> {
         let first = self.tokenizer.encode_char_offsets(text, false)?;
         let second = pair.map(|pair| self.tokenizer.encode_char_offsets(pair, false)).transpose()?;
         let written = first.len() + second.as_ref().map_or(0, Encoding::len);
         // A template repeats a sequence only in theory, but then the length must be measured, not added up.
         let whole = self.finish(first.clone(), second.clone())?;
-        let (tokens, max) = (whole.len(), self.max_tokens);
+        let tokens = whole.len();
         if tokens <= max {
             return Ok(Ok((whole, tokens)));
         }

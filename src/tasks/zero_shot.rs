@@ -1,0 +1,298 @@
+//! Zero-shot classification over a model of natural language inference: does the text entail "This example is X."?
+//!
+//! One input is a row a label: the text, and behind it the label's hypothesis, which nothing perturbs and nothing
+//! scores. A label's logit is its row's entailment logit. Passes vary one row, so gradients and attention are of one
+//! label's logit alone.
+
+use super::perturb::{Reading, text_rows, whole_text};
+use super::{
+    ClassPrediction, ClassScore, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing, PerturbError,
+    Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task,
+};
+use crate::input::units::{Fill, Units};
+use crate::input::{Input, Kind};
+use crate::models::{About, Problem, Row, Spec};
+
+use super::classification::{sigmoid, softplus};
+
+/// The pipelines' own.
+const TEMPLATE: &str = "This example is {}.";
+const SLOT: &str = "{}";
+
+/// What a request asks about its text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hypotheses {
+    pub labels: Vec<String>,
+    pub template: Option<String>,
+    pub multi_label: bool,
+}
+
+/// What is wrong with them; `field` is the request's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HypothesisError {
+    pub field: &'static str,
+    pub detail: String,
+}
+
+/// The outputs of an inference model that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verdicts {
+    entailment: usize,
+    contradiction: usize,
+    count: usize,
+}
+
+impl Verdicts {
+    /// `None`: the model is no inference model.
+    fn of(spec: &Spec) -> Option<Self> {
+        if spec.kind != Kind::Text || spec.about != About::Sequence || spec.problem != Problem::SingleLabel {
+            return None;
+        }
+        let begins = |start: &str| spec.labels.iter().position(|label| label.to_lowercase().starts_with(start));
+        let (entailment, count) = (begins("entail")?, spec.labels.len());
+        // Of two outputs, or where none is called so, the pipelines take the far end.
+        let far = if entailment == 0 { count.checked_sub(1)? } else { 0 };
+        Some(Self { entailment, contradiction: begins("contradict").unwrap_or(far), count })
+    }
+}
+
+/// Labels that are made up for a request.
+#[derive(Debug, Clone)]
+pub struct ZeroShot {
+    /// Over the labels; what a label's logit means is decided here alone.
+    classes: Classification,
+    verdicts: Verdicts,
+    /// Each label by itself, entailment against contradiction; else a softmax over the labels.
+    alone: bool,
+    template: String,
+    /// A label's hypothesis in tokens, as it stands behind the text.
+    tails: Vec<Tail>,
+}
+
+impl ZeroShot {
+    /// What `asked` makes of the model that `spec` describes; the hypotheses are still to be tokenised.
+    ///
+    /// # Errors
+    /// The model knows no entailment, or the labels or the template cannot be used.
+    pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
+        let error = |field, detail: String| Err(HypothesisError { field, detail });
+        let Some(verdicts) = Verdicts::of(spec) else {
+            let detail = "only models of natural language inference, which have a label \"entailment\", classify by \
+                          labels of your own; leave \"labels\" out or name another model";
+            return error("labels", detail.to_owned());
+        };
+        let Hypotheses { labels, template, multi_label } = asked;
+        if labels.is_empty() {
+            return error("labels", "the list is empty; name at least one label".to_owned());
+        }
+        for (place, label) in labels.iter().enumerate() {
+            if label.trim().is_empty() {
+                return error("labels", format!("label {place} is empty; give it a name"));
+            }
+            if labels[..place].contains(label) {
+                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
+            }
+        }
+        let template = template.unwrap_or_else(|| TEMPLATE.to_owned());
+        if !template.contains(SLOT) {
+            return error(
+                "hypothesis_template",
+                format!("it has no {SLOT}, where the label goes, as in \"{TEMPLATE}\""),
+            );
+        }
+        let alone = multi_label || labels.len() == 1;
+        Ok(Self { classes: Classification::softmax(labels), verdicts, alone, template, tails: Vec::new() })
+    }
+
+    /// The labels' hypotheses, in their order.
+    pub fn hypotheses(&self) -> impl Iterator<Item = String> + '_ {
+        self.classes.labels().iter().map(|label| self.template.replace(SLOT, label))
+    }
+
+    /// With the hypotheses in tokens, one a label.
+    pub fn with_tails(self, tails: Vec<Tail>) -> Self {
+        Self { tails, ..self }
+    }
+
+    /// The row of label `index` in logits of all rows, or of the label's alone.
+    fn row(&self, logits: &[f32], index: usize) -> usize {
+        if logits.len() == self.verdicts.count { 0 } else { index * self.verdicts.count }
+    }
+
+    /// A label's entailment and contradiction.
+    fn verdict(&self, logits: &[f32], index: usize) -> (f32, f32) {
+        let row = self.row(logits, index);
+        let at = |verdict: usize| logits.get(row + verdict).copied().unwrap_or(f32::NAN);
+        (at(self.verdicts.entailment), at(self.verdicts.contradiction))
+    }
+
+    /// The entailment logits, one a label.
+    fn entailments(&self, logits: &[f32]) -> Vec<f32> {
+        logits.chunks(self.verdicts.count.max(1)).filter_map(|row| row.get(self.verdicts.entailment)).copied().collect()
+    }
+
+    /// What the largest of is the predicted label.
+    fn ranks(&self, logits: &[f32]) -> Vec<f32> {
+        let rank = |index: usize| {
+            let (entailment, contradiction) = self.verdict(logits, index);
+            if self.alone { entailment - contradiction } else { entailment }
+        };
+        (0..self.classes.labels().len()).map(rank).collect()
+    }
+
+    fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
+        let (entailment, contradiction) = self.verdict(logits, index);
+        let odds = f64::from(entailment) - f64::from(contradiction);
+        match output {
+            OutputSpace::Logit => f64::from(entailment),
+            OutputSpace::Probability if self.alone => sigmoid(odds),
+            OutputSpace::LogProbability if self.alone => -softplus(-odds),
+            // Of one row alone, which `one_row` refuses, this is no number.
+            _ => self.classes.output(&self.entailments(logits), index, output),
+        }
+    }
+
+    fn add_gradient(&self, logits: &[f32], index: usize, output: OutputSpace, sign: f64, gradient: &mut [f64]) {
+        let (entailment, contradiction) = self.verdict(logits, index);
+        let odds = f64::from(entailment) - f64::from(contradiction);
+        let slope = match output {
+            OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
+            OutputSpace::Logit | OutputSpace::LogProbability => sigmoid(-odds),
+        };
+        let row = self.row(logits, index);
+        let mut add = |verdict: usize, value: f64| {
+            if let Some(slot) = gradient.get_mut(row + verdict) {
+                *slot += sign * value;
+            }
+        };
+        match output {
+            OutputSpace::Logit => add(self.verdicts.entailment, 1.0),
+            _ if self.alone => {
+                add(self.verdicts.entailment, slope);
+                add(self.verdicts.contradiction, -slope);
+            }
+            _ => {
+                let entailments = self.entailments(logits);
+                let mut of_labels = vec![0.0; entailments.len()];
+                self.classes.add_gradient(&entailments, index, output, sign, &mut of_labels);
+                for (label, value) in of_labels.into_iter().enumerate() {
+                    gradient[label * self.verdicts.count + self.verdicts.entailment] += value;
+                }
+            }
+        }
+    }
+
+    /// The labels whose rows `target` reads, at most two of them.
+    fn labels_of(target: &Target) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let Target::Class(ClassTarget { index, against, .. }) = target else { return None.into_iter().chain(None) };
+        let against = against.as_ref().map(|against| (against.index, -1.0));
+        Some((*index, 1.0)).into_iter().chain(against)
+    }
+}
+
+impl Readout for ZeroShot {
+    fn perturber<'a>(
+        &self,
+        spec: &Spec,
+        input: &'a Input,
+        units: &'a Units,
+        fill: Fill,
+    ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+        let readings = self.tails.iter().map(|tail| Reading { tail: tail.clone(), ..Reading::default() });
+        text_rows(spec, input, units, fill, readings.collect())
+    }
+
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        let labels = Self::labels_of(target).map(|(label, sign)| sign * self.output(logits, label, output));
+        labels.reduce(|sum, value| sum + value).unwrap_or(f64::NAN)
+    }
+
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        let mut gradient = vec![0.0; logits.len()];
+        for (label, sign) in Self::labels_of(target) {
+            self.add_gradient(logits, label, output, sign, &mut gradient);
+        }
+        gradient.into_iter().map(|value| value as f32).collect()
+    }
+}
+
+impl Task for ZeroShot {
+    fn name(&self) -> &'static str {
+        "zero-shot-classification"
+    }
+
+    fn pairing(&self) -> Pairing {
+        Pairing::Refused("with \"labels\" the second text is the hypothesis that each of them makes")
+    }
+
+    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
+        let Some(text) = input.as_text() else { return Vec::new() };
+        self.tails.iter().map(|tail| whole_text(spec, text, tail, vec![0])).collect()
+    }
+
+    fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
+        self.classes.check_target(spec)
+    }
+
+    fn targets(&self, spec: &TargetSpec, input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError> {
+        self.classes.targets(spec, input, &self.ranks(logits))
+    }
+
+    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus {
+        // The one label that passes may be about: see `one_row`.
+        let row = targets.first().and_then(|target| rows.get(target.index())).cloned();
+        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), row }
+    }
+
+    fn has_probability(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn one_row(&self, target: &TargetSpec, output: Option<OutputSpace>) -> Result<(), String> {
+        let contrast =
+            |(_, spec): &(String, &TargetSpec)| matches!(spec, TargetSpec::Contrast(Contrast { against: Some(_), .. }));
+        let several = self.check_target(target).is_ok_and(|targets| targets > 1) || target.flat().iter().any(contrast);
+        if several {
+            return Err("each label is a row of its own, and this method looks into one; send one label as target, \
+                        or use a perturbation method"
+                .to_owned());
+        }
+        if !self.alone && output.is_some_and(|output| output != OutputSpace::Logit) {
+            return Err(
+                "a probability over the labels comes from all their rows, and this method differentiates one; \
+                        use \"output\": \"logit\", \"multi_label\": true, or a perturbation method"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn rows_a_mask(&self, _targets: usize) -> usize {
+        self.classes.labels().len()
+    }
+
+    fn tail(&self) -> usize {
+        self.tails.iter().map(|tail| tail.ids.len()).max().unwrap_or(0)
+    }
+
+    fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
+        let best = self.classes.predicted(&self.ranks(logits));
+        let score = |index: usize| ClassScore {
+            label: self.classes.label(index),
+            index,
+            logit: self.verdict(logits, index).0,
+            probability: Some(self.output(logits, index, OutputSpace::Probability) as f32),
+        };
+        let scores: Vec<ClassScore> = (0..self.classes.labels().len()).map(score).collect();
+        Prediction::Class(ClassPrediction {
+            label: self.classes.label(best),
+            index: best,
+            probability: scores.get(best).and_then(|score| score.probability),
+            scores,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "zero_shot_tests.rs"]
+mod tests;
