@@ -71,7 +71,7 @@ pub unsafe fn left_tile(from: *const f32, stride: usize, rows: usize, cols: usiz
 
 /// A block of up to 32 rows of 32 columns as a right operand's `pieces` pieces, the smallest first: what is missing of
 /// the rows is zero.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 pub fn right_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
     assert!(block.len() <= SIDE && to.len() == pieces * PIECE, "a block and its pieces");
     let zero = PanelRow([0.0; SIDE]);
@@ -93,18 +93,42 @@ pub fn right_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
 
 /// The pieces, largest first, of two rows of 16 numbers as 16 pairs.
 #[inline]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw")]
 fn pairs(even: __m512, odd: __m512) -> [__m512i; PIECES] {
     let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
     let half = _mm512_set1_epi32(0x8000);
     // The nearest bf16, halves away from zero; what is left of a number is exact, and fits the pieces after it.
     let nearest = |x: __m512| _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper);
     let rest = |x: __m512, piece: __m512i| _mm512_sub_ps(x, _mm512_castsi512_ps(piece));
-    let together = |even: __m512i, odd: __m512i| _mm512_or_si512(_mm512_srli_epi32::<16>(even), odd);
     let (even_1, odd_1) = (nearest(even), nearest(odd));
     let (even, odd) = (rest(even, even_1), rest(odd, odd_1));
     let (even_2, odd_2) = (nearest(even), nearest(odd));
     let (even, odd) = (rest(even, even_2), rest(odd, odd_2));
-    let last = |x: __m512| _mm512_and_si512(_mm512_castps_si512(x), upper);
-    [together(even_1, odd_1), together(even_2, odd_2), together(last(even), last(odd))]
+    [
+        upper_halves(even_1, odd_1),
+        upper_halves(even_2, odd_2),
+        upper_halves(_mm512_castps_si512(even), _mm512_castps_si512(odd)),
+    ]
+}
+
+/// The upper halves of `even`'s numbers below those of `odd`'s. Written out: the compiler makes one permutation of it,
+/// which takes longer than both.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn upper_halves(even: __m512i, odd: __m512i) -> __m512i {
+    const ODD: u32 = 0xaaaa_aaaa;
+    let both: __m512i;
+    // SAFETY: instructions on registers.
+    unsafe {
+        std::arch::asm!(
+            "vpsrld {both}, {even}, 16",
+            "vmovdqu16 {both}{{{mask}}}, {odd}",
+            both = out(zmm_reg) both,
+            even = in(zmm_reg) even,
+            odd = in(zmm_reg) odd,
+            mask = in(kreg) ODD,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    both
 }

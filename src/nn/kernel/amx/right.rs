@@ -17,6 +17,18 @@ pub const BLOCK: usize = PIECES * PIECE;
 /// Lines of a block's numbers.
 const NUMBERS: usize = SIDE * SIDE * size_of::<f32>() / size_of::<Line>();
 
+/// Blocks between the one that is cut and the one that is fetched meanwhile.
+const DISTANCE: usize = 2;
+
+/// Fetches a block's numbers, which need not exist, into the second cache.
+#[inline(always)]
+fn fetch(block: *const Line) {
+    for line in 0..NUMBERS {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(block.wrapping_add(line).cast()) };
+    }
+}
+
 /// The panels of Wᵀ (inner × cols) in one of their directions.
 #[derive(Clone, Copy)]
 pub struct Right<'a> {
@@ -56,7 +68,9 @@ impl<'a> Right<'a> {
                 // SAFETY: the processor has AVX-512.
                 unsafe { self.transposed_block(index, group, pieces, to) };
             } else {
-                right_tiles(self.block(group, index), pieces, to);
+                let block = self.block(group, index);
+                fetch(block.as_ptr().cast::<Line>().wrapping_add(DISTANCE * NUMBERS));
+                right_tiles(block, pieces, to);
             }
         }
         Operand { first: room.as_ptr(), step }
@@ -77,10 +91,7 @@ impl<'a> Right<'a> {
         let block = self.block(panel, step);
         if panel + 1 < self.panels.panels() {
             // The next panel's block is far away in memory.
-            let next = self.block(panel + 1, step).as_ptr().cast::<Line>();
-            for line in 0..NUMBERS {
-                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(line).cast());
-            }
+            fetch(self.block(panel + 1, step).as_ptr().cast());
         }
         let mut whole = [PanelRow([0.0; PANEL]); SIDE];
         let from = if block.len() == SIDE {
