@@ -42,9 +42,10 @@ class Server:
                 time.sleep(0.002)
 
     def ask(self, model, method, target=None, **content):
-        settings = {key: value for key, value in content.items() if key not in ("text", "image")}
+        own = ("text", "image", "seed")
+        settings = {key: value for key, value in content.items() if key not in own}
         body = {"model": model, "explain": [{"method": method, **settings}]}
-        body |= {key: content[key] for key in ("text", "image") if key in content}
+        body |= {key: content[key] for key in own if key in content}
         if target is not None:
             body["target"] = target
         data = json.dumps(body).encode()

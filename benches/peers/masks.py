@@ -148,7 +148,10 @@ def image(options):
 
         ours()
         picture = base64.b64decode(last["answer"]["segments"])
+        # In the model's size; lime wants one label a pixel of the image itself.
         segments = numpy.array(Image.open(io.BytesIO(picture))).astype(int)
+        down, right = (numpy.arange(size) * cells // size for size, cells in zip(pixels.shape, segments.shape))
+        segments = segments[numpy.ix_(down, right)]
 
         def theirs(size=10):
             LimeImageExplainer(random_state=0, feature_selection="none").explain_instance(
