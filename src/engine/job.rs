@@ -1,8 +1,9 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam and `passes` the white-box one. Everything the model is
+//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one. Everything the model is
 //! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
 
+mod course;
 mod lead;
 mod masks;
 mod passes;
@@ -83,20 +84,21 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let rows = work.task.whole(work.model.spec(), work.input);
-        let (logits, attention) = lead.whole(work, &rows).map_err(|error| match error {
+        let (logits, attention) = lead.whole(work, &rows.rows).map_err(|error| match error {
             nn::Error::Stopped(why) => RunError::Stopped(why),
             error => RunError::Model(error),
         })?;
+        let logits = rows.composition.apply(&logits).into_owned();
         let targets = work
             .task
             .targets(work.target, work.input, &logits)
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
-        let focus = work.task.focus(work.input, &rows, &logits, &targets);
+        let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
         Ok(Self {
             work,
             lead,
             began: means.watch.deadline.elapsed(),
-            rows: rows.len(),
+            rows: rows.rows.len(),
             logits,
             attention,
             targets,

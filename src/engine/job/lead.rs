@@ -9,6 +9,7 @@ use super::super::sizing;
 use super::{Means, Spent, Work};
 use crate::models::{AttentionMap, Batch, Row};
 use crate::nn::{self, Pace, Precision, Stopped};
+use crate::tasks::InputRow;
 
 /// The way to the model: takes the turn, keeps the pace and counts.
 pub(super) struct Lead<'a> {
@@ -60,25 +61,36 @@ impl Lead<'_> {
     }
 
     /// The logits of the whole input's rows, and of a single one what the job taps.
-    pub fn whole(&self, work: Work<'_>, rows: &[Row]) -> Result<(Vec<f32>, Vec<AttentionMap>), nn::Error> {
+    pub fn whole(&self, work: Work<'_>, rows: &[InputRow]) -> Result<(Vec<f32>, Vec<AttentionMap>), nn::Error> {
         if let [row] = rows {
             let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
-            let evaluation = self.evaluate(work.model, &Batch::new(vec![row.clone()]), question)?;
+            let evaluation = self.evaluate(work.model, &Batch::new(vec![row.row.clone()]), question)?;
             return Ok((evaluation.logits, evaluation.attention));
         }
-        let mut logits = Vec::new();
-        let mut rest = rows;
-        while !rest.is_empty() {
+        let rows = rows.iter().map(|row| row.row.clone()).collect();
+        Ok((self.logits(work.model, rows, Precision::F32)?.0, Vec::new()))
+    }
+
+    /// The logits of `rows`, in forwards of a turn's budget, and how many labels each position has.
+    pub fn logits(
+        &self,
+        model: &dyn Evaluate,
+        mut rows: Vec<Row>,
+        precision: Precision,
+    ) -> Result<(Vec<f32>, usize), nn::Error> {
+        let (mut logits, mut labels) = (Vec::new(), 0);
+        while !rows.is_empty() {
             let mut tokens = 0;
             let fits = |row: &&Row| {
-                tokens += work.model.spec().row_tokens(row.len());
+                tokens += model.spec().row_tokens(row.len());
                 tokens <= self.means.tokens_per_turn
             };
-            let (chunk, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            let batch = Batch::new(chunk.to_vec());
-            logits.extend(self.evaluate(work.model, &batch, Question::logits(Precision::F32))?.logits);
-            rest = later;
+            let later = rows.split_off(rows.iter().take_while(fits).count().max(1));
+            let evaluation = self.evaluate(model, &Batch::new(rows), Question::logits(precision))?;
+            logits.extend(evaluation.logits);
+            labels = evaluation.labels;
+            rows = later;
         }
-        Ok((logits, Vec::new()))
+        Ok((logits, labels))
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::super::evaluate::Question;
 use super::super::memo::{Shelf, planned_tokens};
 use super::JobCtx;
 use crate::input::units::Mask;
 use crate::methods::{Error, Masking};
-use crate::models::{Batch, Row};
+use crate::models::Row;
 use crate::tasks::Perturber;
 
 impl JobCtx<'_> {
@@ -61,23 +60,24 @@ impl JobCtx<'_> {
         chunk: Chunk<'_>,
         beyond: &mut Shelf,
     ) -> Result<(), Error> {
-        let batch = Batch::new(chunk.rows);
-        let evaluation = self.lead.evaluate(self.work.model, &batch, Question::logits(masking.precision))?;
-        let mut rows = batch.rows.iter();
-        let mut rest = evaluation.logits.as_slice();
+        // A mask of several rows has their logits behind one another.
+        let mut rows = chunk.rows.iter();
+        let positions =
+            |&(mask, count): &(_, usize)| (mask, rows.by_ref().take(count).map(|row| row.read.len()).sum::<usize>());
+        let masks: Vec<(&Mask, usize)> = chunk.masks.iter().map(positions).collect();
+        let (logits, labels) = self.lead.logits(self.work.model, chunk.rows, masking.precision)?;
+        let mut rest = logits.as_slice();
         let mut memo = self.memo.borrow_mut();
-        for (mask, count) in chunk.masks {
-            // A mask of several rows has their logits behind one another.
-            let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
-            let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
-            memo.keep(masking, mask, &perturber.outputs(mask, own, evaluation.labels), beyond);
+        for (mask, positions) in masks {
+            let (own, others) = rest.split_at((positions * labels).min(rest.len()));
+            memo.keep(masking, mask, &perturber.outputs(mask, own, labels), beyond);
             rest = others;
         }
         Ok(())
     }
 }
 
-/// Masks whose rows go into one forward, each with its number of rows.
+/// Masks whose rows go into one forward (or, of a long text's mask alone, several), each with its number of rows.
 #[derive(Default)]
 struct Chunk<'m> {
     masks: Vec<(&'m Mask, usize)>,
