@@ -77,6 +77,7 @@ pub fn text_input() -> TextInput {
         type_ids: vec![0; 3],
         words: vec![Word { text: "hi".into(), start: 0, end: 2, sequence: None }],
         original_tokens: 3,
+        windows: Vec::new(),
         specials: SpecialIds::default(),
         sha256: "text-hash".into(),
     }

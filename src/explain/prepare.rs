@@ -196,6 +196,12 @@ pub(super) fn check_pair(task: &dyn Task, raw: Option<&Raw>, fields: &mut Vec<Fi
 pub(super) fn check_second(task: &dyn Task, input: &Input) -> Result<(), Field> {
     let Pairing::Required(why) = task.pairing() else { return Ok(()) };
     let tokens = input.as_text().map_or(&[][..], |text| &text.tokens);
+    let cut = input.as_text().and_then(|text| text.windows.first()).and_then(|window| tokens.get(window.stretch.start));
+    if cut.is_some_and(|token| token.sequence == Some(Some(0))) {
+        let detail = "it is longer than the context and than the model's input, and only the context is read in \
+                      windows; shorten the question";
+        return Err(Field::new("/text", detail));
+    }
     if tokens.iter().any(|token| !token.special && token.sequence == Some(Some(1))) {
         return Ok(());
     }

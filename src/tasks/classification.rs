@@ -1,17 +1,17 @@
 //! Text and image classification: single label (softmax), several (a sigmoid each), regression (no probability).
 //!
-//! One input is one row, and its logits are one per label.
+//! One input is one row (of a text in windows, one a window), and its logits are one per label.
 
 use std::collections::HashSet;
 
-use super::perturb::{single_row, whole_row};
+use super::perturb::single_row;
 use super::{
     Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, PerturbError, Perturber,
-    Prediction, Readout, Target, TargetError, TargetSpec, Task, quote,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, quote,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
-use crate::models::{Problem, Row, Spec};
+use crate::models::{Problem, Spec};
 
 /// How many labels an error message lists.
 const LISTED: usize = 20;
@@ -253,8 +253,8 @@ impl Task for Classification {
         }
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        vec![whole_row(spec, input)]
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        Rows::whole(spec, input)
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -301,8 +301,9 @@ impl Task for Classification {
         Ok(targets)
     }
 
-    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], _targets: &[Target]) -> Focus {
-        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), row: rows.first().cloned() }
+    fn focus(&self, _: &Spec, _: &Input, rows: &Rows, logits: &[f32], _: &[Target]) -> Focus {
+        let looked = (rows.rows.len() == 1).then_some(0);
+        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {

@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use super::perturb::{Read, Reading, text_rows, whole_text};
+use super::perturb::text_rows;
+use super::rows::{Read, Reading};
 use super::{
-    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Tail, Target,
+    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Rows, Target,
     TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget, TokensPrediction,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
-use crate::models::{Row, Spec};
+use crate::models::Spec;
 
 /// A token classifier's labels.
 #[derive(Debug, Clone)]
@@ -95,14 +96,14 @@ impl Task for TokenClassification {
         true
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        let Some(text) = input.as_text() else { return Vec::new() };
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        let Some(text) = input.as_text() else { return Rows::default() };
         let mut read: Vec<usize> = readable(text).collect();
         if read.is_empty() {
             // A forward reads something, also of a text without tokens; nobody looks at it.
             read.push(0);
         }
-        vec![whole_text(spec, text, &Tail::default(), read)]
+        Rows::of_text(spec, text, &[Reading { read: Read::Tokens(read), ..Reading::default() }])
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -143,7 +144,7 @@ impl Task for TokenClassification {
         Ok(targets)
     }
 
-    fn focus(&self, input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus {
+    fn focus(&self, spec: &Spec, input: &Input, _: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
         let mut tokens: Vec<usize> = Vec::new();
         for target in targets {
             if let Target::Token(target) = target
@@ -158,9 +159,11 @@ impl Task for TokenClassification {
             place.and_then(|place| logits.chunks(self.labels.max(1)).nth(place)).unwrap_or_default()
         };
         let logits = tokens.iter().flat_map(of).copied().collect();
-        let row = rows.first().map(|row| Row { content: row.content.clone(), read: tokens.clone() });
+        let reading = Reading { read: Read::Tokens(tokens.clone()), ..Reading::default() };
+        let rows = input.as_text().map(|text| Rows::of_text(spec, text, &[reading])).unwrap_or_default();
+        let looked = (rows.rows.len() == 1).then_some(0);
         let readout = AtTokens { classes: self.classes.clone(), labels: self.labels, tokens };
-        Focus { readout: Box::new(readout), logits, row }
+        Focus { readout: Box::new(readout), logits, rows, looked }
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
@@ -234,6 +237,10 @@ impl Readout for AtTokens {
             self.classes.add_gradient(own, target.index, output, 1.0, &mut gradient[place..place + self.labels]);
         }
         gradient.into_iter().map(|value| value as f32).collect()
+    }
+
+    fn depends(&self, target: &Target, _output: OutputSpace, position: usize) -> bool {
+        matches!(target, Target::Token(target) if self.tokens.get(position) == Some(&target.token))
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

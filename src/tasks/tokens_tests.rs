@@ -3,7 +3,7 @@
 use super::super::test_input::{spec, texts};
 use super::*;
 use crate::input::units::Mask;
-use crate::models::{About, Content};
+use crate::models::{About, Content, Row};
 use crate::tasks::ClassSpec;
 
 const LABELS: [&str; 3] = ["O", "B-PER", "B-LOC"];
@@ -22,21 +22,21 @@ fn focus(targets: &TargetSpec) -> (Focus, Vec<Target>) {
     let (task, input) = (task(), texts(3, None));
     let rows = task.whole(&spec(About::Tokens, &LABELS), &input);
     let targets = task.targets(targets, &input, &LOGITS).unwrap();
-    (task.focus(&input, &rows, &LOGITS, &targets), targets)
+    (task.focus(&spec(About::Tokens, &LABELS), &input, &rows, &LOGITS, &targets), targets)
 }
 
 #[test]
 fn every_token_but_the_specials_has_a_prediction() {
     let (task, input) = (task(), texts(3, None));
     let rows = task.whole(&spec(About::Tokens, &LABELS), &input);
-    assert_eq!(rows[0].read, [1, 2, 3]);
+    assert_eq!(rows.rows[0].row.read, [1, 2, 3]);
     let Prediction::Tokens(prediction) = task.prediction(&input, &LOGITS) else { panic!() };
     let labels: Vec<_> = prediction.tokens.iter().map(|token| token.as_ref().map(|t| t.label.as_str())).collect();
     assert_eq!(labels, [None, Some("B-LOC"), Some("O"), Some("B-PER"), None]);
     let second = prediction.tokens[2].as_ref().unwrap();
     assert_eq!((second.index, second.scores.len(), second.scores[1].logit), (0, 3, 4.0));
     let empty = texts(0, None);
-    assert_eq!(task.whole(&spec(About::Tokens, &LABELS), &empty)[0].read, [0]);
+    assert_eq!(task.whole(&spec(About::Tokens, &LABELS), &empty).rows[0].row.read, [0]);
     let Prediction::Tokens(prediction) = task.prediction(&empty, &LOGITS[..3]) else { panic!() };
     assert_eq!(prediction.tokens, [None, None]);
 }
@@ -49,7 +49,7 @@ fn a_target_is_a_token_and_its_predicted_or_named_class() {
     assert_eq!(named, ["B-PER at token 3", "O at token 3", "B-LOC at token 1"]);
     assert_eq!(task().check_target(&list), Ok(4), "the predicted ones may be others than those named");
     assert_eq!(focus.logits, [-1.0, 3.0, 0.5, 0.0, 1.0, 2.0]);
-    assert_eq!(focus.row.unwrap().read, [3, 1]);
+    assert_eq!(focus.rows.rows[0].row.read, [3, 1]);
     let value = |target| focus.readout.value(&focus.logits, target, OutputSpace::Logit);
     assert_eq!(targets.iter().map(value).collect::<Vec<_>>(), [3.0, -1.0, 2.0]);
     let sum: f64 = (0..3)

@@ -20,3 +20,4 @@ mod parity;
 mod probes;
 mod problems;
 mod tasks;
+mod windows;

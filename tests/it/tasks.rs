@@ -344,13 +344,7 @@ fn wrong_requests_say_where_and_what() {
         (labels(json!({"pair": "b"})), "/pair", "hypothesis"),
         (labels(json!({"target": "c"})), "/target", "0 \"a\""),
         (labels(json!({"target": {"token": 1}})), "/target", "class"),
-        (labels(json!({"method": "integrated_gradients", "target": "all"})), "/method", "one label"),
         (labels(json!({"method": "attention", "target": ["a", "b"]})), "/method", "one label"),
-        (
-            labels(json!({"method": null, "explain": [{"method": "integrated_gradients", "output": "probability"}]})),
-            "/explain/0",
-            "multi_label",
-        ),
         (json!({"model": "tiny-bert-nli", "text": "a", "multi_label": true}), "/multi_label", "labels"),
     ] {
         refused(&app, "/explain", &request, pointer, part);
