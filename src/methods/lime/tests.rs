@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::input::units::Mask;
+use crate::input::segment;
+use crate::input::units::{Mask, UnitKind};
+use crate::methods::Grid;
 use crate::methods::erased::ErasedMethod;
 use crate::methods::support::fake::{self, Fake};
 
