@@ -117,7 +117,7 @@ impl Method for Lime {
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let rows = match resolved.units.count(subject) {
+        let rows = match resolved.units.count() {
             Some(units) if resolved.mode(units) == Mode::Exact => 1 << units,
             _ => resolved.samples.map_or(resolved.max_evaluations, |samples| samples + 1),
         };
@@ -125,7 +125,7 @@ impl Method for Lime {
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        let units = resolved.units.units(ctx.input(), ctx.spec(), ctx.seed())?;
+        let units = resolved.units.units(ctx.input(), ctx.seed())?;
         if units.is_empty() {
             return ctx.targets().iter().map(|target| nothing(resolved, ctx, target)).collect();
         }

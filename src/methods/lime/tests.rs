@@ -142,7 +142,7 @@ fn settings_that_cannot_be_are_refused_in_place() {
     };
     for (settings, path) in [
         (json!({"unit": "segment"}), "/unit"),
-        (json!({"unit": "sentence"}), "/unit"),
+        (json!({"unit": "patch"}), "/unit"),
         (json!({"fill": "mean"}), "/fill"),
         (json!({"fill": "unk"}), "/fill"),
         (json!({"segments": 9}), "/segments"),

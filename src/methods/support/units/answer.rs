@@ -3,8 +3,9 @@
 use super::super::reduce;
 use super::super::settings::{Presentation, float, floats};
 use super::Choice;
-use crate::input::Input;
+use crate::input::text::{TextInput, Word};
 use crate::input::units::{UnitKind, Units};
+use crate::input::{Input, spans};
 use crate::methods::{Attribution, Ctx, Diagnostics, Error, Scores};
 use crate::tasks::{OutputSpace, Target};
 
@@ -54,6 +55,7 @@ pub fn answer(
     };
     match (units, input) {
         (Units::Text { members, .. }, Input::Text(text)) => {
+            attribution.units = places(choice, text);
             attribution.scores = match choice.unit {
                 UnitKind::Token => of_text(choice.unit, aligned(&list, members, text.tokens.len())),
                 unit => of_text(unit, list),
@@ -89,6 +91,7 @@ pub fn nothing(
     let value = float(ctx.task().value(ctx.logits(), target, output), "the output value")?;
     Ok(Attribution {
         scores: of_text(choice.unit, Vec::new()),
+        units: (choice.unit == UnitKind::Sentence).then(Vec::new),
         base_value: Some(value),
         output_value: Some(value),
         residual: complete.then_some(0.0),
@@ -101,7 +104,18 @@ pub fn nothing(
 fn of_text(unit: UnitKind, list: Vec<f32>) -> Scores {
     match unit {
         UnitKind::Token => Scores { tokens: Some(list), ..Scores::default() },
+        UnitKind::Sentence => Scores { sentences: Some(list), ..Scores::default() },
+        UnitKind::Span => Scores { spans: Some(list), ..Scores::default() },
         _ => Scores { words: Some(list), ..Scores::default() },
+    }
+}
+
+/// Where the units stand, where the answer's `input` does not list them.
+fn places(choice: &Choice, text: &TextInput) -> Option<Vec<Word>> {
+    match choice.unit {
+        UnitKind::Sentence => Some(spans::sentences(text).places),
+        UnitKind::Span => spans::spans(text, choice.spans.as_deref()?).ok().map(|parts| parts.places),
+        _ => None,
     }
 }
 
