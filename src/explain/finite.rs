@@ -30,8 +30,17 @@ fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
 }
 
 fn place_in(attribution: &Attribution) -> Option<&'static str> {
-    let Attribution { scores, grid: _, segments: _, base_value, output_value, residual, diagnostics, partial: _ } =
-        attribution;
+    let Attribution {
+        scores,
+        units: _,
+        grid: _,
+        segments: _,
+        base_value,
+        output_value,
+        residual,
+        diagnostics,
+        partial: _,
+    } = attribution;
     let values = [
         ("base_value", finite(base_value)),
         ("output_value", finite(output_value)),
@@ -43,9 +52,11 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
 }
 
 fn scores_are_finite(scores: &Scores) -> bool {
-    let Scores { tokens, words, grid, segments, pixels, layers } = scores;
+    let Scores { tokens, words, sentences, spans, grid, segments, pixels, layers } = scores;
     finite(tokens.iter().flatten())
         && finite(words.iter().flatten())
+        && finite(sentences.iter().flatten())
+        && finite(spans.iter().flatten())
         && finite(grid.iter().flatten().flatten())
         && finite(segments.iter().flatten())
         && finite(layers.iter().flatten().flatten().flatten().flatten())

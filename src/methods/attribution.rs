@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::input::text::Word;
+
 /// Cells over the model's input: cell r covers rows ⌊r·H/rows⌋ … ⌊(r+1)·H/rows⌋.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Grid {
@@ -28,6 +30,12 @@ pub struct Scores {
     /// One per word of `input.words`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<f32>>,
+    /// One per sentence of the explanation's `units`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<Vec<f32>>,
+    /// One per span asked for, in its order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spans: Option<Vec<f32>>,
     /// One per cell of the explanation's `grid`, as a list of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<Vec<Vec<f32>>>,
@@ -87,6 +95,9 @@ pub struct Warning {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attribution {
     pub scores: Scores,
+    /// Units `sentence` and `span`: what each score is of, in characters of the text as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Vec<Word>>,
     /// Images: what `scores.grid` counts over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<Grid>,

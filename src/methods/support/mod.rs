@@ -1,4 +1,5 @@
-//! Pieces that several methods share: settings, reductions to words and cells, the linear surrogate.
+//! Pieces that several methods share: settings, units, reductions to words and cells, the linear
+//! surrogate.
 
 #[cfg(test)]
 pub mod fake;
@@ -6,3 +7,4 @@ pub mod precision;
 pub mod reduce;
 pub mod settings;
 pub mod surrogate;
+pub mod units;
