@@ -28,6 +28,7 @@ fn input(text: &str, pair: Option<&str>, pieces: [&[&str]; 2]) -> TextInput {
         tokens.push(token("[SEP]", 0, 0, true, None));
     }
     TextInput {
+        windows: Vec::new(),
         text: text.into(),
         pair: pair.map(str::to_owned),
         type_ids: vec![0; tokens.len()],
