@@ -16,10 +16,10 @@ use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
 use super::memo::Memo;
-use crate::explain::{self, Answer, Plan, RunError};
+use crate::explain::{self, Answer, Audience, Plan, RunError};
 use crate::input::Input;
 use crate::input::units::Mask;
-use crate::methods::{Ctx, Error, Masking, Pass, RowView, Warning};
+use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Warning};
 use crate::models::{AttentionMap, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
@@ -47,6 +47,8 @@ pub struct Means<'a> {
     pub threads: usize,
     pub tokens_per_turn: usize,
     pub device: &'a Device,
+    /// Who follows the job.
+    pub audience: &'a dyn Audience,
 }
 
 /// What a job has computed so far.
@@ -157,6 +159,14 @@ impl Ctx for JobCtx<'_> {
         self.lead.means.watch.check()
     }
 
+    fn followed(&self) -> bool {
+        self.lead.means.audience.listens()
+    }
+
+    fn refine(&self, attributions: Vec<Attribution>) {
+        self.lead.means.audience.refines(attributions, explain::Job::elapsed_ms(self));
+    }
+
     fn warn(&self, code: &'static str, detail: String) {
         let warning = Warning { code: code.to_owned(), detail };
         let mut warnings = self.warnings.borrow_mut();
@@ -182,6 +192,9 @@ impl explain::Job for JobCtx<'_> {
     /// The job's own; the plan's are the plan's.
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
+    }
+    fn audience(&self) -> &dyn Audience {
+        self.lead.means.audience
     }
 }
 
@@ -209,7 +222,7 @@ pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize, device:
     let (turns, cancel) = (Turns::new(), Cancel::new());
     let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
     let watch = Watch { deadline: &deadline, cancel: &cancel };
-    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn, device }, &Cell::default())
+    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn, device, audience: &() }, &Cell::default())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::Audience;
 use super::catalog::{Processor, ServedModel};
 use super::run::Job;
 use crate::config::Limits;
@@ -208,6 +209,9 @@ impl Job for FakeJob {
     }
     fn device(&self) -> &'static str {
         "cpu"
+    }
+    fn audience(&self) -> &dyn Audience {
+        &()
     }
     fn whole_logits(&self) -> &[f32] {
         &self.logits

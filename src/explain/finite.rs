@@ -18,11 +18,18 @@ pub(super) fn not_finite(answer: &Answer) -> Option<String> {
     if !prediction.is_finite() {
         return Some("the prediction".to_owned());
     }
-    explanations.iter().flatten().find_map(|explanation| {
-        let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
-        let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
-        Some(format!("{method}: {place}"))
-    })
+    explanations.iter().flatten().find_map(place_in_explanation)
+}
+
+/// Whether JSON can hold all numbers of `explanation`.
+pub fn is_finite(explanation: &Explanation) -> bool {
+    place_in_explanation(explanation).is_none()
+}
+
+fn place_in_explanation(explanation: &Explanation) -> Option<String> {
+    let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
+    let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
+    Some(format!("{method}: {place}"))
 }
 
 fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {

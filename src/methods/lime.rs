@@ -139,12 +139,16 @@ impl Method for Lime {
             kernel: Kernel { scale: if text { 100.0 } else { 1.0 }, width: resolved.kernel_width },
             draw: if text { Draw::Sizes } else { Draw::Coins },
             mode: resolved.mode(units.len()),
+            refined: &|surrogates| {
+                ctx.refine(attributions(resolved, ctx, &units, surrogates)?);
+                Ok(())
+            },
         };
         let surrogates = surrogate::explain(&plan)?;
         for (surrogate, target) in surrogates.iter().zip(ctx.targets()) {
             warn(resolved, ctx, surrogate, &target.to_string());
         }
-        surrogates.into_iter().map(|surrogate| attribute(resolved, ctx, &units, surrogate)).collect()
+        attributions(resolved, ctx, &units, surrogates)
     }
 }
 
@@ -218,6 +222,15 @@ fn nothing(resolved: &Resolved, ctx: &dyn Ctx, target: &Target) -> Result<Attrib
         ..diagnostics
     };
     Ok(attribution)
+}
+
+fn attributions(
+    resolved: &Resolved,
+    ctx: &dyn Ctx,
+    units: &Units,
+    surrogates: Vec<Surrogate>,
+) -> Result<Vec<Attribution>, Error> {
+    surrogates.into_iter().map(|surrogate| attribute(resolved, ctx, units, surrogate)).collect()
 }
 
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, units: &Units, surrogate: Surrogate) -> Result<Attribution, Error> {

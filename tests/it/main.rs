@@ -9,6 +9,7 @@ mod cancel;
 mod deadline;
 mod devices;
 mod drain;
+mod events;
 mod explain_image;
 mod explain_text;
 mod limits;

@@ -56,6 +56,7 @@ impl Lead<'_> {
         let tokens = batch.rows.iter().map(|row| model.spec().row_tokens(row.len())).sum();
         let spent = self.spent.get();
         self.spent.set(Spent { rows: spent.rows + batch.rows.len() as u64, tokens: spent.tokens + tokens as u64 });
+        self.means.audience.evaluated(batch.rows.len());
         self.seat.spend(sizing::spent(tokens, question.objectives));
         Ok(evaluation)
     }

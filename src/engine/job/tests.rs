@@ -53,7 +53,7 @@ impl Stage {
         };
         let watch = Watch { deadline: &self.deadline, cancel: &self.cancel };
         let (turns, tokens_per_turn, device) = (&self.turns, self.budget, &self.device);
-        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device }, &self.spent)
+        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device, audience: &() }, &self.spent)
     }
 
     fn units(&self) -> Units {
