@@ -7,6 +7,7 @@ pub mod batch;
 mod beit;
 mod bert;
 mod bert_like;
+mod clip;
 mod config;
 mod convnext;
 mod convolution;
@@ -92,6 +93,7 @@ pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
     &beit::Beit,
     &bert::Bert,
+    &clip::Clip,
     &convnext::ConvNext,
     &deberta::Deberta,
     &deberta::DebertaV2,

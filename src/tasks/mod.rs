@@ -9,6 +9,7 @@ mod classification;
 mod perturb;
 mod prediction;
 mod rows;
+mod similarity;
 mod span;
 mod target;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use classification::Classification;
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{AnswerPrediction, ClassPrediction, ClassScore, Prediction, TokenPrediction, TokensPrediction};
 pub use rows::{Composition, InputRow, Rows};
+pub use similarity::Similarity;
 pub use span::QuestionAnswering;
 pub(crate) use target::quote;
 pub use target::{
@@ -35,7 +37,7 @@ pub use target::{
     TokenSpec, TokenTarget,
 };
 pub use tokens::TokenClassification;
-pub use zero_shot::{Hypotheses, HypothesisError, ZeroShot};
+pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
 
 /// The task of the model that `spec` describes.
 pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
@@ -43,6 +45,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Sequence => Arc::new(Classification::new(spec)),
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
+        About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
 }
 
@@ -108,6 +111,10 @@ pub trait Task: Send + Sync {
     /// Whether it takes pairs of texts.
     fn pairing(&self) -> Pairing {
         Pairing::Optional
+    }
+    /// Whether a request must name labels of its own.
+    fn needs_labels(&self) -> bool {
+        false
     }
     /// Whether there is no explanation without a named target.
     fn needs_target(&self) -> bool {
