@@ -2,8 +2,8 @@
 //! scalars that are explained.
 //!
 //! [`Task`] is the seam that `explain` and `engine` work against, [`Readout`] what the methods see of it once the
-//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` holds how targets are written,
-//! `prediction` how answers write what a model says.
+//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` and `target_spec` hold how targets
+//! are written, `prediction` how answers write what a model says.
 
 mod classification;
 mod perturb;
@@ -12,6 +12,7 @@ mod rows;
 mod similarity;
 mod span;
 mod target;
+mod target_spec;
 #[cfg(test)]
 mod test_input;
 mod tokens;
@@ -32,10 +33,8 @@ pub use rows::{Composition, InputRow, Rows};
 pub use similarity::Similarity;
 pub use span::QuestionAnswering;
 pub(crate) use target::quote;
-pub use target::{
-    AnswerTarget, Class, ClassSpec, ClassTarget, Contrast, EndTarget, StartTarget, Target, TargetError, TargetSpec,
-    TokenSpec, TokenTarget,
-};
+pub use target::{AnswerTarget, Class, ClassTarget, EndTarget, StartTarget, Target, TargetError, TokenTarget};
+pub use target_spec::{ClassSpec, Contrast, TargetSpec, TokenSpec};
 pub use tokens::TokenClassification;
 pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
 
