@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 /// A class, as an answer names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Class {
     pub label: String,
     pub index: usize,
@@ -23,7 +24,7 @@ pub struct ClassTarget {
     pub against: Option<Class>,
 }
 
-/// One class's output at a token.
+/// One class's output at a token, or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenTarget {
@@ -31,6 +32,9 @@ pub struct TokenTarget {
     pub token: usize,
     pub label: String,
     pub index: usize,
+    /// Contrastive: this class's output at the same token is subtracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Class>,
 }
 
 /// That an answer begins at a token.
@@ -88,7 +92,12 @@ impl fmt::Display for Target {
             Self::Class(ClassTarget { label, against: Some(against), .. }) => {
                 write!(formatter, "{label} against {}", against.label)
             }
-            Self::Token(TokenTarget { token, label, .. }) => write!(formatter, "{label} at token {token}"),
+            Self::Token(TokenTarget { token, label, against: None, .. }) => {
+                write!(formatter, "{label} at token {token}")
+            }
+            Self::Token(TokenTarget { token, label, against: Some(against), .. }) => {
+                write!(formatter, "{label} against {} at token {token}", against.label)
+            }
             Self::Answer(_) => formatter.write_str("answer"),
             Self::Start(StartTarget { start }) => write!(formatter, "start at token {start}"),
             Self::End(EndTarget { end }) => write!(formatter, "end at token {end}"),

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaT
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::target::{EndTarget, StartTarget};
+use super::target::{Class, EndTarget, StartTarget};
 
 /// A target as a caller writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,22 +46,26 @@ pub struct Contrast {
     pub against: Option<ClassSpec>,
 }
 
-/// A token's class (`label`: a name or an index; else the predicted one). `token` counts in `input.tokens`, specials
-/// included.
+/// A token's class (`label`: a name or an index; else the predicted one), or with `against` the difference of two.
+/// `token` counts in `input.tokens`, specials included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
     pub token: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<ClassSpec>,
+    /// Contrastive: this class's output at the same token is subtracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<ClassSpec>,
 }
 
-/// A class by its index or its label.
+/// A class by its index, its label, or both as an answer names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ClassSpec {
     Index(u64),
     Label(String),
+    Class(Class),
 }
 
 impl TargetSpec {
@@ -118,24 +122,39 @@ struct Keys {
 impl Keys {
     fn target<E: de::Error>(self) -> Result<TargetSpec, E> {
         match self {
-            Self { index: Some(index), against, token: None, label: None, start: None, end: None } => {
-                Ok(TargetSpec::Contrast(Contrast { index, against }))
+            Self { index, against, token: Some(token), label, start: None, end: None } => {
+                Ok(TargetSpec::Token(TokenSpec { token, label: named(index, label)?, against }))
             }
-            Self { index: None, against: None, token: Some(token), label, start: None, end: None } => {
-                Ok(TargetSpec::Token(TokenSpec { token, label }))
-            }
+            Self { index, against, token: None, label, start: None, end: None } => match named(index, label)? {
+                Some(index) => Ok(TargetSpec::Contrast(Contrast { index, against })),
+                None if against.is_some() => Err(E::missing_field("index")),
+                None => Err(E::custom(FORMS)),
+            },
             Self { index: None, against: None, token: None, label: None, start: Some(start), end: None } => {
                 Ok(TargetSpec::Start(start))
             }
             Self { index: None, against: None, token: None, label: None, start: None, end: Some(end) } => {
                 Ok(TargetSpec::End(end))
             }
-            Self { index: None, against: Some(_), .. } => Err(E::missing_field("index")),
-            _ => Err(E::custom(
-                "an object is one of {\"index\": …, \"against\": …}, {\"token\": …, \"label\": …}, {\"start\": …} and \
-                 {\"end\": …}",
-            )),
+            _ => Err(E::custom(FORMS)),
         }
+    }
+}
+
+const FORMS: &str = "an object is one of {\"index\": …, \"against\": …}, {\"token\": …, \"label\": …, \"against\": …}, \
+                     {\"start\": …} and {\"end\": …}";
+
+/// A class by one of its names, or by both as answers name it.
+fn named<E: de::Error>(index: Option<ClassSpec>, label: Option<ClassSpec>) -> Result<Option<ClassSpec>, E> {
+    match (index, label) {
+        (Some(ClassSpec::Index(index)), Some(ClassSpec::Label(label))) => {
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            Ok(Some(ClassSpec::Class(Class { label, index })))
+        }
+        (Some(_), Some(_)) => {
+            Err(E::custom("of \"index\" and \"label\" together the first is a number, the second a name"))
+        }
+        (index, label) => Ok(index.or(label)),
     }
 }
 
@@ -195,10 +214,13 @@ impl<'de> Deserialize<'de> for TargetSpec {
 impl<'de> Deserialize<'de> for ClassSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ClassVisitor;
-        impl Visitor<'_> for ClassVisitor {
+        impl<'de> Visitor<'de> for ClassVisitor {
             type Value = ClassSpec;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a label or a class index (0, 1, …)")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ClassSpec, A::Error> {
+                Class::deserialize(MapAccessDeserializer::new(map)).map(ClassSpec::Class)
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<ClassSpec, E> {
                 Ok(ClassSpec::Index(value))
