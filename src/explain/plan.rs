@@ -14,7 +14,7 @@ use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::nn::Precision;
-use crate::tasks::{Hypotheses, TargetError, TargetSpec, Task, ZeroShot, quote};
+use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// The largest integer that every JSON reader keeps exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
@@ -110,7 +110,7 @@ pub fn plan(
     let target = request.target.take().unwrap_or(TargetSpec::Predicted);
     let hypotheses = prepare::hypotheses(&mut request, &mut fields);
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
-    let task = zero_shot.as_ref().map_or(&*model.task, |zero_shot| zero_shot as &dyn Task);
+    let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
@@ -183,7 +183,7 @@ struct Checked {
     id: String,
     model: Arc<ServedModel>,
     hypotheses: Option<Hypotheses>,
-    zero_shot: Option<ZeroShot>,
+    zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
     target: TargetSpec,
@@ -198,10 +198,11 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
         checked;
     let truncation = request.truncation.unwrap_or_default();
-    let zero_shot = zero_shot.map(|zero_shot| prepare::tokenised(&model, zero_shot)).transpose()?;
-    let tail = zero_shot.as_ref().map_or(0, |zero_shot| zero_shot.tail());
-    let input = prepare::prepare(&model, raw, truncation, tail, limits)?;
-    let task = zero_shot.map_or_else(|| Arc::clone(&model.task), |zero_shot| Arc::new(zero_shot) as Arc<dyn Task>);
+    let task = match zero_shot {
+        Some(asked) => prepare::tokenised(&model, asked)?,
+        None => Arc::clone(&model.task),
+    };
+    let input = prepare::prepare(&model, raw, truncation, task.tail(), limits)?;
     prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;

@@ -70,24 +70,24 @@ pub(super) fn folder(name: &str) -> ModelFolder {
     ModelFolder { source: name.into(), revision: None, files, weights, sha256: String::new() }
 }
 
-struct Golden(std::collections::HashMap<String, Tensor>);
+pub(super) struct Golden(std::collections::HashMap<String, Tensor>);
 
 impl Golden {
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         let path = golden(&format!("values/{name}.safetensors"));
         Self(candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap())
     }
     fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
-    fn get(&self, name: &str) -> Vec<f32> {
+    pub fn get(&self, name: &str) -> Vec<f32> {
         let tensor = self.0.get(name).unwrap_or_else(|| panic!("golden {name}"));
         tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
     }
     fn ids(&self, name: &str) -> Vec<u32> {
         self.get(name).into_iter().map(|id| id as u32).collect()
     }
-    fn row(&self, case: usize) -> Row {
+    pub fn row(&self, case: usize) -> Row {
         let content = match self.has(&format!("{case}.input_ids")) {
             true => Content::Tokens {
                 ids: self.ids(&format!("{case}.input_ids")),
@@ -104,7 +104,7 @@ impl Golden {
 }
 
 /// Largest difference relative to the oracle's largest value, which is given back.
-fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) -> f32 {
+pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) -> f32 {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     let scale = oracle.iter().fold(1e-6f32, |max, x| max.max(x.abs()));
     let worst = ours.iter().zip(oracle).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
@@ -355,6 +355,10 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
     assert!(odd.starts_with("config.json: partial_rotary_factor: 2 is not"), "{odd}");
     let both = edit("tiny-gemma3", |f| replace(f, "_attention\": false", "_attention\": true"));
     assert_eq!(both, "config.json: use_bidirectional_attention: is not supported");
+    let multimodal = "\"text_config\": {\"model_type\": \"gemma3_text\"}, \"model_type\": \"gemma3\"";
+    let images = edit("tiny-gemma3", |f| replace(f, "\"model_type\": \"gemma3_text\"", multimodal));
+    assert!(images.starts_with("config.json: model_type: \"gemma3\" reads images"), "{images}");
+    assert!(images.contains("\"gemma3_text\""), "{images}");
     let wide = edit("tiny-gpt2", |f| replace(f, "\"n_inner\": 48", "\"n_inner\": 49"));
     assert!(wide.contains("transformer.h.0.mlp.c_fc.weight") && wide.contains("[32, 49]"), "{wide}");
     let shard = |folder: &mut ModelFolder| {

@@ -101,7 +101,34 @@ impl Classification {
                 path: path.to_owned(),
                 detail: format!("{} is no label: {}", quote(label), self.known()),
             }),
+            ClassSpec::Class(Class { label, index }) => {
+                let index = self.index(*index as u64, path)?;
+                match self.labels.get(index) {
+                    Some(own) if own == label => Ok(index),
+                    _ => Err(TargetError {
+                        path: path.to_owned(),
+                        detail: format!("class {index} is not {}: {}", quote(label), self.known()),
+                    }),
+                }
+            }
         }
+    }
+
+    /// The class that is subtracted from class `index`, if one is named.
+    pub(super) fn against(
+        &self,
+        against: Option<&ClassSpec>,
+        index: usize,
+        path: &str,
+    ) -> Result<Option<Class>, TargetError> {
+        let Some(against) = against else { return Ok(None) };
+        let path = format!("{path}/against");
+        let other = self.side(against, &path)?;
+        if other == index {
+            let detail = "a class's difference to itself is always 0; name another class".to_owned();
+            return Err(TargetError { path, detail });
+        }
+        Ok(Some(Class { label: self.label(other), index: other }))
     }
 
     /// `spec` as a flat list of selections; `path` is where it stands in the request's target.
@@ -117,15 +144,7 @@ impl Classification {
             }
             TargetSpec::Contrast(contrast) => {
                 let mut target = self.class(self.side(&contrast.index, &format!("{path}/index"))?);
-                if let Some(against) = &contrast.against {
-                    let path = format!("{path}/against");
-                    let index = self.side(against, &path)?;
-                    if index == target.index {
-                        let detail = "a class's difference to itself is always 0; name another class".to_owned();
-                        return Err(TargetError { path, detail });
-                    }
-                    target.against = Some(Class { label: self.label(index), index });
-                }
+                target.against = self.against(contrast.against.as_ref(), target.index, path)?;
                 vec![Selection::One(target)]
             }
             TargetSpec::List(list) if list.is_empty() => {

@@ -2,15 +2,17 @@
 //! scalars that are explained.
 //!
 //! [`Task`] is the seam that `explain` and `engine` work against, [`Readout`] what the methods see of it once the
-//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` holds how targets are written,
-//! `prediction` how answers write what a model says.
+//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` and `target_spec` hold how targets
+//! are written, `prediction` how answers write what a model says.
 
 mod classification;
 mod perturb;
 mod prediction;
 mod rows;
+mod similarity;
 mod span;
 mod target;
+mod target_spec;
 #[cfg(test)]
 mod test_input;
 mod tokens;
@@ -28,14 +30,13 @@ pub use classification::Classification;
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{AnswerPrediction, ClassPrediction, ClassScore, Prediction, TokenPrediction, TokensPrediction};
 pub use rows::{Composition, InputRow, Rows};
+pub use similarity::Similarity;
 pub use span::QuestionAnswering;
 pub(crate) use target::quote;
-pub use target::{
-    AnswerTarget, Class, ClassSpec, ClassTarget, Contrast, EndTarget, StartTarget, Target, TargetError, TargetSpec,
-    TokenSpec, TokenTarget,
-};
+pub use target::{AnswerTarget, Class, ClassTarget, EndTarget, StartTarget, Target, TargetError, TokenTarget};
+pub use target_spec::{ClassSpec, Contrast, TargetSpec, TokenSpec};
 pub use tokens::TokenClassification;
-pub use zero_shot::{Hypotheses, HypothesisError, ZeroShot};
+pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
 
 /// The task of the model that `spec` describes.
 pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
@@ -43,6 +44,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Sequence => Arc::new(Classification::new(spec)),
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
+        About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
 }
 
@@ -108,6 +110,10 @@ pub trait Task: Send + Sync {
     /// Whether it takes pairs of texts.
     fn pairing(&self) -> Pairing {
         Pairing::Optional
+    }
+    /// Whether a request must name labels of its own.
+    fn needs_labels(&self) -> bool {
+        false
     }
     /// Whether there is no explanation without a named target.
     fn needs_target(&self) -> bool {

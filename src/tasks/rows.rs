@@ -50,7 +50,7 @@ pub struct Rows {
 
 impl Rows {
     /// An input that is one row: an image.
-    pub(super) fn image(pixels: &[f32]) -> Self {
+    fn image(pixels: &[f32]) -> Self {
         let row = Row { content: Content::Pixels(pixels.to_vec()), read: vec![IMAGE] };
         Self { rows: vec![InputRow { row, tokens: Vec::new() }], composition: Composition::default() }
     }

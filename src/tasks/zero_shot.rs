@@ -4,11 +4,13 @@
 //! scores. A label's logit is its row's entailment logit. What gradients say of a token is the sum over its rows;
 //! attention is that of one label's row.
 
+use std::sync::Arc;
+
 use super::perturb::text_rows;
 use super::rows::Reading;
 use super::{
     ClassPrediction, ClassScore, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Rows, Tail, Target, TargetError, TargetSpec, Task,
+    Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -18,7 +20,8 @@ use super::classification::{sigmoid, softplus};
 
 /// The pipelines' own.
 const TEMPLATE: &str = "This example is {}.";
-const SLOT: &str = "{}";
+/// Where a template has the label.
+pub(super) const SLOT: &str = "{}";
 
 /// What a request asks about its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +36,77 @@ pub struct Hypotheses {
 pub struct HypothesisError {
     pub field: &'static str,
     pub detail: String,
+}
+
+impl Hypotheses {
+    /// The template, `otherwise` where there is none.
+    ///
+    /// # Errors
+    /// No labels, an empty one, one twice, or a template without a place for them.
+    pub(super) fn checked(&self, otherwise: &str) -> Result<String, HypothesisError> {
+        let error = |field, detail: String| Err(HypothesisError { field, detail });
+        if self.labels.is_empty() {
+            return error("labels", "the list is empty; name at least one label".to_owned());
+        }
+        for (place, label) in self.labels.iter().enumerate() {
+            if label.trim().is_empty() {
+                return error("labels", format!("label {place} is empty; give it a name"));
+            }
+            if self.labels[..place].contains(label) {
+                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
+            }
+        }
+        let template = self.template.as_deref().unwrap_or(otherwise);
+        if !template.contains(SLOT) {
+            return error(
+                "hypothesis_template",
+                format!("it has no {SLOT}, where the label goes, as in \"{otherwise}\""),
+            );
+        }
+        Ok(template.to_owned())
+    }
+}
+
+/// The task over a request's labels: an inference model's over texts, or a comparing model's over images.
+pub enum Labelled {
+    Text(ZeroShot),
+    Image(Similarity),
+}
+
+impl Labelled {
+    /// What `asked` makes of the model that `spec` describes; its texts are still to be tokenised.
+    ///
+    /// # Errors
+    /// The model takes no labels, or these or the template cannot be used.
+    pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
+        match Similarity::new(spec, &asked) {
+            Some(task) => task.map(Self::Image),
+            None => ZeroShot::new(spec, asked).map(Self::Text),
+        }
+    }
+
+    /// What the labels make: hypotheses that stand behind a text, or sentences of their own.
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Text(task) => task.hypotheses().collect(),
+            Self::Image(task) => task.sentences(),
+        }
+    }
+
+    pub fn task(&self) -> &dyn Task {
+        match self {
+            Self::Text(task) => task,
+            Self::Image(task) => task,
+        }
+    }
+
+    /// With the texts in tokens, one a label.
+    pub fn with_tokens(self, texts: Vec<Tail>) -> Arc<dyn Task> {
+        match self {
+            Self::Text(task) => Arc::new(task.with_tails(texts)),
+            Self::Image(task) => Arc::new(task.with_sentences(texts)),
+        }
+    }
 }
 
 /// The outputs of an inference model that matter.
@@ -78,29 +152,12 @@ impl ZeroShot {
     pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
         let error = |field, detail: String| Err(HypothesisError { field, detail });
         let Some(verdicts) = Verdicts::of(spec) else {
-            let detail = "only models of natural language inference, which have a label \"entailment\", classify by \
-                          labels of your own; leave \"labels\" out or name another model";
+            let detail = "only models of natural language inference, which have a label \"entailment\", and for images \
+                          CLIP classify by labels of your own; leave \"labels\" out or name another model";
             return error("labels", detail.to_owned());
         };
-        let Hypotheses { labels, template, multi_label } = asked;
-        if labels.is_empty() {
-            return error("labels", "the list is empty; name at least one label".to_owned());
-        }
-        for (place, label) in labels.iter().enumerate() {
-            if label.trim().is_empty() {
-                return error("labels", format!("label {place} is empty; give it a name"));
-            }
-            if labels[..place].contains(label) {
-                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
-            }
-        }
-        let template = template.unwrap_or_else(|| TEMPLATE.to_owned());
-        if !template.contains(SLOT) {
-            return error(
-                "hypothesis_template",
-                format!("it has no {SLOT}, where the label goes, as in \"{TEMPLATE}\""),
-            );
-        }
+        let template = asked.checked(TEMPLATE)?;
+        let Hypotheses { labels, multi_label, .. } = asked;
         let alone = multi_label || labels.len() == 1;
         Ok(Self { classes: Classification::softmax(labels), verdicts, alone, template, tails: Vec::new() })
     }

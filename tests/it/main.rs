@@ -6,6 +6,7 @@ mod auth;
 mod batch;
 mod bodies;
 mod cancel;
+mod clip;
 mod deadline;
 mod devices;
 mod drain;

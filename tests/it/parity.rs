@@ -59,7 +59,7 @@ impl Values {
         let tensor = self.0.get(name)?;
         Some(tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap())
     }
-    fn shape(&self, name: &str) -> Vec<usize> {
+    pub fn shape(&self, name: &str) -> Vec<usize> {
         self.0[name].dims().to_vec()
     }
 }
@@ -245,7 +245,7 @@ fn the_empty_text_of_a_causal_classifier_is_one_token() {
 }
 
 /// The golden image as a client sends it.
-fn png(values: &Values, index: usize) -> Vec<u8> {
+pub fn png(values: &Values, index: usize) -> Vec<u8> {
     let shape = values.shape(&format!("{index}.image"));
     let bytes = values.get(&format!("{index}.image")).unwrap().into_iter().map(|x| x as u8).collect();
     let image = image::RgbImage::from_raw(shape[1] as u32, shape[0] as u32, bytes).unwrap();

@@ -148,6 +148,41 @@ fn a_token_is_explained_where_it_stands() {
     }
 }
 
+/// The difference of two labels at a token, and an answer's own targets asked for again.
+#[test]
+fn targets_are_contrasts_too_and_can_be_sent_again() {
+    let app = app(&["tokens", "answers", "nli"]);
+    let ask = |mut request: Value, target: Value, method: &str| {
+        (request["target"], request["method"]) = (target, json!(method));
+        app.ask("/explain", &request)
+    };
+    let output = |answer: &Value| number(&answer["explanations"][0]["output_value"]);
+    let text = json!({"model": "tiny-bert-tokens", "text": "The train is slow."});
+    let of = |label: &str| output(&ask(text.clone(), json!({"token": 3, "label": label}), "integrated_gradients"));
+    let contrast = ask(text.clone(), json!({"token": 3, "label": "B-PER", "against": "O"}), "integrated_gradients");
+    near("contrast", &contrast["explanations"][0]["output_value"], of("B-PER") - of("O"));
+    let echo = json!({"token": 3, "label": "B-PER", "index": 1, "against": {"label": "O", "index": 0}});
+    assert_eq!(contrast["explanations"][0]["target"], echo);
+
+    let question = json!({"model": "tiny-bert-answers", "text": "What?", "pair": "The train is slow."});
+    let last = app.ask("/predict", &question)["input"]["tokens"].as_array().unwrap().len() - 2;
+    let pair = json!({"model": "tiny-bert-nli", "text": "a film", "pair": "a good film"});
+    for (request, target) in [
+        (text, json!([{"token": 3, "against": 2}, {"token": 1}])),
+        (question, json!(["answer", {"start": last}])),
+        (pair, json!(["predicted", {"index": "neutral", "against": 0}])),
+    ] {
+        let first = ask(request.clone(), target, "lime");
+        let again = ask(request, first["request"]["target"].clone(), "lime");
+        let scores = |answer: &Value| {
+            let all = answer["explanations"].as_array().unwrap().iter();
+            all.map(|one| (one["target"].clone(), one["scores"].clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&first), scores(&again));
+        assert_eq!(first["request"], again["request"]);
+    }
+}
+
 /// What is said of a token does not depend on the others that are asked for, with any fill.
 #[test]
 fn targets_do_not_see_one_another() {

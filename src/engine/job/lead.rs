@@ -82,9 +82,11 @@ impl Lead<'_> {
         let (mut logits, mut labels) = (Vec::new(), 0);
         while !rows.is_empty() {
             let mut tokens = 0;
+            // An image and the texts that it is compared with go apart.
+            let kind = rows.first().map(|row| std::mem::discriminant(&row.content));
             let fits = |row: &&Row| {
                 tokens += model.spec().row_tokens(row.len());
-                tokens <= self.means.tokens_per_turn
+                tokens <= self.means.tokens_per_turn && Some(std::mem::discriminant(&row.content)) == kind
             };
             let later = rows.split_off(rows.iter().take_while(fits).count().max(1));
             let evaluation = self.evaluate(model, &Batch::new(rows), Question::logits(precision))?;
