@@ -42,6 +42,7 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         units: _,
         grid: _,
         segments: _,
+        interactions,
         base_value,
         output_value,
         residual,
@@ -53,6 +54,7 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         ("output_value", finite(output_value)),
         ("residual", finite(residual)),
         ("scores", scores_are_finite(scores)),
+        ("interactions", finite(interactions.iter().flatten().flatten())),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)

@@ -63,7 +63,7 @@ pub struct Diagnostics {
     /// Points of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
-    /// All masks were evaluated: the scores have no sampling error.
+    /// Everything that counts was evaluated: the scores have no sampling error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,
     /// Samples drawn, repeated masks counted.
@@ -104,6 +104,10 @@ pub struct Attribution {
     /// Segment methods: base64 of a 16-bit grey PNG of the model input's size; value i = `scores.segments[i]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<String>,
+    /// Shapley methods with `interactions`: the Shapley interaction index of every pair, a row and a column for each
+    /// entry of the finest list; on the diagonal the score less half the rest of its row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interactions: Option<Vec<Vec<f32>>>,
     /// The explained output with nothing present (the baseline).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_value: Option<f32>,

@@ -9,7 +9,11 @@ pub mod attribution;
 mod ctx;
 mod erased;
 mod integrated_gradients;
+mod kernel_shap;
 mod lime;
+mod occlusion;
+mod partition_shap;
+mod shapley_sampling;
 pub mod support;
 #[cfg(test)]
 mod tests;
@@ -29,8 +33,15 @@ pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbe
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
-pub static METHODS: &[&dyn ErasedMethod] =
-    &[&integrated_gradients::IntegratedGradients, &attention::Attention, &lime::Lime];
+pub static METHODS: &[&dyn ErasedMethod] = &[
+    &integrated_gradients::IntegratedGradients,
+    &attention::Attention,
+    &occlusion::Occlusion,
+    &lime::Lime,
+    &kernel_shap::KernelShap,
+    &shapley_sampling::ShapleySampling,
+    &partition_shap::PartitionShap,
+];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.
 #[derive(Clone, Copy)]

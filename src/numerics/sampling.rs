@@ -9,6 +9,13 @@ pub fn generator(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
+/// One of many independent generators of a request.
+pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = generator(seed);
+    rng.set_stream(number);
+    rng
+}
+
 /// An integer of `low..=high`, each equally likely.
 pub fn integer(rng: &mut ChaCha8Rng, low: usize, high: usize) -> usize {
     rng.random_range(low..=high)
@@ -44,5 +51,7 @@ mod tests {
         assert!(hits.iter().all(|&hit| hit.abs_diff(3_000) < 275), "{hits:?}");
         assert_eq!(without_replacement(&mut generator(1), 50, 50), without_replacement(&mut generator(1), 50, 50));
         assert_eq!(without_replacement(&mut generator(1), 3, 9).len(), 3);
+        let order = |number| without_replacement(&mut stream(1, number), 50, 50);
+        assert!(order(1) == order(1) && order(1) != order(2));
     }
 }

@@ -7,7 +7,7 @@ use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{Values, cases, close, floats, golden, no_hub, png};
+use crate::parity::{Values, cases, close, floats, golden, no_hub, golden_png};
 
 fn app() -> TestApp {
     let app = TestApp::unloaded(|_| {});
@@ -25,7 +25,7 @@ fn number(value: &Value) -> f32 {
 
 fn request(index: usize, more: Value) -> Value {
     let (values, case) = (Values::of("tiny-clip"), &cases("tiny-clip")[index]);
-    let mut request = json!({"model": "tiny-clip", "image": STANDARD.encode(png(&values, index)),
+    let mut request = json!({"model": "tiny-clip", "image": STANDARD.encode(golden_png(&values, index)),
         "labels": case["labels"], "hypothesis_template": case["template"]});
     more.as_object().unwrap().iter().for_each(|(key, value)| request[key] = value.clone());
     request

@@ -19,6 +19,7 @@ mod models_methods;
 mod openapi;
 mod panics;
 mod parity;
+mod perturbation;
 mod probes;
 mod problems;
 mod tasks;

@@ -3,8 +3,10 @@
 
 #[cfg(test)]
 pub mod fake;
+pub mod game;
 pub mod precision;
 pub mod reduce;
 pub mod settings;
+pub mod shapley;
 pub mod surrogate;
 pub mod units;

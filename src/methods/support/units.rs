@@ -21,7 +21,7 @@ use crate::input::{ImageInput, Input, TextInput};
 use crate::methods::{Cost, Error, Grid, SettingError, Subject};
 use crate::tasks::check_fill;
 
-pub use answer::{Scored, answer, nothing};
+pub use answer::{Scored, answer, matrix, nothing};
 
 const DEFAULT_SEGMENTS: usize = 50;
 const MOST_SEGMENTS: usize = 1000;
@@ -209,6 +209,27 @@ impl Choice {
             _ => segment::slic(&image.rgb, rows, cols, self.segments.unwrap_or(DEFAULT_SEGMENTS)),
         };
         Ok(Units::Image { kind: self.unit, segmentation })
+    }
+
+    /// Finds the units now, superpixels too, and says how many there are.
+    pub fn settle(&mut self, subject: &Subject<'_>) -> usize {
+        if self.known.is_none() {
+            self.known = self.units(subject.input, subject.seed).ok();
+        }
+        self.count().unwrap_or(0)
+    }
+
+    /// Puts a method's own units in the place of the chosen ones.
+    pub fn replace(&mut self, units: Units) {
+        self.known = Some(units);
+    }
+
+    /// How long the list of scores is that a unit has an entry in.
+    pub fn entries(&self, input: &Input) -> usize {
+        match input {
+            Input::Text(text) if self.unit == UnitKind::Token => text.tokens.len(),
+            _ => self.count().unwrap_or(0),
+        }
     }
 
     /// How many units there will be; `None` where only cutting the image tells.

@@ -110,6 +110,24 @@ fn of_text(unit: UnitKind, list: Vec<f32>) -> Scores {
     }
 }
 
+/// Numbers for every pair of units as rows of the answer's list: 0 at tokens of no unit.
+///
+/// # Errors
+/// A number that is not finite.
+pub fn matrix(input: &Input, units: &Units, pairs: &[f64]) -> Result<Vec<Vec<f32>>, Error> {
+    let rows = pairs.chunks(units.len().max(1));
+    let rows = rows.map(|row| floats(row, "an interaction")).collect::<Result<Vec<_>, Error>>()?;
+    let (Units::Text { kind: UnitKind::Token, members }, Input::Text(text)) = (units, input) else { return Ok(rows) };
+    let tokens = text.tokens.len();
+    let mut matrix = vec![vec![0.0; tokens]; tokens];
+    for (row, &token) in rows.iter().zip(members.iter().flatten()) {
+        if let Some(entry) = matrix.get_mut(token) {
+            *entry = aligned(row, members, tokens);
+        }
+    }
+    Ok(matrix)
+}
+
 /// Where the units stand, where the answer's `input` does not list them.
 fn places(choice: &Choice, text: &TextInput) -> Option<Vec<Word>> {
     match choice.unit {
