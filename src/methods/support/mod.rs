@@ -1,7 +1,10 @@
-//! Pieces that several methods share: settings, reductions to words and cells, the linear surrogate.
+//! Pieces that several methods share: settings, baselines, finest scores, reductions to words and cells, the linear
+//! surrogate.
 
+pub mod baseline;
 #[cfg(test)]
 pub mod fake;
+pub mod finest;
 pub mod precision;
 pub mod reduce;
 pub mod settings;
