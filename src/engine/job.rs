@@ -17,7 +17,7 @@ use crate::input::Input;
 use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking, Objective, Pass, RowView, TappedAttention, Warning};
 use crate::models::{AttentionMap, Batch, Content, Row, Spec, TapPlan};
-use crate::nn::{self, Device, Pace, Precision, Stopped};
+use crate::nn::{self, Device, Pace, Precision, Rule, Stopped};
 use crate::tasks::{Focus, Perturber, Readout, Target, TargetSpec, Task};
 
 /// What a job works on: the parts of a [`Plan`] that it needs.
@@ -334,11 +334,23 @@ impl<'a> JobCtx<'a> {
     }
 }
 
-/// d objective / d logits for every row of a chunk at once.
-fn seed(readout: &dyn Readout, objective: &Objective, per_row: usize, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+/// d objective / d logits for every row of a chunk at once; under DeepLIFT the objective's multipliers, for the row and
+/// its baseline alike.
+fn seed(
+    readout: &dyn Readout,
+    objective: &Objective,
+    rule: Rule,
+    per_row: usize,
+    logits: &[f32],
+) -> Result<Vec<f32>, nn::Error> {
+    let Objective { target, output } = objective;
     let mut seed = Vec::with_capacity(logits.len());
-    for row in logits.chunks_exact(per_row) {
-        seed.extend(readout.cotangent(row, &objective.target, objective.output));
+    if let (Rule::DeepLift, Some((own, baseline))) = (rule, logits.split_at_checked(per_row)) {
+        seed = readout.multiplier(own, baseline, target, *output).repeat(2);
+    } else {
+        for row in logits.chunks_exact(per_row) {
+            seed.extend(readout.cotangent(row, target, *output));
+        }
     }
     if seed.len() == logits.len() {
         return Ok(seed);
@@ -408,15 +420,18 @@ impl Ctx for JobCtx<'_> {
         let tokens = self.spec().row_tokens(row.len());
         let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
         let rows_a_turn = sizing::rows_a_turn(self.lead.means.tokens_per_turn, weight);
-        let (readout, objectives_of) = (&*self.focus.readout, pass.objectives);
+        let (readout, objectives_of, rule) = (&*self.focus.readout, pass.objectives, pass.rule);
         let tail = if pass.embedding.is_some() { self.tail(row)? } else { Vec::new() };
         let mut first = 0;
         while first < pass.rows {
-            let rows = rows_a_turn.min(pass.rows - first);
+            // DeepLIFT takes a pair at a time: its rows are then the halves of the batch.
+            let most = if rule == Rule::DeepLift { 2 } else { rows_a_turn };
+            let rows = most.min(pass.rows - first);
             let seed = |index: usize, logits: &[f32]| {
-                seed(readout, &objectives_of[index], (logits.len() / rows).max(1), logits)
+                seed(readout, &objectives_of[index], rule, (logits.len() / rows).max(1), logits)
             };
-            let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
+            let precision = Precision::F32;
+            let question = Question { taps: &pass.taps, objectives, seed: &seed, rule, precision };
             let variants = (first..first + rows).map(|index| self.variant(pass, row, &tail, index));
             let batch = Batch::new(variants.collect());
             let evaluation = self.lead.evaluate(self.work.model, &batch, question)?;

@@ -7,9 +7,15 @@
 mod attention;
 pub mod attribution;
 mod ctx;
+mod deep_lift;
 mod erased;
+mod gradient;
+mod gradient_shap;
+mod guided_backprop;
+mod input_x_gradient;
 mod integrated_gradients;
 mod lime;
+mod smooth_grad;
 pub mod support;
 #[cfg(test)]
 mod tests;
@@ -30,7 +36,17 @@ pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
 pub static METHODS: &[&dyn ErasedMethod] =
-    &[&integrated_gradients::IntegratedGradients, &attention::Attention, &lime::Lime];
+    &[
+    &gradient::Gradient,
+    &input_x_gradient::InputXGradient,
+    &integrated_gradients::IntegratedGradients,
+    &smooth_grad::SmoothGrad,
+    &gradient_shap::GradientShap,
+    &deep_lift::DeepLift,
+    &guided_backprop::GuidedBackprop,
+    &attention::Attention,
+    &lime::Lime,
+];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::{Device, Tape};
 
-const TEXT: [&str; 26] = [
+pub(super) const TEXT: [&str; 26] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -38,7 +38,7 @@ const TEXT: [&str; 26] = [
     "tiny-gemma3",
     "tiny-phi3",
 ];
-const IMAGE: [&str; 14] = [
+pub(super) const IMAGE: [&str; 14] = [
     "tiny-vit",
     "tiny-vit-plain",
     "tiny-deit",
@@ -70,10 +70,10 @@ pub(super) fn folder(name: &str) -> ModelFolder {
     ModelFolder { source: name.into(), revision: None, files, weights, sha256: String::new() }
 }
 
-struct Golden(std::collections::HashMap<String, Tensor>);
+pub(super) struct Golden(std::collections::HashMap<String, Tensor>);
 
 impl Golden {
-    fn of(name: &str) -> Self {
+    pub fn of(name: &str) -> Self {
         let path = golden(&format!("values/{name}.safetensors"));
         Self(candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap())
     }
@@ -87,7 +87,7 @@ impl Golden {
     fn ids(&self, name: &str) -> Vec<u32> {
         self.get(name).into_iter().map(|id| id as u32).collect()
     }
-    fn row(&self, case: usize) -> Row {
+    pub fn row(&self, case: usize) -> Row {
         let content = match self.has(&format!("{case}.input_ids")) {
             true => Content::Tokens {
                 ids: self.ids(&format!("{case}.input_ids")),
@@ -98,7 +98,7 @@ impl Golden {
         let read = format!("{case}.read");
         Row { content, read: vec![if self.has(&read) { self.ids(&read)[0] as usize } else { 0 }] }
     }
-    fn cases(&self) -> usize {
+    pub fn cases(&self) -> usize {
         (0..).take_while(|case| self.has(&format!("{case}.logits"))).count()
     }
 }

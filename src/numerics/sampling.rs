@@ -3,10 +3,28 @@
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 
 /// The generator of a request.
 pub fn generator(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// The generator of one draw of many, whatever was drawn before it: draws may be made in any order.
+pub fn generator_of(seed: u64, draw: u64) -> ChaCha8Rng {
+    let mut rng = generator(seed);
+    rng.set_stream(draw + 1);
+    rng
+}
+
+/// A standard normal number.
+pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    rng.sample(StandardNormal)
+}
+
+/// A number of [0, 1), each equally likely.
+pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    rng.random()
 }
 
 /// An integer of `low..=high`, each equally likely.
@@ -27,6 +45,23 @@ pub fn without_replacement(rng: &mut ChaCha8Rng, length: usize, count: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn draws_have_streams_of_their_own() {
+        let draw = |number| {
+            let mut rng = generator_of(5, number);
+            [normal(&mut rng), uniform(&mut rng)]
+        };
+        assert_eq!(draw(3), draw(3));
+        assert!(draw(0) != draw(1) && draw(0)[0] != normal(&mut generator(5)));
+        let (n, mut sums) = (20_000, [0.0; 3]);
+        for number in 0..n {
+            let [normal, uniform] = draw(number);
+            sums.iter_mut().zip([normal, normal * normal, uniform]).for_each(|(sum, x)| *sum += x / n as f64);
+        }
+        // Five standard errors.
+        assert!(sums[0].abs() < 0.036 && (sums[1] - 1.0).abs() < 0.05 && (sums[2] - 0.5).abs() < 0.011, "{sums:?}");
+    }
 
     #[test]
     fn draws_are_distinct_seeded_and_even() {

@@ -6,7 +6,7 @@
 use crate::methods::support::finest::Sums;
 use crate::methods::{Ctx, Error, Objective, Pass, RowView};
 use crate::models::TapPlan;
-use crate::nn::Stopped;
+use crate::nn::{Rule, Stopped};
 use crate::numerics::quadrature;
 
 /// Rules over one list of nodes: each uses the first `sizes[rule]`.
@@ -190,7 +190,8 @@ impl<'a> Path<'a> {
             Ok(())
         };
         let rows = ahead + size - first;
-        let pass = Pass { rows, embedding: Some(&write), objectives: &objectives, taps: TapPlan::default() };
+        let taps = TapPlan::default();
+        let pass = Pass { rows, embedding: Some(&write), objectives: &objectives, rule: Rule::Gradient, taps };
         self.ctx.pass(&pass, &mut sink)
     }
 

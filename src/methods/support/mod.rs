@@ -1,11 +1,13 @@
-//! Pieces that several methods share: settings, baselines, finest scores, reductions to words and cells, the linear
+//! Pieces that several methods share: settings, baselines, finest scores, gradients, samples, reductions to words and cells, the linear
 //! surrogate.
 
 pub mod baseline;
 #[cfg(test)]
 pub mod fake;
 pub mod finest;
+pub mod gradients;
 pub mod precision;
 pub mod reduce;
+pub mod sampling;
 pub mod settings;
 pub mod surrogate;
