@@ -2,7 +2,7 @@
 //! a function, and the tape.
 
 use crate::models::{AttentionMap, Batch, Model, Spec, TapPlan};
-use crate::nn::{self, Device, Pace, Precision, Tape};
+use crate::nn::{self, Device, Pace, Precision, Rule, Tape};
 
 /// What one chunk of rows gave.
 #[derive(Debug, Default)]
@@ -26,13 +26,16 @@ pub struct Question<'a> {
     pub taps: &'a TapPlan,
     pub objectives: usize,
     pub seed: Seed<'a>,
+    /// What stands in the gradients' place; DeepLIFT's rows are pairs as [`Rule::DeepLift`] has them.
+    pub rule: Rule,
     pub precision: Precision,
 }
 
 impl Question<'_> {
     /// The logits alone.
     pub fn logits(precision: Precision) -> Self {
-        Self { taps: const { &TapPlan { attention: Vec::new() } }, objectives: 0, seed: &no_seed, precision }
+        let taps = const { &TapPlan { attention: Vec::new() } };
+        Self { taps, objectives: 0, seed: &no_seed, rule: Rule::Gradient, precision }
     }
 }
 
@@ -63,11 +66,11 @@ impl Evaluate for Placed<'_> {
     }
 
     fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
-        let Question { taps, objectives, seed, precision } = question;
+        let Question { taps, objectives, seed, rule, precision } = question;
         let Self { model, device } = *self;
         // On a thread of the pool: every product would otherwise be handed over to it and waited for.
         rayon::scope(|_| {
-            let mut tape = Tape::new(pace, objectives > 0).computing_in(precision).on(device);
+            let mut tape = Tape::new(pace, objectives > 0).computing_in(precision).under(rule).on(device);
             let outputs = model.forward(&mut tape, batch, taps)?;
             let logits = outputs.logits.numbers()?.to_vec();
             finite(&logits)?;

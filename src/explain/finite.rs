@@ -77,6 +77,7 @@ fn diagnostics_are_finite(diagnostics: &Diagnostics) -> bool {
         evaluations: _,
         converged: _,
         convergence_delta,
+        residual_error,
         nodes: _,
         exact: _,
         samples: _,
@@ -85,6 +86,6 @@ fn diagnostics_are_finite(diagnostics: &Diagnostics) -> bool {
         intercept,
         precision_error,
     } = diagnostics;
-    let numbers = [convergence_delta, r2, intercept, precision_error];
+    let numbers = [convergence_delta, residual_error, r2, intercept, precision_error];
     finite(numbers.into_iter().flatten()) && finite(standard_error.iter().flatten())
 }

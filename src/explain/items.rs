@@ -12,7 +12,7 @@ use crate::tasks::quote;
 pub(super) struct Chosen {
     pub method: &'static dyn ErasedMethod,
     settings: Map<String, Value>,
-    pointer: String,
+    pub pointer: String,
 }
 
 impl Chosen {

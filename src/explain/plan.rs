@@ -63,6 +63,8 @@ pub struct Plan {
     pub input: Input,
     pub target: TargetSpec,
     pub methods: Vec<Box<dyn Planned>>,
+    /// Where each of them stands in the request.
+    pub pointers: Vec<String>,
     /// False for `/predict`.
     pub explains: bool,
     pub seed: u64,
@@ -222,6 +224,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     };
     let mut fields = Vec::new();
     let mut methods = Vec::with_capacity(chosen.len());
+    let pointers = chosen.iter().map(|chosen| chosen.pointer.clone()).collect();
     for method in chosen {
         match method.plan(&subject) {
             Ok(planned) => {
@@ -244,6 +247,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         input,
         target,
         methods,
+        pointers,
         explains: wanted == Wanted::Explanations,
         seed,
         deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),

@@ -20,7 +20,7 @@ pub enum RunError {
     /// 504 or nobody there to answer.
     #[error(transparent)]
     Stopped(nn::Stopped),
-    /// A target that only the prediction could show to be wrong.
+    /// A target that only the prediction could show to be wrong, or a method that only the forward could.
     #[error("{detail}")]
     Invalid { pointer: String, detail: String },
     #[error("{method}: {error}")]
@@ -69,8 +69,9 @@ pub trait Job: Ctx {
 pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     let mut explanations = Vec::new();
     let mut cut = false;
-    for method in &plan.methods {
-        match explain(&**method, explanations.len(), job) {
+    for (index, method) in plan.methods.iter().enumerate() {
+        let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
+        match explain(&**method, pointer, explanations.len(), job) {
             Ok(found) => explanations.extend(found),
             Err(RunError::Stopped(Stopped::Deadline)) if plan.partial => {
                 cut = true;
@@ -96,16 +97,19 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target, the first of them at `first` of the answer.
-fn explain(method: &dyn Planned, first: usize, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
+/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
+fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
     let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
     let audience = job.audience();
     if audience.listens() {
         audience.begins(stage.clone());
     }
-    let attributions = method.explain(job).map_err(|error| match error.stopped() {
-        Some(why) => RunError::Stopped(why),
-        None => RunError::Method { method: method.method(), error },
+    let attributions = method.explain(job).map_err(|error| match (error.stopped(), &error) {
+        (Some(why), _) => RunError::Stopped(why),
+        (None, methods::Error::Model(nn::Error::NoRule { .. })) => {
+            RunError::Invalid { pointer: pointer.to_owned(), detail: error.to_string() }
+        }
+        (None, _) => RunError::Method { method: method.method(), error },
     })?;
     if attributions.len() != stage.targets.len() {
         let (found, expected) = (attributions.len(), stage.targets.len());

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::input::{Input, Kind, TextInput};
 use crate::models::{Capability, ImageSpec, Reads, SequenceItem, TapPlan};
+use crate::nn::Rule;
 
 pub struct Attention;
 
@@ -144,7 +145,7 @@ impl Method for Attention {
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: Self::taps(resolved) };
+        let pass = Pass { rows: 1, embedding: None, objectives: &[], rule: Rule::Gradient, taps: Self::taps(resolved) };
         let mut attribution = None;
         ctx.pass(&pass, &mut |view| {
             attribution = Some(attribute(resolved, ctx, view.attention)?);

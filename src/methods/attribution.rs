@@ -60,6 +60,9 @@ pub struct Diagnostics {
     /// Captum's `convergence_delta`: sum of scores − (output − base), the residual's negative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convergence_delta: Option<f32>,
+    /// The residual's standard error, where the scores are sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual_error: Option<f32>,
     /// Points of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,

@@ -4,7 +4,7 @@
 use crate::input::Input;
 use crate::input::units::{Fill, Mask, Units};
 use crate::models::{Spec, TapPlan};
-use crate::nn::{Precision, Stopped};
+use crate::nn::{Precision, Rule, Stopped};
 use crate::tasks::{OutputSpace, Readout, Target};
 
 use super::{Attribution, Error};
@@ -36,6 +36,9 @@ pub struct Pass<'a> {
     pub embedding: Option<WriteEmbedding<'a>>,
     /// Differentiated with respect to the embedding; empty: no gradient is computed.
     pub objectives: &'a [Objective],
+    /// What stands in the gradients' place. DeepLIFT's variants come in pairs: variant 2i is an input, 2i + 1 its
+    /// baseline, and both get the pair's multipliers.
+    pub rule: Rule,
     pub taps: TapPlan,
 }
 
@@ -45,7 +48,7 @@ pub struct RowView<'a> {
     pub logits: &'a [f32],
     /// One per objective: its value.
     pub values: &'a [f64],
-    /// One per objective: d value / d embedding.
+    /// One per objective: d value / d embedding, or what the pass's rule puts there.
     pub gradients: &'a [&'a [f32]],
     /// One per tapped layer, in the plan's order.
     pub attention: &'a [TappedAttention<'a>],

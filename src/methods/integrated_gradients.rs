@@ -5,13 +5,12 @@ mod path;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::path::{Ladder, PathResult, Sums};
-use super::support::reduce;
+use self::path::{Ladder, PathResult};
+use super::support::baseline::Baseline;
+use super::support::finest::{Finest, Resolution};
 use super::support::settings::{self, Normalize, Precision, Presentation};
-use super::{Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Objective, Scores, SettingError, Subject};
-use crate::input::image::ImageInput;
-use crate::input::text::TextInput;
-use crate::input::{Input, Kind};
+use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, SettingError, Subject};
+use crate::input::Kind;
 use crate::models::Capability;
 use crate::numerics::quadrature;
 use crate::tasks::OutputSpace;
@@ -89,40 +88,6 @@ pub struct Settings {
     pub precision: Option<Precision>,
 }
 
-/// The input that stands for "nothing".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Baseline {
-    Pad,
-    Mask,
-    Unk,
-    Zero,
-    Mean,
-    Blur,
-    Black,
-    White,
-}
-
-impl Baseline {
-    /// The token it puts in a text's place.
-    fn token(self) -> Option<&'static str> {
-        match self {
-            Self::Pad => Some("pad"),
-            Self::Mask => Some("mask"),
-            Self::Unk => Some("unk"),
-            Self::Zero | Self::Mean | Self::Blur | Self::Black | Self::White => None,
-        }
-    }
-}
-
-/// How fine an image's scores are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Resolution {
-    Cell,
-    Pixel,
-}
-
 #[derive(Debug, Serialize)]
 pub struct Resolved {
     /// Null: refined until `tolerance`.
@@ -131,15 +96,11 @@ pub struct Resolved {
     tolerance: f64,
     baseline: Baseline,
     output: OutputSpace,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cells: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resolution: Option<Resolution>,
+    #[serde(flatten)]
+    finest: Finest,
     #[serde(flatten)]
     presentation: Presentation,
     precision: Precision,
-    #[serde(skip)]
-    grid: Option<Grid>,
     /// Largest nested rule within `max_evaluations`, as an index.
     #[serde(skip)]
     last_rule: usize,
@@ -155,31 +116,17 @@ impl Method for IntegratedGradients {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let (baseline, grid, resolution) = match subject.input {
-            Input::Text(text) => {
-                settings::refuse("cells", &settings.cells, "images")?;
-                settings::refuse("resolution", &settings.resolution, "images")?;
-                (text_baseline(settings.baseline, text)?, None, None)
-            }
-            Input::Image(_) => {
-                let grid = settings::grid(settings.cells, settings::image_spec(subject)?)?;
-                let resolution = settings.resolution.unwrap_or(Resolution::Cell);
-                (image_baseline(settings.baseline)?, Some(grid), Some(resolution))
-            }
-        };
         let max_evaluations = budget(&settings, subject.max_evaluations)?;
         let last_rule = quadrature::NESTED.iter().rposition(|&nodes| nodes + ENDS <= max_evaluations);
         Ok(Resolved {
             steps: settings.steps,
             max_evaluations,
             tolerance: settings::tolerance(settings.tolerance, 0.01)?,
-            baseline,
+            baseline: Baseline::resolve(settings.baseline, subject)?,
             output: settings::output(settings.output, OutputSpace::Logit, subject)?,
-            cells: settings.cells,
-            resolution,
+            finest: Finest::resolve(settings.cells, settings.resolution, subject)?,
             presentation: Presentation::new(settings.normalize, settings.absolute),
             precision: settings::gradient_precision(settings.precision)?,
-            grid,
             last_rule: last_rule.unwrap_or(0),
         })
     }
@@ -199,8 +146,8 @@ impl Method for IntegratedGradients {
         let path = path::Path {
             ctx,
             input: ctx.embedding(None)?,
-            baseline: baseline(resolved.baseline, ctx)?,
-            sums: sums(resolved, ctx),
+            baseline: resolved.baseline.embedding(ctx)?,
+            sums: resolved.finest.sums(ctx.input()),
             objectives: &objectives,
             tolerance: resolved.tolerance,
             least_change: LEAST_CHANGE,
@@ -249,134 +196,22 @@ fn not_converged(objective: &Objective, result: &PathResult, tolerance: f64) -> 
     )
 }
 
-fn text_baseline(asked: Option<Baseline>, text: &TextInput) -> Result<Baseline, SettingError> {
-    let Some(baseline) = asked else {
-        let fallback = if text.specials.unk.is_some() { Baseline::Unk } else { Baseline::Zero };
-        return Ok(if text.specials.pad.is_some() { Baseline::Pad } else { fallback });
-    };
-    match baseline {
-        Baseline::Zero => {}
-        Baseline::Pad | Baseline::Mask | Baseline::Unk => {
-            settings::token("baseline", baseline.token().unwrap_or_default(), &text.specials)?;
-        }
-        Baseline::Mean | Baseline::Blur | Baseline::Black | Baseline::White => {
-            let detail = "this baseline is for images; for text use \"pad\", \"mask\", \"unk\" or \"zero\"";
-            return Err(SettingError::new("baseline", detail));
-        }
-    }
-    Ok(baseline)
-}
-
-fn image_baseline(asked: Option<Baseline>) -> Result<Baseline, SettingError> {
-    match asked.unwrap_or(Baseline::Zero) {
-        Baseline::Pad | Baseline::Mask | Baseline::Unk => Err(SettingError::new(
-            "baseline",
-            "this baseline is for text; for images use \"zero\", \"mean\", \"blur\", \"black\" or \"white\"",
-        )),
-        baseline => Ok(baseline),
-    }
-}
-
-/// x′ in the embedding's layout.
-fn baseline(baseline: Baseline, ctx: &dyn Ctx) -> Result<Vec<f32>, Error> {
-    match ctx.input() {
-        Input::Text(text) => baseline_embedding(baseline, text, ctx),
-        Input::Image(image) => Ok(baseline_pixels(baseline, image)),
-    }
-}
-
-/// Every non-special token's embedding is replaced; positions, types and specials stay.
-fn baseline_embedding(baseline: Baseline, text: &TextInput, ctx: &dyn Ctx) -> Result<Vec<f32>, Error> {
-    let token = baseline.token().and_then(|name| settings::token("baseline", name, &text.specials).ok());
-    if let Some(id) = token {
-        let ids: Vec<u32> = text.tokens.iter().map(|token| if token.special { token.id } else { id }).collect();
-        return ctx.embedding(Some(&ids));
-    }
-    let mut values = ctx.embedding(None)?;
-    let hidden = (values.len() / text.tokens.len().max(1)).max(1);
-    for (token, row) in text.tokens.iter().zip(values.chunks_mut(hidden)) {
-        if !token.special {
-            row.fill(0.0);
-        }
-    }
-    Ok(values)
-}
-
-/// 3 × rows × cols, normalised; colours are made from bytes and then normalised.
-fn baseline_pixels(baseline: Baseline, image: &ImageInput) -> Vec<f32> {
-    let size = image.rows * image.cols;
-    let colour = |byte: [f32; 3]| {
-        (0..3)
-            .flat_map(|channel| std::iter::repeat_n(image.normalisation.value(byte[channel], channel), size))
-            .collect()
-    };
-    match baseline {
-        Baseline::Black => colour([0.0; 3]),
-        Baseline::White => colour([255.0; 3]),
-        Baseline::Mean => colour(mean_colour(image)),
-        Baseline::Blur => image.normalised(&image.blurred()),
-        Baseline::Zero | Baseline::Pad | Baseline::Mask | Baseline::Unk => vec![0.0; image.pixels.len()],
-    }
-}
-
-fn mean_colour(image: &ImageInput) -> [f32; 3] {
-    let size = (image.rgb.len() / 3).max(1) as f64;
-    [0, 1, 2].map(|channel| {
-        let sum: u64 = image.rgb.iter().skip(channel).step_by(3).map(|&byte| u64::from(byte)).sum();
-        (sum as f64 / size) as f32
-    })
-}
-
-/// Which finest score each number of the embedding counts in.
-fn sums(resolved: &Resolved, ctx: &dyn Ctx) -> Sums {
-    match (ctx.input(), resolved.grid) {
-        (Input::Image(image), Some(_)) if resolved.resolution == Some(Resolution::Pixel) => {
-            let size = image.rows * image.cols;
-            Sums::Planes { place: (0..size as u32).collect(), count: size }
-        }
-        (Input::Image(image), Some(grid)) => {
-            Sums::Planes { place: reduce::cells(image.rows, image.cols, grid), count: grid.rows * grid.cols }
-        }
-        (input, _) => Sums::Chunks { count: input.as_text().map_or(1, |text| text.tokens.len()) },
-    }
-}
-
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, result: PathResult) -> Result<Attribution, Error> {
     let residual = result.residual();
-    let show = resolved.presentation;
-    let mut scores = Scores::default();
-    match (ctx.input(), resolved.grid) {
-        (Input::Text(text), _) => {
-            scores.words = Some(show.list(reduce::words(text, &result.scores), "a word's score")?);
-            scores.tokens = Some(show.list(result.scores, "a token's score")?);
-        }
-        (Input::Image(image), Some(grid)) => {
-            let mut cells = result.scores;
-            if resolved.resolution == Some(Resolution::Pixel) {
-                let mut pixels = std::mem::replace(&mut cells, vec![0.0; grid.rows * grid.cols]);
-                for (&cell, score) in reduce::cells(image.rows, image.cols, grid).iter().zip(&pixels) {
-                    cells[cell as usize] += score;
-                }
-                show.apply(&mut pixels);
-                scores.pixels = Some(reduce::pixel_map(&pixels, image.rows, image.cols)?);
-            }
-            scores.grid = Some(reduce::rows(&show.list(cells, "a cell's score")?, grid));
-        }
-        (Input::Image(_), None) => return Err(Error::Missing { what: "an image's grid" }),
-    }
+    let diagnostics = Diagnostics {
+        evaluations: result.evaluations,
+        converged: Some(result.converged),
+        convergence_delta: Some(settings::float(-residual, "the residual")?),
+        nodes: Some(result.nodes),
+        ..Diagnostics::default()
+    };
     Ok(Attribution {
-        scores,
-        grid: resolved.grid,
+        scores: resolved.finest.lists(resolved.presentation, ctx.input(), result.scores)?,
+        grid: resolved.finest.grid,
         base_value: Some(settings::float(result.base, "the base value")?),
         output_value: Some(settings::float(result.output, "the output value")?),
         residual: Some(settings::float(residual, "the residual")?),
-        diagnostics: Diagnostics {
-            evaluations: result.evaluations,
-            converged: Some(result.converged),
-            convergence_delta: Some(settings::float(-residual, "the residual")?),
-            nodes: Some(result.nodes),
-            ..Diagnostics::default()
-        },
+        diagnostics,
         partial: result.partial,
         ..Attribution::default()
     })

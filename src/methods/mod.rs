@@ -7,13 +7,19 @@
 mod attention;
 pub mod attribution;
 mod ctx;
+mod deep_lift;
 mod erased;
+mod gradient;
+mod gradient_shap;
+mod guided_backprop;
+mod input_x_gradient;
 mod integrated_gradients;
 mod kernel_shap;
 mod lime;
 mod occlusion;
 mod partition_shap;
 mod shapley_sampling;
+mod smooth_grad;
 pub mod support;
 #[cfg(test)]
 mod tests;
@@ -34,7 +40,13 @@ pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
 pub static METHODS: &[&dyn ErasedMethod] = &[
+    &gradient::Gradient,
+    &input_x_gradient::InputXGradient,
     &integrated_gradients::IntegratedGradients,
+    &smooth_grad::SmoothGrad,
+    &gradient_shap::GradientShap,
+    &deep_lift::DeepLift,
+    &guided_backprop::GuidedBackprop,
     &attention::Attention,
     &occlusion::Occlusion,
     &lime::Lime,

@@ -34,6 +34,8 @@ mod relative;
 mod resnet;
 mod roberta;
 mod rope;
+#[cfg(test)]
+mod rule_tests;
 mod spec;
 mod swin;
 mod swin_layer;

@@ -10,7 +10,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::{Device, Tape};
 
-const TEXT: [&str; 26] = [
+pub(super) const TEXT: [&str; 26] = [
     "tiny-bert",
     "tiny-bert-tanh",
     "tiny-bert-multilabel",
@@ -38,7 +38,7 @@ const TEXT: [&str; 26] = [
     "tiny-gemma3",
     "tiny-phi3",
 ];
-const IMAGE: [&str; 14] = [
+pub(super) const IMAGE: [&str; 14] = [
     "tiny-vit",
     "tiny-vit-plain",
     "tiny-deit",
@@ -98,7 +98,7 @@ impl Golden {
         let read = format!("{case}.read");
         Row { content, read: vec![if self.has(&read) { self.ids(&read)[0] as usize } else { 0 }] }
     }
-    fn cases(&self) -> usize {
+    pub fn cases(&self) -> usize {
         (0..).take_while(|case| self.has(&format!("{case}.logits"))).count()
     }
 }

@@ -2,7 +2,8 @@
 
 use super::device;
 pub use super::kernel::ActivationKind;
-use super::kernel::{activate, activate_backward};
+use super::kernel::{activate, activate_backward, secant};
+use super::rule::{Unit, for_pairs};
 use super::tape::{Backward, Inputs};
 use super::{Array, Node, Tape};
 
@@ -63,5 +64,18 @@ impl Backward for ActivationBackward {
     fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         activate_backward(self.kind, self.x.data(), &mut grad);
         inputs.add(0, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let own = for_pairs(self.x.data(), self.x.cols(), multiplier, |x, baseline, multiplier| {
+            for ((multiplier, x), baseline) in multiplier.iter_mut().zip(x).zip(baseline) {
+                *multiplier *= secant(self.kind, *x, *baseline);
+            }
+        });
+        inputs.add(0, own);
+    }
+
+    fn unit(&self) -> Unit {
+        if self.kind == ActivationKind::Relu { Unit::Relu } else { Unit::Other(self.kind.name()) }
     }
 }

@@ -86,4 +86,9 @@ impl Backward for ArrangeBackward {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, gathered(&grad, self.cols, &self.to, self.places));
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }

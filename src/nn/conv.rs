@@ -85,6 +85,10 @@ impl Conv2d {
         if self.pointwise() {
             return self.product.forward_activated(tape, x, activation);
         }
+        if !tape.fuses() {
+            let y = self.forward(tape, x)?;
+            return Ok(activation.forward(tape, y));
+        }
         let mut slope = tape.tracks(&[x]).then(Vec::new);
         let y = self.run(tape, x, None, Some(activation), slope.as_mut())?;
         Ok(tape.record(y, [Some(x), None], || self.backward(slope)))
@@ -199,6 +203,11 @@ impl Backward for ConvBackward {
             sum
         });
         inputs.add(1, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear: under other rules than the gradient no activation is part of it.
+        self.backward(multiplier, inputs);
     }
 }
 

@@ -71,6 +71,11 @@ impl Backward for DepthwiseBackward {
         let nothing = vec![0.0; self.window.channels];
         inputs.add(0, walk(&self.window, &grad, &self.reversed, &nothing));
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }
 
 /// y[pixel] = bias + Σ over taps of weight[tap] ∘ x[pixel + tap].

@@ -10,6 +10,8 @@ use rayon::prelude::*;
 
 use super::attention::{Product, softmax};
 use super::kernel::{PanelRow, Scratch, vectorised};
+use super::lift_attention::PairedHead;
+use super::rule::both;
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Probabilities, Tape};
 
@@ -258,6 +260,33 @@ impl<'a> Head<'a> {
         [of_queries, of_keys, of_values]
     }
 
+    /// DeepLIFT's multipliers of queries, keys and values, len × depth each; `baseline` is the same head of the other
+    /// row, `grad` the multiplier of the result from its first number on.
+    fn lift(&self, baseline: &Self, grad: &[f32]) -> [Vec<f32>; 3] {
+        let (rows, len, depth) = (self.rows, self.task.len, self.rows.depth);
+        let attention = &rows.attention;
+        let part = |part: usize| [self.part(part), baseline.part(part)];
+        let relative = |query: usize, key: usize| {
+            let entry = self.entry_of[query + len - 1 - key] * rows.width;
+            [&attention.keys, &attention.queries]
+                .map(|table| table.as_ref().map(|table| &self.table(table)[entry..][..depth]))
+        };
+        let head = PairedHead {
+            len,
+            depth,
+            scale: attention.scale,
+            softcap: None,
+            queries: part(0),
+            keys: part(1),
+            values: part(2),
+            stride: rows.stride(),
+            bias: None,
+            seen: &|_| 0..len,
+            relative: Some(&relative),
+        };
+        head.multipliers((grad, rows.width))
+    }
+
     /// `ds` added up by the entry of each pair's distance, for its query or its key: len × entries.
     fn by_entry(&self, ds: &[f32], row_of: impl Fn(usize, usize) -> usize) -> Vec<f32> {
         let n = self.task.len;
@@ -331,6 +360,28 @@ impl Backward for DisentangledBackward {
             }
         }
         inputs.add(0, out);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let rows = &self.rows;
+        let tokens = rows.tokens() / 2;
+        // Rows of the second half are the first half's baselines, as far behind them as all of these are long.
+        let tasks: Vec<Task> = rows.tasks().into_iter().filter(|task| task.start < tokens).collect();
+        let heads: Vec<[Vec<f32>; 3]> = tasks
+            .par_iter()
+            .map(|&task| {
+                let (input, baseline) = (task, Task { start: task.start + tokens, ..task });
+                let heads = [input, baseline].map(|task| Head::new(rows, self.qkv.data(), task));
+                heads[0].lift(&heads[1], &multiplier[task.start * rows.width + task.head * rows.depth..])
+            })
+            .collect();
+        let mut out = vec![0.0; tokens * rows.stride()];
+        for (&task, parts) in tasks.iter().zip(&heads) {
+            for (part, numbers) in parts.iter().enumerate() {
+                rows.place(numbers, task, &mut out, (rows.stride(), part * rows.width));
+            }
+        }
+        inputs.add(0, both(out));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Gated feed-forward (Shazeer 2020): what stands between a packed projection [gate | up] and the one back down.
 
-use super::kernel::{gate_row, gate_row_backward, made_rows};
+use super::kernel::{for_rows, gate_row, gate_row_backward, made_rows, secant, value};
+use super::rule::{Unit, both};
 use super::tape::{Backward, Inputs};
 use super::{Activation, Array, Error, Node, Tape};
 
@@ -46,5 +47,28 @@ impl Backward for GateBackward {
         };
         // SAFETY: gate, up and gradient have as many numbers as each half of the row written.
         inputs.add(0, unsafe { made_rows(self.x.rows(), 2 * width, row) });
+    }
+
+    /// The product rule, and the rescale rule for the activation.
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let (width, kind) = (self.x.cols() / 2, self.gate.activation.kind());
+        let pairs = self.x.rows() / 2;
+        let mut out = vec![0.0; pairs * 2 * width];
+        for_rows(&mut out, 2 * width, |row, out| {
+            let factors = |row: usize| self.x.data()[row * 2 * width..][..2 * width].split_at(width);
+            let ((gate, up), (gate_of, up_of)) = (factors(row), factors(row + pairs));
+            let (of_gate, of_up) = out.split_at_mut(width);
+            for (at, multiplier) in multiplier[row * width..][..width].iter().enumerate() {
+                let open = value(kind, gate[at]) + value(kind, gate_of[at]);
+                of_up[at] = multiplier * 0.5 * open;
+                of_gate[at] = multiplier * 0.5 * (up[at] + up_of[at]) * secant(kind, gate[at], gate_of[at]);
+            }
+        });
+        inputs.add(0, both(out));
+    }
+
+    /// A gate hands gradients on to its other factor too, so it is none of the ReLUs that are clipped.
+    fn unit(&self) -> Unit {
+        Unit::Other(self.gate.activation.kind().name())
     }
 }

@@ -89,6 +89,10 @@ impl Linear {
         if let Some(node) = self.on_device(tape, x, &After::Activation(activation.kind())) {
             return node;
         }
+        if !tape.fuses() {
+            let y = self.forward(tape, x)?;
+            return Ok(activation.forward(tape, y));
+        }
         let mut slope = tape.tracks(&[x]).then(Vec::new);
         let epilogue = Epilogue { activation: Some(activation.kind()), slope: slope.as_mut(), ..self.epilogue() };
         let y = self.product(tape, x, epilogue)?;
@@ -133,5 +137,10 @@ impl Backward for LinearBackward {
         }
         inputs.add_with(0, |sum| self.weight.transposed_product(&grad, sum));
         inputs.add(1, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear: under other rules than the gradient no activation is part of it.
+        self.backward(multiplier, inputs);
     }
 }

@@ -23,6 +23,7 @@ mod gate;
 mod image_tests;
 mod image_window;
 mod kernel;
+mod lift_attention;
 mod linear;
 mod norm;
 mod patches;
@@ -30,6 +31,9 @@ mod pool;
 mod precision;
 mod rms_norm;
 mod rotary;
+mod rule;
+#[cfg(test)]
+mod rule_tests;
 mod shape;
 mod tape;
 #[cfg(test)]
@@ -53,6 +57,7 @@ pub use pool::{MaxPool, mean_rows};
 pub use precision::Precision;
 pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};
+pub use rule::Rule;
 pub use shape::{add, add_constant, mean, neighbours, prepend, select};
 pub use tape::{Node, Pace, Stopped, Tape};
 
@@ -67,6 +72,9 @@ pub enum Error {
     /// A graphics processor, or the way to it, refused.
     #[error("{op} on the device: {detail}")]
     Device { op: &'static str, detail: String },
+    /// A layer that a tape's [`Rule`] says nothing about.
+    #[error("{rule} {detail}")]
+    NoRule { rule: &'static str, detail: String },
     /// A value that JSON cannot hold left the model.
     #[error("the model's output is not finite")]
     NotFinite,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::device::{self, Uploaded};
 use super::kernel::{dot_with_deviation, for_rows, made_rows, sum, sum_of_squares, vectorised};
+use super::rule::{for_pairs, lift_norm};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
 
@@ -96,5 +97,12 @@ impl Backward for NormBackward {
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let own = for_pairs(self.x.data(), self.weight.len(), multiplier, |x, baseline, multiplier| {
+            lift_norm((x, baseline), &self.weight, self.epsilon, true, multiplier);
+        });
+        inputs.add(0, own);
     }
 }

@@ -69,4 +69,9 @@ impl Backward for Patches {
         });
         inputs.add(0, out);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }

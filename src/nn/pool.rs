@@ -6,8 +6,12 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::kernel::{for_rows, made_rows, vectorised};
+use super::rule::both;
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, ImageWindow, Node, Tape};
+
+/// Below this a pixel is as good as its baseline, as in Captum.
+const NEAR: f32 = 1e-10;
 
 /// As `torch.nn.MaxPool2d`: of equal numbers the first in the window's order counts.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +45,8 @@ impl MaxPool {
         let lines = window.images("max pool", x)? * window.out_rows();
         let (rows, channels) = (lines * window.out_cols(), window.channels);
         let y = self.largest(x.value(), lines);
-        let of = || MaxPoolBackward { window: *window, taps: self.taps(x.value(), &y) };
+        let lifted = (!tape.fuses()).then(|| x.array().clone());
+        let of = || MaxPoolBackward { window: *window, taps: self.taps(x.value(), &y), lifted };
         // Recording looks at the values made here, so it comes first.
         let op = tape.tracks(&[x]).then(of);
         let y = Array::new(y, rows, channels);
@@ -123,6 +128,8 @@ impl MaxPool {
 struct MaxPoolBackward {
     window: ImageWindow,
     taps: Vec<u8>,
+    /// The input, where the tape follows another rule than the gradient.
+    lifted: Option<Array>,
 }
 
 impl Backward for MaxPoolBackward {
@@ -156,6 +163,47 @@ impl Backward for MaxPoolBackward {
         });
         inputs.add(0, out);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let own = self.lifted.as_ref().map(|x| lift_max(&self.window, &self.taps, x.data(), &multiplier));
+        inputs.add(0, own.unwrap_or(multiplier));
+    }
+}
+
+/// DeepLIFT's multipliers of a max pool, as Captum's: what the input's maximum m has over the baseline's m′ is due to
+/// the input's largest pixel, what it has less to the baseline's. Where a pixel hardly differs from its baseline it
+/// gets the gradient.
+fn lift_max(window: &ImageWindow, taps: &[u8], x: &[f32], multiplier: &[f32]) -> Vec<f32> {
+    let (channels, out_cols) = (window.channels, window.out_cols());
+    let (inputs, baselines) = x.split_at(x.len() / 2);
+    let (image, places) = (window.pixels() * channels, window.out_rows() * out_cols * channels);
+    let mut out = vec![0.0; inputs.len()];
+    out.par_chunks_mut(image).enumerate().for_each(|(at, out)| {
+        let (x, baseline) = (&inputs[at * image..][..image], &baselines[at * image..][..image]);
+        let (own, other) = taps.split_at(taps.len() / 2);
+        // Where the tap that a place's maximum came from lies in the image.
+        let pixel = |taps: &[u8], number: usize| {
+            let (place, channel) = (number / channels, number % channels);
+            let tap = usize::from(taps[at * places + number]);
+            let row = place / out_cols * window.stride + tap / window.size.1 - window.padding;
+            let col = place % out_cols * window.stride + tap % window.size.1 - window.padding;
+            (row * window.cols + col) * channels + channel
+        };
+        let mut gradient = vec![0.0; image];
+        for (number, multiplier) in multiplier[at * places..][..places].iter().enumerate() {
+            let (from, from_baseline) = (pixel(own, number), pixel(other, number));
+            let (most, most_of_baseline) = (x[from], baseline[from_baseline]);
+            let larger = most.max(most_of_baseline);
+            out[from] += multiplier * (larger - most_of_baseline);
+            out[from_baseline] += multiplier * (most - larger);
+            gradient[from] += multiplier;
+        }
+        for (pixel, out) in out.iter_mut().enumerate() {
+            let step = x[pixel] - baseline[pixel];
+            *out = if step.abs() < NEAR { gradient[pixel] } else { *out / step };
+        }
+    });
+    both(out)
 }
 
 /// The mean of every sequence of `length` rows without its first `skip`: global average pooling over pixels, and the
@@ -210,5 +258,10 @@ impl Backward for MeanBackward {
             }
         });
         inputs.add(0, out);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
     }
 }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use super::kernel::{dot, for_rows, made_rows, sum_of_squares, vectorised};
+use super::rule::{for_pairs, lift_norm};
 use super::tape::{Backward, Inputs};
 use super::{Array, Error, Node, Tape};
 
@@ -82,6 +83,10 @@ impl RmsNorm {
             *grad = r * (*grad - x * slope);
         }
     }
+
+    fn lift(&self, pair: (&[f32], &[f32]), multiplier: &mut [f32]) {
+        lift_norm(pair, &self.weight, self.epsilon, false, multiplier);
+    }
 }
 
 struct RmsNormBackward {
@@ -100,6 +105,14 @@ impl Backward for RmsNormBackward {
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let norm = &self.norm;
+        let own = for_pairs(self.x.data(), norm.weight.len(), multiplier, |x, baseline, multiplier| {
+            norm.lift((x, baseline), multiplier);
+        });
+        inputs.add(0, own);
     }
 }
 
@@ -171,5 +184,16 @@ impl Backward for QueryKeyNormBackward {
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        let norm = &self.norm;
+        let depth = norm.query.weight.len();
+        let own = for_pairs(self.qkv.data(), self.qkv.cols(), multiplier, |x, baseline, multiplier| {
+            let pairs = x.chunks_exact(depth).zip(baseline.chunks_exact(depth));
+            let heads = multiplier.chunks_exact_mut(depth).zip(pairs).take(norm.heads + norm.kv_heads);
+            heads.enumerate().for_each(|(head, (multiplier, pair))| norm.of_head(head).lift(pair, multiplier));
+        });
+        inputs.add(0, own);
     }
 }

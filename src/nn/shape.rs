@@ -25,6 +25,11 @@ impl Backward for Pass {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, grad);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }
 
 /// x + y, of the same shape.
@@ -44,6 +49,11 @@ impl Backward for PassBoth {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, grad.clone());
         inputs.add(1, grad);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
     }
 }
 
@@ -94,6 +104,11 @@ impl Backward for Neighbours {
         });
         inputs.add(0, out);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }
 
 /// The mean of each sequence's rows, one row a sequence.
@@ -131,6 +146,11 @@ impl Backward for Mean {
         }
         inputs.add(0, out);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }
 
 /// Puts `tokens` (some rows of `x`'s width) in front of every sequence of `length` rows of `x`.
@@ -164,6 +184,11 @@ impl Backward for Behind {
         let sequences = grad.chunks_exact(self.skip + self.keep);
         inputs.add(0, sequences.flat_map(|sequence| &sequence[self.skip..]).copied().collect());
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }
 
 /// The rows of `x` that `rows` names, in that order.
@@ -196,5 +221,10 @@ impl Backward for Select {
             add_assign(&mut out[row * self.cols..][..self.cols], grad);
         }
         inputs.add(0, out);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
     }
 }

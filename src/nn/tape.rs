@@ -3,9 +3,11 @@
 //! A node that depends on no variable is not recorded, and a tape that does not record keeps nothing, so a forward
 //! alone frees every activation as soon as the model lets go of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::device::{self, Device, Session};
+use super::rule::{Rule, Unit};
 use super::{Array, Error, Precision};
 
 /// Why work was given up between two layers.
@@ -83,6 +85,13 @@ impl Node {
 pub(super) trait Backward: Send {
     /// Adds the gradient of each wanted input to `inputs`.
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>);
+    /// The same with the multipliers of [`Rule::DeepLift`], on a tape that follows it. Both rows of a pair have the
+    /// same ones.
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>);
+    /// What [`Rule::Guided`] has to know.
+    fn unit(&self) -> Unit {
+        Unit::None
+    }
 }
 
 /// Where a [`Backward`] puts its inputs' gradients.
@@ -122,6 +131,15 @@ pub(super) struct Entry {
     pub op: Op,
 }
 
+impl Entry {
+    fn unit(&self) -> Option<Unit> {
+        match &self.op {
+            Op::Host(op) => Some(op.unit()),
+            Op::Variable | Op::Device(_) => None,
+        }
+    }
+}
+
 /// What made an entry's value.
 pub(super) enum Op {
     Variable,
@@ -134,6 +152,7 @@ pub struct Tape<'a> {
     pace: &'a dyn Pace,
     recording: bool,
     precision: Precision,
+    rule: Rule,
     entries: Vec<Entry>,
     /// `None`: on the host.
     session: Option<Arc<Session>>,
@@ -142,13 +161,26 @@ pub struct Tape<'a> {
 impl<'a> Tape<'a> {
     /// A tape that keeps what gradients need only if `recording`.
     pub fn new(pace: &'a dyn Pace, recording: bool) -> Self {
-        Self { pace, recording, precision: Precision::F32, entries: Vec::new(), session: None }
+        Self { pace, recording, precision: Precision::F32, rule: Rule::Gradient, entries: Vec::new(), session: None }
     }
 
-    /// Computes on `device`; on the host unless this is called.
+    /// Computes on `device`; on the host unless this is called, and under other rules than the gradient.
     pub fn on(mut self, device: &Device) -> Self {
-        self.session = device.session();
+        self.session = device.session().filter(|_| self.fuses());
         self
+    }
+
+    /// What backward hands on; gradients unless this is called. Before anything is recorded.
+    pub fn under(mut self, rule: Rule) -> Self {
+        self.rule = rule;
+        self.session = self.session.take().filter(|_| self.fuses());
+        self
+    }
+
+    /// Whether a layer may keep an activation's slopes alone: other rules than the gradient ask for more, of an
+    /// activation by itself.
+    pub(super) fn fuses(&self) -> bool {
+        self.rule == Rule::Gradient
     }
 
     /// Where a layer over `x` computes, unless on the host. Devices take no empty arrays.
@@ -226,8 +258,12 @@ impl<'a> Tape<'a> {
     /// d (Σ seed · `of`) / d `wrt`: `seed` has the shape of `of`, the result that of `wrt`. Rows of a batch do not
     /// mix, so one call gives every row's gradient. Consumes nothing: several targets share a forward.
     ///
+    /// On a tape [`under`](Self::under) another rule, what that one hands on in place of gradients. DeepLIFT's seeds
+    /// are the same for both rows of a pair.
+    ///
     /// # Errors
-    /// `Shape` where `seed` does not fit or `wrt` is no variable of this tape; `Stopped`; `Device`.
+    /// `Shape` where `seed` does not fit, `wrt` is no variable of this tape or DeepLIFT's rows are no pairs; `NoRule`;
+    /// `Stopped`; `Device`.
     pub fn backward(&self, of: &Node, seed: &[f32], wrt: &Node) -> Result<Vec<f32>, Error> {
         let numbers = of.rows() * of.cols();
         if seed.len() != numbers {
@@ -243,14 +279,42 @@ impl<'a> Tape<'a> {
             let gradient = device::gradient(&session, &self.entries, (start, seed), variable, || self.step())?;
             return Ok(gradient.unwrap_or_else(|| vec![0.0; wrt.rows() * wrt.cols()]));
         }
+        self.check_rule(&self.entries[..=start], of.rows())?;
         let mut grads: Vec<Option<Vec<f32>>> = Vec::new();
         grads.resize_with(start + 1, || None);
         grads[start] = Some(seed.to_vec());
         for index in (variable + 1..=start).rev() {
-            let (Some(grad), Op::Host(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
-            op.backward(grad, &mut Inputs::new(self.entries[index].inputs, &mut grads));
+            let (Some(mut grad), Op::Host(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
+            let inputs = &mut Inputs::new(self.entries[index].inputs, &mut grads);
+            if self.rule == Rule::Guided && op.unit() == Unit::Relu {
+                grad.iter_mut().for_each(|grad| *grad = grad.max(0.0));
+            }
+            match self.rule {
+                Rule::Gradient | Rule::Guided => op.backward(grad, inputs),
+                Rule::DeepLift => op.lift(grad, inputs),
+            }
             self.pace.step()?;
         }
         Ok(grads[variable].take().unwrap_or_else(|| vec![0.0; wrt.rows() * wrt.cols()]))
+    }
+
+    /// Whether the rule has a meaning for these operations, the last of which has `rows` rows.
+    fn check_rule(&self, entries: &[Entry], rows: usize) -> Result<(), Error> {
+        if self.rule == Rule::DeepLift && !rows.is_multiple_of(2) {
+            return Err(Error::shape("backward", format!("{rows} rows, which are no pairs")));
+        }
+        if self.rule != Rule::Guided {
+            return Ok(());
+        }
+        let units: Vec<Unit> = entries.iter().filter_map(Entry::unit).collect();
+        if units.contains(&Unit::Relu) {
+            return Ok(());
+        }
+        let names: BTreeSet<&str> =
+            units.iter().filter_map(|unit| if let Unit::Other(name) = unit { Some(*name) } else { None }).collect();
+        let found = names.into_iter().collect::<Vec<_>>().join(" and ");
+        let found = if found.is_empty() { "no activation at all" } else { &found };
+        let detail = format!("is defined for networks of ReLUs, and this model has {found}; use another method");
+        Err(Error::NoRule { rule: "guided backpropagation", detail })
     }
 }

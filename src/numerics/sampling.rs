@@ -3,17 +3,28 @@
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 
 /// The generator of a request.
 pub fn generator(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// One of many independent generators of a request.
-pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+/// The generator of one draw of many, whatever was drawn before it: draws may be made in any order.
+pub fn generator_of(seed: u64, draw: u64) -> ChaCha8Rng {
     let mut rng = generator(seed);
-    rng.set_stream(number);
+    rng.set_stream(draw + 1);
     rng
+}
+
+/// A standard normal number.
+pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    rng.sample(StandardNormal)
+}
+
+/// A number of [0, 1), each equally likely.
+pub fn uniform(rng: &mut ChaCha8Rng) -> f64 {
+    rng.random()
 }
 
 /// An integer of `low..=high`, each equally likely.
@@ -36,6 +47,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn draws_have_streams_of_their_own() {
+        let draw = |number| {
+            let mut rng = generator_of(5, number);
+            [normal(&mut rng), uniform(&mut rng)]
+        };
+        assert_eq!(draw(3), draw(3));
+        assert!(draw(0) != draw(1) && draw(0)[0] != normal(&mut generator(5)));
+        let (n, mut sums) = (20_000, [0.0; 3]);
+        for number in 0..n {
+            let [normal, uniform] = draw(number);
+            sums.iter_mut().zip([normal, normal * normal, uniform]).for_each(|(sum, x)| *sum += x / n as f64);
+        }
+        // Five standard errors.
+        assert!(sums[0].abs() < 0.036 && (sums[1] - 1.0).abs() < 0.05 && (sums[2] - 0.5).abs() < 0.011, "{sums:?}");
+    }
+
+    #[test]
     fn draws_are_distinct_seeded_and_even() {
         let mut rng = generator(7);
         let mut hits = [0_usize; 10];
@@ -51,7 +79,7 @@ mod tests {
         assert!(hits.iter().all(|&hit| hit.abs_diff(3_000) < 275), "{hits:?}");
         assert_eq!(without_replacement(&mut generator(1), 50, 50), without_replacement(&mut generator(1), 50, 50));
         assert_eq!(without_replacement(&mut generator(1), 3, 9).len(), 3);
-        let order = |number| without_replacement(&mut stream(1, number), 50, 50);
+        let order = |number| without_replacement(&mut generator_of(1, number), 50, 50);
         assert!(order(1) == order(1) && order(1) != order(2));
     }
 }

@@ -25,6 +25,7 @@ use utoipa::ToSchema;
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
 use crate::models::{About, Spec};
+use crate::numerics::quadrature;
 
 pub use classification::Classification;
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
@@ -37,6 +38,9 @@ pub use target::{AnswerTarget, Class, ClassTarget, EndTarget, StartTarget, Targe
 pub use target_spec::{ClassSpec, Contrast, TargetSpec, TokenSpec};
 pub use tokens::TokenClassification;
 pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
+
+/// Nodes of the way between two rows' logits: a sigmoid over a change of 50 is integrated within 1e-5.
+const PATH: usize = 64;
 
 /// The task of the model that `spec` describes.
 pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
@@ -85,6 +89,21 @@ pub trait Readout: Send + Sync {
     /// Whether the value depends on what position `position` gives. Passes leave rows out that nothing depends on.
     fn depends(&self, _target: &Target, _output: OutputSpace, _position: usize) -> bool {
         true
+    }
+    /// DeepLIFT's multipliers of the logits: the derivative's mean on the straight way from `baseline` to `logits`, so
+    /// that Σ multiplier · Δ logit is Δ value. For a value of one logit that is the rescale rule.
+    fn multiplier(&self, logits: &[f32], baseline: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        let rule = quadrature::gauss_legendre(PATH);
+        let mut mean = vec![0.0; logits.len()];
+        let mut between = vec![0.0; logits.len()];
+        for (node, weight) in rule.nodes.iter().zip(&rule.weights) {
+            for ((between, x), from) in between.iter_mut().zip(logits).zip(baseline) {
+                *between = (f64::from(*from) + node * (f64::from(*x) - f64::from(*from))) as f32;
+            }
+            let slopes = self.cotangent(&between, target, output);
+            mean.iter_mut().zip(slopes).for_each(|(mean, slope)| *mean += weight * f64::from(slope));
+        }
+        mean.into_iter().map(|x| x as f32).collect()
     }
     /// The token that `target` is read at; `None`: what the head reads of every input.
     fn reading(&self, _target: &Target) -> Option<usize> {

@@ -7,7 +7,7 @@ use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{Values, cases, close, floats, golden, no_hub, golden_png};
+use crate::parity::{Values, cases, close, floats, golden, golden_png, no_hub};
 
 fn app() -> TestApp {
     let app = TestApp::unloaded(|_| {});

@@ -1,7 +1,7 @@
 //! The rows that a pass runs, and what their logits make of a variant.
 
 use crate::methods::Objective;
-use crate::nn;
+use crate::nn::{self, Rule};
 use crate::tasks::{Focus, InputRow};
 
 /// The rows that a pass needs of every variant.
@@ -46,15 +46,38 @@ impl Course<'_> {
         composition.apply(&self.spread(logits)).into_owned()
     }
 
+    /// d objective / d logits of the rows of `variants` variants; under DeepLIFT, of a pair, the objective's multipliers
+    /// for the input and its baseline alike.
+    pub fn seeds(
+        &self,
+        rule: Rule,
+        objective: &Objective,
+        logits: &[f32],
+        variants: usize,
+    ) -> Result<Vec<f32>, nn::Error> {
+        let size = (logits.len() / variants.max(1)).max(1);
+        if let (Rule::DeepLift, Some((own, baseline))) = (rule, logits.split_at_checked(size)) {
+            let (own, baseline) = (self.composed(own), self.composed(baseline));
+            let multiplier = self.focus.readout.multiplier(&own, &baseline, &objective.target, objective.output);
+            return self.fitting(multiplier, size).map(|seed| seed.repeat(2));
+        }
+        Ok(logits.chunks(size).map(|logits| self.seed(objective, logits)).collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// d objective / d logits of a variant's rows.
-    pub fn seed(&self, objective: &Objective, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
+    fn seed(&self, objective: &Objective, logits: &[f32]) -> Result<Vec<f32>, nn::Error> {
         let readout = &*self.focus.readout;
         let cotangent = readout.cotangent(&self.composed(logits), &objective.target, objective.output);
-        let seed = self.gather(&self.focus.rows.composition.back(&cotangent));
-        if seed.len() == logits.len() {
+        self.fitting(cotangent, logits.len())
+    }
+
+    /// What a slope of the input's logits is of those of this course's rows, of which there are `len`.
+    fn fitting(&self, slope: Vec<f32>, len: usize) -> Result<Vec<f32>, nn::Error> {
+        let seed = self.gather(&self.focus.rows.composition.back(&slope));
+        if seed.len() == len {
             return Ok(seed);
         }
-        let detail = format!("a seed of {} for {} logits", seed.len(), logits.len());
+        let detail = format!("a seed of {} for {len} logits", seed.len());
         Err(nn::Error::Shape { op: "cotangent", detail })
     }
 }

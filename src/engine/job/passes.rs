@@ -9,7 +9,7 @@ use super::JobCtx;
 use super::course::Course;
 use crate::methods::{Error, Objective, Pass, RowView, TappedAttention};
 use crate::models::{AttentionMap, Batch, Content, Row, TapPlan};
-use crate::nn::{self, Precision};
+use crate::nn::{self, Precision, Rule};
 use crate::tasks::InputRow;
 
 type Sink<'s> = &'s mut dyn FnMut(&RowView<'_>) -> Result<(), Error>;
@@ -26,14 +26,19 @@ impl JobCtx<'_> {
             |row: &&InputRow| sizing::weight(self.spec(), self.spec().row_tokens(row.row.len()), recording, &pass.taps);
         let (weight, budget) = (course.rows.iter().map(weight).sum(), self.lead.means.tokens_per_turn);
         let together = course.rows.len() == 1 || weight <= budget;
-        let variants_a_turn = if together { sizing::rows_a_turn(budget, weight) } else { 1 };
+        let variants_a_turn = match (pass.rule, together) {
+            // A pair at a time: its rows are then the halves of the batch.
+            (Rule::DeepLift, _) => 2,
+            (_, true) => sizing::rows_a_turn(budget, weight),
+            (_, false) => 1,
+        };
         let mut first = 0;
         while first < pass.rows {
             let variants = variants_a_turn.min(pass.rows - first);
             let rows = (first..first + variants).flat_map(|index| self.variant(pass, &course, index)).collect();
             let evaluation = match together {
                 true => self.evaluate_together(pass, &course, rows, variants)?,
-                false => self.evaluate_apart(pass, &course, rows)?,
+                false => self.evaluate_apart(pass, &course, &rows)?,
             };
             self.deliver(pass, &course, first, &evaluation, sink)?;
             first += variants;
@@ -83,33 +88,43 @@ impl JobCtx<'_> {
         rows: Vec<Row>,
         variants: usize,
     ) -> Result<Evaluation, nn::Error> {
-        let seed = |objective: usize, logits: &[f32]| {
-            let of_variants = logits.chunks((logits.len() / variants.max(1)).max(1));
-            let seeds = of_variants.map(|logits| course.seed(&pass.objectives[objective], logits));
-            Ok(seeds.collect::<Result<Vec<_>, nn::Error>>()?.concat())
-        };
+        let Pass { taps, objectives, rule, .. } = pass;
+        let seed = |objective: usize, logits: &[f32]| course.seeds(*rule, &objectives[objective], logits, variants);
         let question =
-            Question { taps: &pass.taps, objectives: pass.objectives.len(), seed: &seed, precision: Precision::F32 };
+            Question { taps, objectives: objectives.len(), seed: &seed, rule: *rule, precision: Precision::F32 };
         self.lead.evaluate(self.work.model, &Batch::new(rows), question)
     }
 
-    /// The rows of one variant that are too many for a forward: first the logits of all, from which the seeds follow,
-    /// then forwards with gradients, one after the other.
-    fn evaluate_apart(&self, pass: &Pass<'_>, course: &Course<'_>, rows: Vec<Row>) -> Result<Evaluation, nn::Error> {
-        let objectives = pass.objectives.len();
-        let (logits, labels) = self.lead.logits(self.work.model, rows.clone(), Precision::F32)?;
-        let seeds = pass.objectives.iter().map(|objective| course.seed(objective, &logits));
+    /// The rows of one variant, or of a pair, that are too many for a forward: first the logits of all, from which the
+    /// seeds follow, then forwards with gradients, one row after the other.
+    fn evaluate_apart(&self, pass: &Pass<'_>, course: &Course<'_>, rows: &[Row]) -> Result<Evaluation, nn::Error> {
+        let (objectives, rule, count) = (pass.objectives.len(), pass.rule, course.rows.len().max(1));
+        let (logits, labels) = self.lead.logits(self.work.model, rows.to_vec(), Precision::F32)?;
+        let (variants, per_variant) = (rows.len() / count, logits.len() * count / rows.len().max(1));
+        let seeds = pass.objectives.iter().map(|objective| course.seeds(rule, objective, &logits, variants));
         let seeds: Vec<Vec<f32>> = seeds.collect::<Result<_, _>>()?;
-        let mut gradients = vec![Vec::new(); objectives];
+        // Of every objective: variant after variant, row after row.
+        let mut gradients = vec![vec![Vec::new(); rows.len()]; objectives];
         let mut from = 0;
-        for row in rows {
-            let own = from..from + row.read.len() * labels;
-            let seed = |objective: usize, _: &[f32]| Ok(seeds[objective][own.clone()].to_vec());
-            let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
-            let evaluation = self.lead.evaluate(self.work.model, &Batch::new(vec![row]), question)?;
-            gradients.iter_mut().zip(evaluation.gradients).for_each(|(all, own)| all.extend(own));
-            from = own.end;
+        for place in 0..count {
+            let batch: Vec<Row> = rows.iter().skip(place).step_by(count).cloned().collect();
+            let own = batch.first().map_or(0, |row| row.read.len() * labels);
+            let seed = |objective: usize, _: &[f32]| {
+                let of_variants =
+                    (0..variants).flat_map(|variant| &seeds[objective][variant * per_variant + from..][..own]);
+                Ok(of_variants.copied().collect())
+            };
+            let question = Question { taps: &pass.taps, objectives, seed: &seed, rule, precision: Precision::F32 };
+            let evaluation = self.lead.evaluate(self.work.model, &Batch::new(batch), question)?;
+            for (all, own) in gradients.iter_mut().zip(evaluation.gradients) {
+                let size = (own.len() / variants.max(1)).max(1);
+                for (variant, own) in own.chunks(size).enumerate() {
+                    all[variant * count + place] = own.to_vec();
+                }
+            }
+            from += own;
         }
+        let gradients = gradients.into_iter().map(|rows| rows.concat()).collect();
         Ok(Evaluation { logits, labels, gradients, attention: Vec::new() })
     }
 

@@ -5,7 +5,7 @@ use crate::engine::fake::{Fake, FakeTask, text};
 use crate::explain::Job;
 use crate::input::units::{Fill, Units};
 use crate::methods::{Masking, Objective};
-use crate::nn::Precision;
+use crate::nn::{Precision, Rule};
 use crate::tasks::OutputSpace;
 
 /// A job over `words` words, in forwards of at most `budget` tokens, that stops at the check after `checks`.
@@ -169,7 +169,13 @@ fn what_a_pass_says_of_a_token_is_the_sum_of_its_rows() {
         stage.task.rows = 3;
         let job = stage.begin().unwrap();
         let mut seen = Vec::new();
-        let pass = Pass { rows: 4, embedding: Some(&scaled), objectives: &objectives, taps: TapPlan::default() };
+        let pass = Pass {
+            rows: 4,
+            embedding: Some(&scaled),
+            objectives: &objectives,
+            rule: Rule::Gradient,
+            taps: TapPlan::default(),
+        };
         job.pass(&pass, &mut |view| {
             seen.push((view.row, view.values[0], view.gradients[0].to_vec(), view.logits.to_vec()));
             Ok(())
@@ -202,7 +208,7 @@ fn a_fill_that_does_not_fit_is_an_error() {
 fn pass_delivers_variants_in_order_whatever_the_chunks() {
     let objectives = [0, 1].map(|index| Objective { target: Target::class("", index), output: OutputSpace::Logit });
     let scaled = |row: usize, values: &mut [f32]| values.fill(row as f32);
-    let pass = |taps| Pass { rows: 5, embedding: Some(&scaled), objectives: &objectives, taps };
+    let pass = |taps| Pass { rows: 5, embedding: Some(&scaled), objectives: &objectives, rule: Rule::Gradient, taps };
     // A recorded row of 4 tokens weighs 16 and a little for its attention.
     let stage = Stage::new(2, 40);
     let job = stage.begin().unwrap();
@@ -227,7 +233,7 @@ fn pass_delivers_variants_in_order_whatever_the_chunks() {
 fn pass_without_objectives_computes_no_gradient() {
     let stage = Stage::new(2, 100);
     let job = stage.begin().unwrap();
-    let pass = Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan::default() };
+    let pass = Pass { rows: 1, embedding: None, objectives: &[], rule: Rule::Gradient, taps: TapPlan::default() };
     job.pass(&pass, &mut |view| {
         assert!(view.values.is_empty() && view.gradients.is_empty() && view.attention.is_empty());
         assert_eq!(view.logits, job.logits());
@@ -241,7 +247,7 @@ fn pass_without_objectives_computes_no_gradient() {
 fn an_error_of_the_sink_ends_the_pass() {
     let stage = Stage::new(2, 4);
     let job = stage.begin().unwrap();
-    let pass = Pass { rows: 3, embedding: None, objectives: &[], taps: TapPlan::default() };
+    let pass = Pass { rows: 3, embedding: None, objectives: &[], rule: Rule::Gradient, taps: TapPlan::default() };
     let ended = job.pass(&pass, &mut |_| Err(Error::NotFinite { what: "a score" }));
     assert!(matches!(ended, Err(Error::NotFinite { .. })));
     assert_eq!(stage.model.rows(), 2);
@@ -321,7 +327,13 @@ fn what_methods_tap_of_the_input_is_recorded_with_the_prediction() {
     let mut stage = Stage::new(3, 100);
     stage.taps.join(&TapPlan { attention: vec![2, 1] });
     let job = stage.begin().unwrap();
-    let pass = |layers| Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan { attention: layers } };
+    let pass = |layers| Pass {
+        rows: 1,
+        embedding: None,
+        objectives: &[],
+        rule: Rule::Gradient,
+        taps: TapPlan { attention: layers },
+    };
     let mut layers = Vec::new();
     job.pass(&pass(vec![2]), &mut |view| {
         assert_eq!(view.logits, job.logits());

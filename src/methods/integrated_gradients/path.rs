@@ -3,47 +3,11 @@
 //! A gradient is reduced to its finest scores at once and added to the sum of every rule that has the node: memory is
 //! rules × scores × targets, whatever the number of nodes.
 
+use crate::methods::support::finest::Sums;
 use crate::methods::{Ctx, Error, Objective, Pass, RowView};
 use crate::models::TapPlan;
-use crate::nn::Stopped;
+use crate::nn::{Rule, Stopped};
 use crate::numerics::quadrature;
-
-/// How the numbers of the embedding sum up to scores.
-pub enum Sums {
-    /// As many equal chunks: the tokens' embeddings.
-    Chunks { count: usize },
-    /// Planes of pixels (channels), each pixel's score at `place`.
-    Planes { place: Vec<u32>, count: usize },
-}
-
-impl Sums {
-    fn count(&self) -> usize {
-        match self {
-            Self::Chunks { count } | Self::Planes { count, .. } => *count,
-        }
-    }
-
-    /// Writes Σ (input − baseline) · gradient of each score, summed in f64 in index order.
-    fn reduce(&self, step: &[f64], gradient: &[f32], out: &mut [f64]) {
-        out.fill(0.0);
-        let product = |(step, gradient): (&f64, &f32)| step * f64::from(*gradient);
-        match self {
-            Self::Chunks { count } => {
-                let size = (step.len() / (*count).max(1)).max(1);
-                for ((out, step), gradient) in out.iter_mut().zip(step.chunks(size)).zip(gradient.chunks(size)) {
-                    *out = step.iter().zip(gradient).map(product).sum();
-                }
-            }
-            Self::Planes { place, .. } => {
-                for (step, gradient) in step.chunks(place.len().max(1)).zip(gradient.chunks(place.len().max(1))) {
-                    for (term, &place) in step.iter().zip(gradient).map(product).zip(place) {
-                        out[place as usize] += term;
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// Rules over one list of nodes: each uses the first `sizes[rule]`.
 pub struct Ladder {
@@ -215,7 +179,7 @@ impl<'a> Path<'a> {
             };
             let node = first + row;
             for (target, gradient) in active.iter_mut().zip(view.gradients) {
-                self.sums.reduce(step, gradient, &mut terms);
+                self.sums.products(step, gradient, &mut terms);
                 for (rule, weights) in target.rules.iter_mut().zip(&ladder.weights) {
                     if let Some(weight) = weights.get(node) {
                         rule.iter_mut().zip(&terms).for_each(|(sum, term)| *sum += weight * term);
@@ -226,7 +190,8 @@ impl<'a> Path<'a> {
             Ok(())
         };
         let rows = ahead + size - first;
-        let pass = Pass { rows, embedding: Some(&write), objectives: &objectives, taps: TapPlan::default() };
+        let taps = TapPlan::default();
+        let pass = Pass { rows, embedding: Some(&write), objectives: &objectives, rule: Rule::Gradient, taps };
         self.ctx.pass(&pass, &mut sink)
     }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::methods::Grid;
 use crate::methods::erased::ErasedMethod;
 use crate::methods::support::fake::{self, Fake, HIDDEN};
 
@@ -194,18 +195,6 @@ fn an_image_sums_channels_and_cells() {
 }
 
 #[test]
-fn colours_are_made_from_bytes() {
-    let fake = linear_image();
-    let image = fake.input.as_image().unwrap();
-    let white = baseline_pixels(Baseline::White, image);
-    assert_eq!((white[0], white[36], white[107]), (1.0, 2.0, 0.5));
-    assert_eq!(baseline_pixels(Baseline::Black, image)[40], -2.0);
-    let mean = baseline_pixels(Baseline::Mean, image);
-    let expected: f32 = image.pixels[..36].iter().sum::<f32>() / 36.0;
-    assert!((mean[0] - expected).abs() < 1e-5);
-}
-
-#[test]
 fn a_deadline_leaves_the_last_whole_rule() {
     let mut fake = Mlp::golden().fake();
     fake.partial = true;
@@ -253,22 +242,6 @@ fn settings_out_of_range_are_refused_in_place() {
     assert_eq!(refused(&regression, &json!({"output": "probability"})).path, "/output");
     let small = Subject { max_evaluations: 4, ..text.subject() };
     assert_eq!(IntegratedGradients.plan(Default::default(), &small).err().unwrap().path, "");
-}
-
-#[test]
-fn the_baseline_falls_back() {
-    let mut fake = Fake::text(2);
-    let echoed = |fake: &Fake| {
-        IntegratedGradients.plan(Default::default(), &fake.subject()).unwrap().settings()["baseline"].clone()
-    };
-    assert_eq!(echoed(&fake), "pad");
-    let Input::Text(text) = &mut fake.input else { unreachable!() };
-    (text.specials.pad, text.specials.unk) = (None, Some(7));
-    assert_eq!(echoed(&fake), "unk");
-    let Input::Text(text) = &mut fake.input else { unreachable!() };
-    text.specials.unk = None;
-    assert_eq!(echoed(&fake), "zero");
-    assert_eq!(echoed(&Fake::image(4)), "zero");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
 use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Warning};
 use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
-use crate::nn::{self, Precision, Stopped};
+use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
     ClassPrediction, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target, TargetError,
     TargetSpec, Task,
@@ -143,6 +143,27 @@ impl Fake {
         }
     }
 
+    /// The mean gradient between a pair's variants: complete, and DeepLIFT's own where the function has one
+    /// non-linearity.
+    fn multipliers(&self, pass: &Pass<'_>, row: usize, at: &crate::methods::Objective) -> Vec<f32> {
+        let variant = |row: usize| {
+            let mut embedding = self.own_embedding();
+            if let Some(write) = pass.embedding {
+                write(row, &mut embedding);
+            }
+            embedding
+        };
+        let (input, baseline) = (variant(row / 2 * 2), variant(row / 2 * 2 + 1));
+        let mut mean = vec![0.0; input.len()];
+        for step in 0..500 {
+            let alpha = (step as f32 + 0.5) / 500.0;
+            let x: Vec<f32> = input.iter().zip(&baseline).map(|(x, from)| from + alpha * (x - from)).collect();
+            let gradient = (self.backward)(&x, &self.task.cotangent(&(self.white)(&x), &at.target, at.output));
+            mean.iter_mut().zip(gradient).for_each(|(mean, g)| *mean += f64::from(g) / 500.0);
+        }
+        mean.into_iter().map(|x| x as f32).collect()
+    }
+
     fn step(&self) -> Result<(), Error> {
         if let Some(left) = self.left.get() {
             if left == 0 {
@@ -205,8 +226,9 @@ impl Ctx for Fake {
             let logits = (self.white)(&embedding);
             let value = |at: &crate::methods::Objective| self.task.value(&logits, &at.target, at.output);
             let values: Vec<f64> = pass.objectives.iter().map(value).collect();
-            let gradient = |at: &crate::methods::Objective| {
-                (self.backward)(&embedding, &self.task.cotangent(&logits, &at.target, at.output))
+            let gradient = |at: &crate::methods::Objective| match pass.rule {
+                Rule::DeepLift => self.multipliers(pass, row, at),
+                _ => (self.backward)(&embedding, &self.task.cotangent(&logits, &at.target, at.output)),
             };
             let gradients: Vec<Vec<f32>> = pass.objectives.iter().map(gradient).collect();
             let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();

@@ -1,11 +1,15 @@
-//! Pieces that several methods share: settings, units, reductions to words and cells, the linear
-//! surrogate.
+//! Pieces that several methods share: settings, units, baselines, finest scores, gradients, samples, games, reductions
+//! to words and cells, the linear surrogate.
 
+pub mod baseline;
 #[cfg(test)]
 pub mod fake;
+pub mod finest;
 pub mod game;
+pub mod gradients;
 pub mod precision;
 pub mod reduce;
+pub mod sampling;
 pub mod settings;
 pub mod shapley;
 pub mod surrogate;

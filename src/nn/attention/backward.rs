@@ -37,6 +37,10 @@ impl Backward for AttentionBackward {
         unsafe { out.set_len(len) };
         inputs.add(0, if layout.group() == 1 { out } else { sum_of_groups(layout, &out) });
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        inputs.add(0, self.multipliers(&multiplier));
+    }
 }
 
 /// From three parts of `heads` heads to the projection's columns.

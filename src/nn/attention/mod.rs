@@ -8,6 +8,7 @@ mod backward;
 mod bias;
 mod head;
 mod layout;
+mod lift;
 mod mask;
 #[cfg(test)]
 mod tests;

@@ -85,6 +85,9 @@ fn square(tape: &mut Tape<'_>, x: &Node) -> Node {
         fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
             inputs.add(0, grad.iter().zip(self.0.data()).map(|(grad, x)| 2.0 * grad * x).collect());
         }
+        fn lift(&self, _: Vec<f32>, _: &mut Inputs<'_>) {
+            unreachable!("devices follow gradients alone");
+        }
     }
     let y = x.value().iter().map(|x| x * x).collect();
     tape.record(Array::new(y, x.rows(), x.cols()), [Some(x), None], || Square(x.array().clone()))
@@ -97,6 +100,9 @@ fn sum(tape: &mut Tape<'_>, a: &Node, b: &Node) -> Node {
         fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
             inputs.add(0, grad.clone());
             inputs.add(1, grad);
+        }
+        fn lift(&self, _: Vec<f32>, _: &mut Inputs<'_>) {
+            unreachable!("devices follow gradients alone");
         }
     }
     let y = a.value().iter().zip(b.value()).map(|(a, b)| a + b).collect();

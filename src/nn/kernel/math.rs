@@ -80,12 +80,24 @@ pub enum ActivationKind {
     Tanh,
 }
 
+impl ActivationKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_new",
+            Self::Relu => "relu",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+        }
+    }
+}
+
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 const INV_SQRT_2PI: f32 = 0.398_942_3;
 
 #[inline(always)]
-pub(super) fn value(kind: ActivationKind, x: f32) -> f32 {
+pub fn value(kind: ActivationKind, x: f32) -> f32 {
     match kind {
         ActivationKind::Gelu => x * normal(x).0,
         ActivationKind::GeluTanh => 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + CUBIC * x * x * x))),
@@ -116,6 +128,19 @@ fn slope(kind: ActivationKind, x: f32) -> f32 {
             let t = tanh(x);
             1.0 - t * t
         }
+    }
+}
+
+/// (f(x) − f(y)) / (x − y): DeepLIFT's multiplier. Where x and y are so near that the quotient would be rounding, the
+/// slope between them, which differs from it by less; a ReLU's quotient has no rounding to speak of.
+pub fn secant(kind: ActivationKind, x: f32, y: f32) -> f32 {
+    let step = x - y;
+    let quotient = || (value(kind, x) - value(kind, y)) / step;
+    match kind {
+        ActivationKind::Relu if step.abs() < 1e-10 => slope(kind, x),
+        ActivationKind::Relu => quotient(),
+        _ if step.abs() < 1e-3 * (1.0 + x.abs()) => slope(kind, 0.5 * (x + y)),
+        _ => quotient(),
     }
 }
 

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 pub use epilogue::Epilogue;
 pub use frozen::Frozen;
 pub use gate::{gate_row, gate_row_backward};
-pub use math::{ActivationKind, activate, activate_backward, exp, tanh};
+pub use math::{ActivationKind, activate, activate_backward, exp, secant, tanh, value};
 pub use panels::{PANEL, PanelRow, Scratch};
 pub use tile::{Block, Finish, compute};
 

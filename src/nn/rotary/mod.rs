@@ -81,4 +81,9 @@ impl Backward for RotaryBackward {
         self.rotary.turn(&mut grad, &self.angles, -1.0);
         inputs.add(0, grad);
     }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
 }

@@ -51,7 +51,7 @@ impl Size {
     fn new(size: usize, players: usize, seed: u64) -> Self {
         let halves = 2 * size == players;
         let pairs = choose(players, size) / if halves { 2.0 } else { 1.0 };
-        let rng = sampling::stream(seed, size as u64);
+        let rng = sampling::generator_of(seed, size as u64);
         Self { size, players, pairs, rng, drawn: Vec::new(), known: HashSet::new(), order: None }
     }
 

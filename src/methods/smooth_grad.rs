@@ -1,0 +1,194 @@
+//! `smooth_grad`: settings and answer. The running means are `estimate`, how many samples are drawn is
+//! `support::sampling`.
+
+mod estimate;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use self::estimate::Smoothed;
+use super::support::finest::Resolution;
+use super::support::gradients::{self, Asked, Shown};
+use super::support::sampling::{self, Estimate, Sampled, Sampling};
+use super::support::settings::{self, Normalize, Precision, Presentation};
+use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject, WriteEmbedding};
+use crate::input::Kind;
+use crate::models::Capability;
+use crate::numerics::sampling::{generator_of, normal};
+use crate::tasks::OutputSpace;
+
+pub struct SmoothGrad;
+
+/// How strongly the output answers to a small change of each token or image region, averaged over noisy copies of the
+/// input, so that the gradient's own noise cancels.
+///
+/// # What it computes
+/// Over samples x + ε, ε normal with deviation σ in every number of the word embeddings (text, specials included) or the
+/// normalised pixels (image), and g the gradient of the target's `output` there: E\[g\] (`mean`), E\[g²\] (`squared`) or
+/// E\[g²\] − E\[g\]² (`variance`), number by number. A token's score is the L2 norm of E\[g\] over its embedding, or the
+/// sum of the other two; a cell's is the sum of absolute numbers over its channels and pixels. `words` sums a word's
+/// tokens.
+///
+/// # Settings
+/// `noise` is σ as a fraction of the input's range: the largest number of its embedding less the smallest. Without
+/// `samples` 16, 32, 64, … are drawn until the largest standard error is within `tolerance` of the largest score.
+///
+/// # Same numbers as
+/// Captum 0.9 `NoiseTunnel` (`smoothgrad`, `smoothgrad_sq`, `vargrad`) over `Saliency` with `abs=False`, given the same
+/// noise, within 1e-5 of the largest score; `stdevs` is `noise` × range.
+///
+/// # Limits
+/// A standard error says how far the samples' mean is from its limit, not how good the limit is: that hangs on `noise`. Of a
+/// mean it is taken along the direction that the mean had before each sample, which is exact in the limit.
+///
+/// Smilkov et al., SmoothGrad: removing noise by adding noise, 2017; Hooker et al., A Benchmark for Interpretability
+/// Methods in Deep Neural Networks, NeurIPS 2019 (`squared`); Adebayo et al., Local Explanation Methods for Deep Neural
+/// Networks Lack Sensitivity to Parameter Values, 2018 (`variance`).
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = SmoothGradSettings)]
+pub struct Settings {
+    /// What is taken of the samples' gradients: their mean, their mean square or their variance. Default `mean`.
+    pub variant: Option<Variant>,
+    /// The noise's standard deviation as a fraction of the input's range, as in the paper; more than 0, at most 10.
+    /// Default 0.15.
+    #[schema(exclusive_minimum = 0, maximum = 10)]
+    pub noise: Option<f64>,
+    /// Samples drawn, whatever their error; 1 to `limits.max_evaluations`. Default: none, drawn until `tolerance`.
+    #[schema(minimum = 1)]
+    pub samples: Option<usize>,
+    /// Model rows at most; 2 to `limits.max_evaluations`. Default: 512; with `samples`, no less than these take.
+    #[schema(minimum = 2)]
+    pub max_evaluations: Option<usize>,
+    /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+    /// `samples` it only judges `converged`.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    pub tolerance: Option<f64>,
+    /// The space of the explained output. Default `logit`; a regression has no other.
+    pub output: Option<OutputSpace>,
+    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
+    #[schema(minimum = 1)]
+    pub cells: Option<usize>,
+    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
+    pub resolution: Option<Resolution>,
+    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
+    pub normalize: Option<Normalize>,
+    /// Scores without their sign. Default false.
+    pub absolute: Option<bool>,
+    /// Numbers computed in. Default `f32`; sums are f64.
+    pub precision: Option<Precision>,
+}
+
+/// What is taken of the samples' gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    #[default]
+    Mean,
+    Squared,
+    Variance,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Resolved {
+    variant: Variant,
+    noise: f64,
+    #[serde(flatten)]
+    sampling: Sampling,
+    #[serde(flatten)]
+    shown: Shown,
+}
+
+impl Method for SmoothGrad {
+    const NAME: &'static str = "smooth_grad";
+    const GROUP: &'static str = "gradients";
+    const REQUIRES: &'static [Capability] = &[Capability::Forward, Capability::Gradient];
+    const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
+    const TARGETED: bool = true;
+    type Settings = Settings;
+    type Resolved = Resolved;
+
+    fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
+        let asked = Asked {
+            output: settings.output,
+            cells: settings.cells,
+            resolution: settings.resolution,
+            normalize: settings.normalize,
+            absolute: settings.absolute,
+            precision: settings.precision,
+        };
+        let Settings { samples, max_evaluations, tolerance, .. } = settings;
+        Ok(Resolved {
+            variant: settings.variant.unwrap_or_default(),
+            noise: noise(settings.noise)?,
+            sampling: Sampling::resolve(samples, max_evaluations, tolerance, 0, subject.max_evaluations)?,
+            shown: Shown::resolve(asked, subject)?,
+        })
+    }
+
+    fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
+        gradients::cost(0, resolved.sampling.most(0), subject)
+    }
+
+    fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
+        let input = ctx.embedding(None)?;
+        let deviation = resolved.noise * range(&input);
+        let write = |sample: usize, out: &mut [f32]| {
+            let mut rng = generator_of(ctx.seed(), sample as u64);
+            for (out, x) in out.iter_mut().zip(&input) {
+                *out = (f64::from(*x) + deviation * normal(&mut rng)) as f32;
+            }
+        };
+        smooth(resolved, ctx, &write)
+    }
+}
+
+fn noise(asked: Option<f64>) -> Result<f64, SettingError> {
+    let noise = asked.unwrap_or(0.15);
+    if noise > 0.0 && noise <= 10.0 {
+        return Ok(noise);
+    }
+    Err(SettingError::new("noise", format!("{noise:?} is out of range; use more than 0 and at most 10")))
+}
+
+/// The largest number less the smallest.
+fn range(numbers: &[f32]) -> f64 {
+    let low = numbers.iter().copied().fold(f32::INFINITY, f32::min);
+    let high = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if numbers.is_empty() { 0.0 } else { f64::from(high) - f64::from(low) }
+}
+
+/// `write` makes the noisy samples.
+fn smooth(resolved: &Resolved, ctx: &dyn Ctx, write: WriteEmbedding<'_>) -> Result<Vec<Attribution>, Error> {
+    let Resolved { sampling, shown, variant, .. } = resolved;
+    let objectives = shown.objectives(ctx);
+    let sums = shown.finest.sums(ctx.input());
+    let new = || Smoothed::new(*variant, &sums);
+    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(0), write, new)?;
+    let answers = objectives.iter().zip(found).map(|(objective, sampled)| {
+        sampling::warn(ctx, SmoothGrad::NAME, sampling, objective, &sampled);
+        let output = ctx.task().value(ctx.logits(), &objective.target, objective.output);
+        let mut answer =
+            shown.attribution(ctx, sampled.estimate.scores(), output, diagnostics(shown.presentation, &sampled)?)?;
+        answer.partial = sampled.partial;
+        Ok(answer)
+    });
+    answers.collect()
+}
+
+/// What is known of a sampled estimate; standard errors are those of the list as it is shown.
+pub(super) fn diagnostics<E: Estimate>(show: Presentation, sampled: &Sampled<E>) -> Result<Diagnostics, Error> {
+    let factor = show.apply(&mut sampled.estimate.scores());
+    let shown = |errors: Vec<f64>| -> Vec<f64> { errors.iter().map(|error| error * factor).collect() };
+    let errors = sampled.estimate.errors().map(|errors| settings::floats(&shown(errors), "a standard error"));
+    Ok(Diagnostics {
+        evaluations: sampled.samples,
+        samples: Some(sampled.samples),
+        converged: Some(sampled.converged),
+        standard_error: errors.transpose()?,
+        ..Diagnostics::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

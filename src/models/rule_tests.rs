@@ -1,0 +1,93 @@
+//! Every family under rules beside the gradient: DeepLIFT's scores add up, guided backpropagation knows its ReLUs.
+
+use super::tests::{Golden, IMAGE, TEXT, folder};
+use super::*;
+use crate::nn::Rule;
+
+/// `row` with its embedding written out, and the same row with another embedding.
+fn pair(model: &dyn Model, row: &Row, other: impl Fn(&[f32]) -> Vec<f32>) -> [Row; 2] {
+    let embedded = model.embed(&mut Tape::new(&(), false), &Batch::new(vec![row.clone()])).unwrap();
+    let values = embedded.value().to_vec();
+    let with = |values: Vec<f32>| {
+        let content = match &row.content {
+            Content::Pixels(_) => Content::Pixels(values),
+            Content::Tokens { type_ids, .. } | Content::Embedded { type_ids, .. } => {
+                Content::Embedded { values, tokens: row.len(), type_ids: type_ids.clone() }
+            }
+        };
+        Row { content, read: row.read.clone() }
+    };
+    let baseline = other(&values);
+    [with(values), with(baseline)]
+}
+
+/// Scores of logit `target` and how far they are from the change of the output.
+fn residual(model: &dyn Model, pair: [Row; 2], target: usize) -> (f64, f64) {
+    let mut tape = Tape::new(&(), true).under(Rule::DeepLift);
+    let outputs = model.forward(&mut tape, &Batch::new(pair.to_vec()), &TapPlan::default()).unwrap();
+    let labels = outputs.logits.cols();
+    let mut seed = vec![0.0; 2 * labels];
+    (seed[target], seed[labels + target]) = (1.0, 1.0);
+    let multipliers = tape.backward(&outputs.logits, &seed, &outputs.input).unwrap();
+    let (x, baseline) = outputs.input.value().split_at(multipliers.len() / 2);
+    let steps = x.iter().zip(baseline).map(|(x, from)| f64::from(*x) - f64::from(*from));
+    let sum: f64 = multipliers.iter().zip(steps).map(|(m, step)| f64::from(*m) * step).sum();
+    let logits = outputs.logits.value();
+    let change = f64::from(logits[target]) - f64::from(logits[labels + target]);
+    (change - sum, change)
+}
+
+/// |residual| is within 1e-3 of max(|Δ output|, 0.01) for every family, case and target, from a baseline of one token
+/// everywhere and from zeros. `--nocapture` shows the worst.
+#[test]
+fn deep_lift_adds_up_in_every_family() {
+    for name in TEXT.into_iter().chain(IMAGE) {
+        let (model, golden) = (load(&folder(name)).unwrap(), Golden::of(name));
+        let width = model.spec().embedding;
+        let one = |x: &[f32]| match model.spec().image {
+            Some(_) => x.iter().map(|x| 0.5 * x - 0.1).collect(),
+            None => x[..width].repeat(x.len() / width),
+        };
+        let mut worst = 0.0f64;
+        for case in 0..golden.cases() {
+            let row = golden.row(case);
+            let pairs = [pair(&*model, &row, one), pair(&*model, &row, |x| vec![0.0; x.len()])];
+            for pair in pairs {
+                for target in 0..model.spec().labels.len().min(2) {
+                    let (residual, change) = residual(&*model, pair.clone(), target);
+                    let off = residual.abs() / change.abs().max(0.01);
+                    assert!(off <= 1e-3, "{name} {case}: {residual} of {change}");
+                    worst = worst.max(off);
+                }
+            }
+        }
+        println!("{name}: residual {worst:.1e} of the change");
+    }
+}
+
+/// A model with ReLUs is guided, one without is refused by its activations' names.
+#[test]
+fn guided_backpropagation_needs_relus() {
+    let mut guided = Vec::new();
+    for name in TEXT.into_iter().chain(IMAGE) {
+        let model = load(&folder(name)).unwrap();
+        let mut tape = Tape::new(&(), true).under(Rule::Guided);
+        let batch = Batch::new(vec![Golden::of(name).row(0)]);
+        let outputs = model.forward(&mut tape, &batch, &TapPlan::default()).unwrap();
+        let mut seed = vec![0.0; outputs.logits.cols()];
+        seed[0] = 1.0;
+        match tape.backward(&outputs.logits, &seed, &outputs.input) {
+            Ok(gradient) => {
+                assert!(gradient.iter().any(|g| *g != 0.0), "{name}");
+                guided.push(name);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(matches!(error, nn::Error::NoRule { .. }), "{name}: {text}");
+                assert!(["gelu", "silu", "tanh"].iter().any(|known| text.contains(known)), "{name}: {text}");
+            }
+        }
+    }
+    let known = ["tiny-resnet", "tiny-resnet-basic", "tiny-vgg", "tiny-vgg-bn", "tiny-bert-multilabel"];
+    assert!(known.iter().all(|name| guided.contains(name)), "{guided:?}");
+}
