@@ -2,6 +2,7 @@
 //! the answer.
 
 pub mod coalitions;
+mod control;
 pub mod exact;
 #[cfg(test)]
 pub mod oracle;

@@ -4,13 +4,15 @@
 //! A coalition is always evaluated with its complement: in a pair only the difference counts, which takes all
 //! interactions of even order out of the error. Each size (with its complement's) is a stratum drawn without
 //! replacement. The share of a size is that of least variance where residuals are alike, 1 / √(k (n − k)), so small
-//! and large coalitions are complete first.
+//! and large coalitions are complete first. Where the game is a probability, a curve takes what it can out of the error
+//! (`control`).
 
 use std::collections::HashSet;
 
 use rand_chacha::ChaCha8Rng;
 
 use super::super::game::Game;
+use super::control::{Control, FOLDS, Pair};
 use super::exact::{self, choose};
 use super::{Mode, Outcome};
 use crate::input::units::Mask;
@@ -22,6 +24,8 @@ use crate::numerics::strata::{self, Fit, Rows, Stratum};
 const PAIRS_PER_UNKNOWN: usize = 2;
 /// Pairs of the first round at least.
 const FIRST: usize = 64;
+/// Pairs that a control is asked for: all of 16 players.
+const CONTROL_PAIRS: usize = 1 << 15;
 
 /// Rows of `samples` coalitions, the two ends included.
 pub fn rows(samples: usize, _players: usize) -> usize {
@@ -162,7 +166,7 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
         Mode::Adaptive { evaluations, .. } => all.min(evaluations.saturating_sub(2) / 2),
     };
     let mut results: Vec<Option<Outcome>> = vec![None; game.targets()];
-    let mut last: Vec<Option<Outcome>> = results.clone();
+    let mut last: Vec<Option<Solved>> = (0..results.len()).map(|_| None).collect();
     let mut pairs = most.min(FIRST.max(PAIRS_PER_UNKNOWN * players));
     while results.iter().any(Option::is_none) {
         let counts = allocate(&sizes, pairs);
@@ -176,11 +180,19 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
             return early(game, results, last);
         }
         let ended = pairs >= most;
-        let open: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
-        for (&target, outcome) in open.iter().zip(solve(game, &sizes, &counts, &open)?) {
-            let outcome = judge(outcome, mode, counts.iter().sum(), players, ended);
-            let ready = ended || outcome.converged == Some(true);
-            *(if ready { &mut results[target] } else { &mut last[target] }) = Some(outcome);
+        for target in (0..results.len()).filter(|&target| results[target].is_none()).collect::<Vec<_>>() {
+            let solved = solve(game, &sizes, &counts, target, seed)?;
+            let good = |outcome| judge(outcome, mode, counts.iter().sum(), players, ended);
+            // A control's own values take a while: only where they may be the last.
+            if ended || good(solved.outcome.clone()).converged == Some(true) {
+                let outcome = good(solved.finish()?);
+                match ended || outcome.converged == Some(true) {
+                    true => results[target] = Some(outcome),
+                    false => last[target] = Some(Solved::plain(outcome)),
+                }
+            } else {
+                last[target] = Some(solved);
+            }
         }
         pairs = most.min(pairs + FIRST.max(pairs / 4));
     }
@@ -202,85 +214,124 @@ fn judge(outcome: Outcome, mode: Mode, pairs: usize, players: usize, ended: bool
 }
 
 /// The deadline passed: what there was a round ago.
-fn early(
-    game: &mut Game<'_>,
-    results: Vec<Option<Outcome>>,
-    last: Vec<Option<Outcome>>,
-) -> Result<Vec<Outcome>, Error> {
-    let known: Option<Vec<Outcome>> = results
-        .into_iter()
-        .zip(last)
-        .map(|(result, last)| {
-            result.or_else(|| last.map(|last| Outcome { partial: true, converged: Some(false), ..last }))
-        })
-        .collect();
-    match known {
-        Some(known) => Ok(known),
+fn early(game: &Game<'_>, results: Vec<Option<Outcome>>, last: Vec<Option<Solved>>) -> Result<Vec<Outcome>, Error> {
+    let known = results.into_iter().zip(last).map(|(result, last)| match (result, last) {
+        (Some(result), _) => Ok(result),
+        (None, Some(last)) => Ok(Outcome { partial: true, converged: Some(false), ..last.finish()? }),
         // Not even a first round.
-        None => Err(game.stopped()),
-    }
+        (None, None) => Err(game.stopped()),
+    });
+    known.collect()
 }
 
-/// The values of `targets` from the pairs drawn.
-fn solve(game: &Game<'_>, sizes: &[Size], counts: &[usize], targets: &[usize]) -> Result<Vec<Outcome>, Error> {
+/// The values of one target from the pairs drawn: until they are finished the scores are those without a control, and
+/// only the errors know of it.
+fn solve(game: &Game<'_>, sizes: &[Size], counts: &[usize], target: usize, seed: u64) -> Result<Solved, Error> {
     let players = game.players();
     let exact = sizes.iter().zip(counts).all(|(size, &count)| size.full(count));
-    let drawn: Vec<&Mask> = sizes.iter().flat_map(|size| &size.drawn).collect();
-    let outcome = |fit: Fit| Outcome {
-        errors: Some(if exact { vec![0.0; players] } else { fit.standard_errors }),
-        scores: fit.coefficients,
-        samples: 2 * drawn.len(),
+    let outcome = |fit: &Fit| Outcome {
+        scores: fit.coefficients.clone(),
+        errors: Some(if exact { vec![0.0; players] } else { fit.standard_errors.clone() }),
+        samples: 2 * counts.iter().sum::<usize>(),
         evaluations: game.evaluations(),
         exact,
         converged: None,
         partial: false,
         unique: fit.unique || exact,
     };
-    if exact {
-        let fit = |&target: &usize| match exact::table(game, target)? {
-            Some(table) => {
-                let coefficients = exact::values(&table, players);
-                Ok(Some(Fit { coefficients, standard_errors: Vec::new(), unique: true }))
-            }
-            None => Ok(None),
-        };
-        let fits = targets.iter().map(fit).collect::<Result<Option<Vec<Fit>>, Error>>()?;
-        if let Some(fits) = fits {
-            return Ok(fits.into_iter().map(outcome).collect());
-        }
+    if exact && let Some(table) = exact::table(game, target)? {
+        let values = exact::values(&table, players);
+        return Ok(Solved::plain(outcome(&Fit { coefficients: values, standard_errors: Vec::new(), unique: true })));
     }
-    let fits = regress(game, sizes, &drawn, targets)?;
-    Ok(fits.into_iter().map(outcome).collect())
-}
-
-fn regress(game: &Game<'_>, sizes: &[Size], drawn: &[&Mask], targets: &[usize]) -> Result<Vec<Fit>, Error> {
-    let players = game.players();
-    let mut start = 0;
-    let strata: Vec<Stratum> = sizes
+    let ends = game.ends(target)?;
+    let pairs = pairs(game, sizes, target)?;
+    let change = ends.1 - ends.0;
+    // What a linear game with this change gives the coalition, from both of the pair.
+    let whole: Vec<f64> = pairs.iter().map(|pair| 0.5 * (pair.with - pair.without + change)).collect();
+    let control = if exact { None } else { Control::fit(players, &pairs, ends)? };
+    let Some(control) = control else {
+        return Ok(Solved::plain(outcome(&regress(sizes, &[(&whole, change)])?[0])));
+    };
+    let of_full = |fold: usize| control.gain(fold, &Mask::full(players));
+    let mean = (0..FOLDS).map(of_full).sum::<f64>() / FOLDS as f64;
+    let missed: Vec<f64> = pairs
         .iter()
-        .map(|size| {
-            let rows = start..start + size.drawn.len();
-            start = rows.end;
-            Stratum { rows, population: size.pairs, weight: size.weight() }
+        .zip(&whole)
+        .map(|(pair, whole)| {
+            let own = of_full(pair.fold);
+            // The sum that is asked for is the mean curve's; a row's own curve may have another.
+            let share = pair.mask.count() as f64 / players as f64;
+            whole - 0.5 * (control.gain(pair.fold, pair.mask) + own) + share * (own - mean)
         })
         .collect();
+    let fits = regress(sizes, &[(&whole, change), (&missed, change - mean)])?;
+    let size = |fit: &Fit| fit.standard_errors.iter().map(|error| error * error).sum::<f64>();
+    if size(&fits[1]) >= size(&fits[0]) {
+        return Ok(Solved::plain(outcome(&fits[0])));
+    }
+    let plain = Outcome { errors: Some(fits[1].standard_errors.clone()), ..outcome(&fits[0]) };
+    Ok(Solved { outcome: plain, rest: Some((control, mean, fits[1].coefficients.clone(), seed)) })
+}
+
+/// A solution, and what a control has to add to it.
+struct Solved {
+    outcome: Outcome,
+    /// The control, its change, the values of what it misses, and the seed of its own coalitions.
+    rest: Option<(Control, f64, Vec<f64>, u64)>,
+}
+
+impl Solved {
+    fn plain(outcome: Outcome) -> Self {
+        Self { outcome, rest: None }
+    }
+
+    /// Adds the control's own values, from far more coalitions than a model could be asked for.
+    fn finish(self) -> Result<Outcome, Error> {
+        let Some((control, change, missed, seed)) = self.rest else { return Ok(self.outcome) };
+        let players = missed.len();
+        let mut sizes: Vec<Size> = (1..=players / 2).map(|size| Size::new(size, players, !seed)).collect();
+        let counts = allocate(&sizes, CONTROL_PAIRS);
+        for (size, count) in sizes.iter_mut().zip(counts) {
+            size.draw(count, CONTROL_PAIRS);
+        }
+        let masks = sizes.iter().flat_map(|size| &size.drawn);
+        let values: Vec<f64> = masks.map(|mask| 0.5 * (control.mean_gain(mask) + change)).collect();
+        let own = &regress(&sizes, &[(&values, change)])?[0];
+        let scores = missed.iter().zip(&own.coefficients).map(|(missed, own)| missed + own).collect();
+        let errors = self.outcome.errors.map(|errors| {
+            let both = errors.iter().zip(&own.standard_errors);
+            both.map(|(missed, own)| missed.hypot(*own)).collect()
+        });
+        Ok(Outcome { scores, errors, ..self.outcome })
+    }
+}
+
+/// The pairs drawn, each size's in turn.
+fn pairs<'a>(game: &Game<'_>, sizes: &'a [Size], target: usize) -> Result<Vec<Pair<'a>>, Error> {
+    let numbered = sizes.iter().flat_map(|size| size.drawn.iter().enumerate());
+    let pair = |(number, mask): (usize, &'a Mask)| {
+        let (with, without) = (game.value(target, mask)?, game.value(target, &complement(mask, game.players()))?);
+        Ok(Pair { mask, fold: number % FOLDS, with, without })
+    };
+    numbered.map(pair).collect()
+}
+
+/// Least squares over the pairs drawn; each of `targets` is one value a pair and the sum of its scores.
+fn regress(sizes: &[Size], targets: &[(&[f64], f64)]) -> Result<Vec<Fit>, Error> {
+    let players = sizes.first().map_or(1, |size| size.players);
+    let drawn: Vec<&Mask> = sizes.iter().flat_map(|size| &size.drawn).collect();
+    let mut start = 0;
+    let stratum = |size: &Size| {
+        let rows = start..start + size.drawn.len();
+        start = rows.end;
+        Stratum { rows, population: size.pairs, weight: size.weight() }
+    };
+    let strata: Vec<Stratum> = sizes.iter().map(stratum).collect();
     let row = |index: usize, out: &mut [f64]| {
         let mask = drawn[index];
         out.iter_mut().enumerate().for_each(|(player, out)| *out = f64::from(u8::from(mask.contains(player))));
     };
-    let mut values: Vec<(Vec<f64>, f64)> = Vec::with_capacity(targets.len());
-    for &target in targets {
-        let (base, output) = game.ends(target)?;
-        let change = output - base;
-        // What a linear game with this change gives the coalition, from both of the pair.
-        let pair = |mask: &&Mask| {
-            let with = game.value(target, mask)?;
-            Ok(0.5 * (with - game.value(target, &complement(mask, players))? + change))
-        };
-        values.push((drawn.iter().map(pair).collect::<Result<_, Error>>()?, change));
-    }
-    let values: Vec<(&[f64], f64)> = values.iter().map(|(values, change)| (values.as_slice(), *change)).collect();
-    Ok(strata::fit(&Rows { columns: players, row: &row, strata: &strata }, &values)?)
+    Ok(strata::fit(&Rows { columns: players, row: &row, strata: &strata }, targets)?)
 }
 
 #[cfg(test)]

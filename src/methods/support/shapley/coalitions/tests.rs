@@ -59,8 +59,10 @@ fn complete_strata_are_the_values() {
         size.draw(size.pairs as usize, most);
     }
     assert_eq!(sizes.iter().map(|size| size.drawn.len()).sum::<usize>(), most);
-    let drawn: Vec<&Mask> = sizes.iter().flat_map(|size| &size.drawn).collect();
-    let found = regress(&game, &sizes, &drawn, &[0]).unwrap().remove(0);
+    let (base, output) = game.ends(0).unwrap();
+    let pair = |pair: &Pair<'_>| 0.5 * (pair.with - pair.without + output - base);
+    let values: Vec<f64> = pairs(&game, &sizes, 0).unwrap().iter().map(pair).collect();
+    let found = regress(&sizes, &[(&values, output - base)]).unwrap().remove(0);
     for (found, expected) in found.coefficients.iter().zip(exact::values(&table, players)) {
         assert!((found - expected).abs() < 1e-9, "{found} {expected}");
     }

@@ -48,10 +48,8 @@ fn errors_are_the_spread_between_seeds() {
     let (mut squares, mut claimed) = (0.0, 0.0);
     for seed in 0..60 {
         let found = one(&fake, Mode::Fixed { samples: 24 }, seed);
-        for player in 0..players {
-            squares += (found.scores[player] - truth[player]).powi(2);
-            claimed += found.errors.as_ref().unwrap()[player].powi(2);
-        }
+        squares += found.scores.iter().zip(&truth).map(|(score, truth)| (score - truth).powi(2)).sum::<f64>();
+        claimed += found.errors.iter().flatten().map(|error| error * error).sum::<f64>();
     }
     let ratio = (claimed / squares).sqrt();
     assert!((ratio - 1.0).abs() < 0.2, "{ratio}");
