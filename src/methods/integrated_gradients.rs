@@ -151,6 +151,10 @@ impl Method for IntegratedGradients {
             objectives: &objectives,
             tolerance: resolved.tolerance,
             least_change: LEAST_CHANGE,
+            refined: &|results| {
+                ctx.refine(attributions(resolved, ctx, results)?);
+                Ok(())
+            },
         };
         let ladder = match resolved.steps {
             Some(steps) => Ladder::fixed(steps),
@@ -163,7 +167,7 @@ impl Method for IntegratedGradients {
                 ctx.warn("not_converged", not_converged(objective, result, resolved.tolerance));
             }
         }
-        results.into_iter().map(|result| attribute(resolved, ctx, result)).collect()
+        attributions(resolved, ctx, results)
     }
 }
 
@@ -194,6 +198,10 @@ fn not_converged(objective: &Objective, result: &PathResult, tolerance: f64) -> 
         result.output - result.base,
         result.nodes
     )
+}
+
+fn attributions(resolved: &Resolved, ctx: &dyn Ctx, results: Vec<PathResult>) -> Result<Vec<Attribution>, Error> {
+    results.into_iter().map(|result| attribute(resolved, ctx, result)).collect()
 }
 
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, result: PathResult) -> Result<Attribution, Error> {

@@ -17,6 +17,7 @@ mod limits;
 mod logs;
 mod models_methods;
 mod openapi;
+mod pages;
 mod panics;
 mod parity;
 mod perturbation;

@@ -32,7 +32,7 @@ impl Ladder {
 }
 
 /// One target's integral.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PathResult {
     pub scores: Vec<f64>,
     /// The target's output at the baseline and at the input.
@@ -78,6 +78,8 @@ pub struct Path<'a> {
     pub tolerance: f64,
     /// The tolerance is relative to the change of the output, but to no less than this.
     pub least_change: f64,
+    /// Shown what there is after a rule that was not enough, where the job is followed.
+    pub refined: &'a dyn Fn(Vec<PathResult>) -> Result<(), Error>,
 }
 
 /// A target on its way.
@@ -116,6 +118,11 @@ impl<'a> Path<'a> {
             }
             if running.iter().all(|target| target.result.is_some()) {
                 return Ok(running.into_iter().filter_map(|target| target.result).collect());
+            }
+            if self.ctx.followed() {
+                let so_far = |target: &Running<'_>| self.result(ladder, rule, target, false, false);
+                let shown = running.iter().map(|target| target.result.clone().unwrap_or_else(|| so_far(target)));
+                (self.refined)(shown.collect())?;
             }
             rule += 1;
         }
