@@ -172,13 +172,8 @@ fn expect(resolved: &Resolved, ctx: &dyn Ctx, draw: Draw<'_>) -> Result<Vec<Attr
             *out = (f64::from(*from) + u * step) as f32;
         }
     };
-    let new = || Expected {
-        sums: &sums,
-        ways: &ways,
-        draw,
-        scores: Moments::new(sums.count()),
-        total: Moments::new(1),
-    };
+    let new =
+        || Expected { sums: &sums, ways: &ways, draw, scores: Moments::new(sums.count()), total: Moments::new(1) };
     let found = sampling::sample(ctx, &objectives, sampling, sampling.most(ways.len()), &write, new)?;
     let answers = objectives.iter().zip(found).zip(bases).map(|((objective, sampled), base)| {
         sampling::warn(ctx, GradientShap::NAME, sampling, objective, &sampled);

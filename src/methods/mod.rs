@@ -35,8 +35,7 @@ pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbe
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
-pub static METHODS: &[&dyn ErasedMethod] =
-    &[
+pub static METHODS: &[&dyn ErasedMethod] = &[
     &gradient::Gradient,
     &input_x_gradient::InputXGradient,
     &integrated_gradients::IntegratedGradients,

@@ -168,7 +168,8 @@ fn smooth(resolved: &Resolved, ctx: &dyn Ctx, write: WriteEmbedding<'_>) -> Resu
     let answers = objectives.iter().zip(found).map(|(objective, sampled)| {
         sampling::warn(ctx, SmoothGrad::NAME, sampling, objective, &sampled);
         let output = ctx.task().value(ctx.logits(), &objective.target, objective.output);
-        let mut answer = shown.attribution(ctx, sampled.estimate.scores(), output, diagnostics(shown.presentation, &sampled)?)?;
+        let mut answer =
+            shown.attribution(ctx, sampled.estimate.scores(), output, diagnostics(shown.presentation, &sampled)?)?;
         answer.partial = sampled.partial;
         Ok(answer)
     });

@@ -80,7 +80,7 @@ impl Golden {
     fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
-    fn get(&self, name: &str) -> Vec<f32> {
+    pub fn get(&self, name: &str) -> Vec<f32> {
         let tensor = self.0.get(name).unwrap_or_else(|| panic!("golden {name}"));
         tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
     }
@@ -104,7 +104,7 @@ impl Golden {
 }
 
 /// Largest difference relative to the oracle's largest value, which is given back.
-fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) -> f32 {
+pub(super) fn close(what: &str, ours: &[f32], oracle: &[f32], tolerance: f32) -> f32 {
     assert_eq!(ours.len(), oracle.len(), "{what}");
     let scale = oracle.iter().fold(1e-6f32, |max, x| max.max(x.abs()));
     let worst = ours.iter().zip(oracle).fold(0f32, |max, (a, b)| max.max((a - b).abs()));

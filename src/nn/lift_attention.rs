@@ -135,7 +135,13 @@ fn of_scores([input, baseline]: &[Stream; 2], of_p: &[f64]) -> Vec<f64> {
         let (own, other) = (input.p[at], baseline.p[at]);
         let step = input.log_p[at] - baseline.log_p[at];
         // From the larger one, so that nothing overflows.
-        if step > 0.0 { own * (-(-step).exp_m1() / step) } else if step < 0.0 { other * (step.exp_m1() / step) } else { own }
+        if step > 0.0 {
+            own * (-(-step).exp_m1() / step)
+        } else if step < 0.0 {
+            other * (step.exp_m1() / step)
+        } else {
+            own
+        }
     };
     let means: Vec<f64> = (0..of_p.len()).map(mean).collect();
     let sum: f64 = means.iter().sum();

@@ -42,8 +42,9 @@ fn check(name: &str, pairs: usize, cols: usize, layer: Layer<'_>) {
     for size in [0.01, 1.0, 6.0] {
         let x: Vec<f32> = random(&mut rng, 2 * pairs * cols).iter().map(|x| size * x).collect();
         lift(name, &x, cols, layer);
-        // A baseline that hardly differs, and one that does not.
+        // A baseline of zeros, one that hardly differs, and one that does not.
         let half = &x[..pairs * cols];
+        lift(name, &[half, &vec![0.0; pairs * cols]].concat(), cols, layer);
         for near in [1e-4, 0.0] {
             let moved: Vec<f32> = half.iter().map(|x| x + near * x.abs()).collect();
             lift(name, &[half, moved.as_slice()].concat(), cols, layer);
@@ -87,7 +88,8 @@ fn multipliers_add_up_through_every_layer() {
 #[test]
 fn multipliers_add_up_through_attention() {
     let plain = Attention { kv_heads: 1, ..Attention::new(2, 3) };
-    let biases = Bias::relative(2, &OFFSETS, |head, distance| if distance == -2 { f32::NEG_INFINITY } else { head as f32 });
+    let biases =
+        Bias::relative(2, &OFFSETS, |head, distance| if distance == -2 { f32::NEG_INFINITY } else { head as f32 });
     for (attention, bias) in [
         (plain, None),
         (Attention { causal: true, softcap: Some(2.0), ..plain }, None),
@@ -143,7 +145,8 @@ fn attention_follows_the_rules_one_operation_at_a_time() {
             })
             .collect();
         let level = [0, 1].map(|s| scores[s].iter().map(|score| score.exp()).sum::<f64>().ln());
-        let p: Vec<Vec<f64>> = (0..2).map(|s| scores[s].iter().map(|score| (score - level[s]).exp()).collect()).collect();
+        let p: Vec<Vec<f64>> =
+            (0..2).map(|s| scores[s].iter().map(|score| (score - level[s]).exp()).collect()).collect();
         let step = |key: usize| scores[0][key] - scores[1][key] - level[0] + level[1];
         let of_exp: Vec<f64> = (0..n).map(|key| (p[0][key] - p[1][key]) / step(key)).collect();
         let weights: Vec<f64> = of_exp.iter().map(|m| m / of_exp.iter().sum::<f64>()).collect();
@@ -151,7 +154,9 @@ fn attention_follows_the_rules_one_operation_at_a_time() {
         let moved: f64 = (0..n).map(|key| weights[key] * (scores[0][key] - scores[1][key])).sum();
         assert!((moved - level[0] + level[1]).abs() < 1e-12);
         let of_p = |key: usize| {
-            (0..depth).map(|d| f64::from(half[query * depth + d]) * 0.5 * (at(0, key, 2, d) + at(1, key, 2, d))).sum::<f64>()
+            (0..depth)
+                .map(|d| f64::from(half[query * depth + d]) * 0.5 * (at(0, key, 2, d) + at(1, key, 2, d)))
+                .sum::<f64>()
         };
         // p = e · r with r = 1 / S: S is 1 in both rows, so that the reciprocal's multiplier is its slope, −1.
         let of_r: f64 = (0..n).map(|key| of_p(key) * 0.5 * (p[0][key] + p[1][key])).sum();
@@ -234,10 +239,41 @@ fn guided_backpropagation_clips_at_relus_alone() {
     let y = layer.forward_activated(&mut tape, &x, Activation::RELU).unwrap();
     let z = Activation::TANH.forward(&mut tape, y.clone());
     let guided = tape.backward(&z, &[1.0, -1.0, 1.0, -1.0], &x).unwrap();
-    let slope = |at: usize| if y.value()[at] > 0.0 { (1.0 - z.value()[at].powi(2)) * [1.0, 0.0, 1.0, 0.0][at] } else { 0.0 };
+    let slope =
+        |at: usize| if y.value()[at] > 0.0 { (1.0 - z.value()[at].powi(2)) * [1.0, 0.0, 1.0, 0.0][at] } else { 0.0 };
     let weights = layer.weight().rows();
     for (input, guided) in guided.iter().enumerate() {
         let expected: f32 = (0..4).map(|output| slope(output) * weights[output * 4 + input]).sum();
         assert!((guided - expected).abs() < 1e-5, "{guided} {expected}");
     }
+}
+
+/// Captum's DeepLift on a network of ReLUs (tests/golden/gradients.py).
+#[test]
+fn a_network_of_relus_has_captums_scores() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/golden/methods/gradients.json")).unwrap();
+    let golden = &golden["deep_lift"];
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    };
+    let layers: Vec<Linear> = golden["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| {
+            let (weight, bias) = (numbers(&layer["weight"]), numbers(&layer["bias"]));
+            let (inputs, outputs) = (weight.len() / bias.len(), bias.len());
+            Linear::new(weight, Some(bias), inputs, outputs).unwrap()
+        })
+        .collect();
+    let pair = numbers(&golden["pair"]);
+    let mut tape = Tape::new(&(), true).under(Rule::DeepLift);
+    let input = tape.variable(Array::new(pair.clone(), 2, 6));
+    let x = layers[0].forward_activated(&mut tape, &input, Activation::RELU).unwrap();
+    let x = layers[1].forward_activated(&mut tape, &x, Activation::RELU).unwrap();
+    let y = layers[2].forward(&mut tape, &x).unwrap();
+    let multipliers = tape.backward(&y, &[0.0, 1.0, 0.0, 1.0], &input).unwrap();
+    let scores: Vec<f32> = (0..6).map(|at| multipliers[at] * (pair[at] - pair[6 + at])).collect();
+    super::tests::close("scores", &scores, &numbers(&golden["scores"]), 2e-6);
 }

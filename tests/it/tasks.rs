@@ -8,6 +8,19 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::parity::{Values, cases, close, floats, golden, no_hub};
 
+/// What every model with gradients and attention can serve.
+const METHODS: [&str; 9] = [
+    "gradient",
+    "input_x_gradient",
+    "integrated_gradients",
+    "smooth_grad",
+    "gradient_shap",
+    "deep_lift",
+    "guided_backprop",
+    "attention",
+    "lime",
+];
+
 const FAMILIES: [&str; 3] = ["bert", "roberta", "modernbert"];
 
 /// The tiny models of `task`, under their folders' names.
@@ -77,7 +90,7 @@ fn models_say_their_task() {
         };
         assert_eq!(model["task"], task, "{name}");
         assert_eq!(model["labels"].as_array().unwrap().len(), labels);
-        assert_eq!(model["methods"], json!(["integrated_gradients", "attention", "lime"]));
+        assert_eq!(model["methods"], json!(METHODS));
     }
 }
 

@@ -290,7 +290,13 @@ fn what_methods_tap_of_the_input_is_recorded_with_the_prediction() {
     let mut stage = Stage::new(3, 100);
     stage.taps.join(&TapPlan { attention: vec![2, 1] });
     let job = stage.begin().unwrap();
-    let pass = |layers| Pass { rows: 1, embedding: None, objectives: &[], rule: Rule::Gradient, taps: TapPlan { attention: layers } };
+    let pass = |layers| Pass {
+        rows: 1,
+        embedding: None,
+        objectives: &[],
+        rule: Rule::Gradient,
+        taps: TapPlan { attention: layers },
+    };
     let mut layers = Vec::new();
     job.pass(&pass(vec![2]), &mut |view| {
         assert_eq!(view.logits, job.logits());

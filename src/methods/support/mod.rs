@@ -6,6 +6,8 @@ pub mod baseline;
 pub mod fake;
 pub mod finest;
 pub mod gradients;
+#[cfg(test)]
+pub mod mlp;
 pub mod precision;
 pub mod reduce;
 pub mod sampling;

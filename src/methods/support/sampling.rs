@@ -41,8 +41,10 @@ impl Sampling {
         let why = format!(" (limits.max_evaluations less {beside} at most)");
         settings::within("samples", samples, 1..=limit - beside, &why)?;
         if max_evaluations.is_some() && samples + beside > most {
-            let detail =
-                format!("{samples} samples take {} rows and max_evaluations is {most}; drop one of them", samples + beside);
+            let detail = format!(
+                "{samples} samples take {} rows and max_evaluations is {most}; drop one of them",
+                samples + beside
+            );
             return Err(SettingError::new("samples", detail));
         }
         Ok(Self { samples: Some(samples), max_evaluations: most.max(samples + beside), tolerance })
@@ -187,7 +189,13 @@ fn converged(estimate: &impl Estimate, tolerance: f64) -> bool {
 }
 
 /// Says that the samples did not suffice, unless their number was the caller's choice.
-pub fn warn<E: Estimate>(ctx: &dyn Ctx, method: &str, sampling: &Sampling, objective: &Objective, sampled: &Sampled<E>) {
+pub fn warn<E: Estimate>(
+    ctx: &dyn Ctx,
+    method: &str,
+    sampling: &Sampling,
+    objective: &Objective,
+    sampled: &Sampled<E>,
+) {
     if sampling.samples.is_none() && !sampled.converged && !sampled.partial {
         let detail = format!(
             "{method} of \"{}\" has standard errors beyond tolerance {} of its largest score after {} samples; raise \

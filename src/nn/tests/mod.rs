@@ -104,7 +104,13 @@ fn gradients_are_those_of_central_differences() {
     check_gradient("add", 6, 4, &|tape, x| add_constant(tape, x, &constant).unwrap());
 }
 
-pub(super) fn disentangled(heads: usize, depth: usize, keys: bool, queries: bool, logarithmic: Option<usize>) -> Disentangled {
+pub(super) fn disentangled(
+    heads: usize,
+    depth: usize,
+    keys: bool,
+    queries: bool,
+    logarithmic: Option<usize>,
+) -> Disentangled {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let mut table = |there: bool| there.then(|| std::sync::Arc::new(random(&mut rng, 8 * heads * depth)));
     let (keys, queries) = (table(keys), table(queries));
