@@ -20,7 +20,7 @@ fn the_same_draws_give_captums_numbers() {
     let found = expect(&resolved, &fake, &|sample| captum.draws[sample]).unwrap().remove(0);
     close(found.scores.tokens.as_ref().unwrap(), &captum.gradient_shap, 2e-5);
     close(&[found.base_value.unwrap(), found.output_value.unwrap()], &[captum.base, captum.output], 1e-5);
-    assert_eq!(found.diagnostics.evaluations, captum.draws.len() + 2);
+    assert_eq!(found.diagnostics.evaluations, captum.draws.len() + 3);
 }
 
 /// The residual is within five of its standard errors of 0, run after run, and shrinks with the samples; its spread is
@@ -65,10 +65,10 @@ fn it_draws_until_its_errors_are_small() {
     let alone = explain(&fake, &json!({"tolerance": 0.1})).unwrap();
     let samples = alone[0].diagnostics.samples.unwrap();
     assert!(alone[0].diagnostics.converged == Some(true) && samples >= 16);
-    assert_eq!((fake.rows.get(), alone[0].diagnostics.evaluations), (samples + 1, samples + 1));
+    assert_eq!((fake.rows.get(), alone[0].diagnostics.evaluations), (samples + 1, samples + 2));
     fake.targets = vec![fake::target(0), fake::target(1)];
     assert_eq!(explain(&fake, &json!({"tolerance": 0.1})).unwrap()[1], alone[0]);
-    let cut = explain(&fake, &json!({"tolerance": 1e-6, "max_evaluations": 21})).unwrap().remove(1);
+    let cut = explain(&fake, &json!({"tolerance": 1e-6, "max_evaluations": 22})).unwrap().remove(1);
     assert_eq!((cut.diagnostics.converged, cut.diagnostics.samples), (Some(false), Some(20)));
     assert_eq!(fake.codes(), ["not_converged", "not_converged"]);
 }
