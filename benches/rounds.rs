@@ -58,15 +58,18 @@ fn round(model: &dyn Model, batch: &Batch, gradient: bool) -> Result<(Vec<f32>, 
 /// The inputs that compare.py makes by the same formulas.
 fn batch(model: &dyn Model, rows: usize, tokens: usize) -> Batch {
     let spec = model.spec();
-    let content = |row: usize| match &spec.image {
+    let row = |row: usize| match &spec.image {
         Some(image) => {
             let pixel = |at: usize| ((at * 31 + row * 7) % 255) as f32 / 127.0 - 1.0;
-            Content::Pixels((0..image.channels * image.rows * image.cols).map(pixel).collect())
+            let pixels = (0..image.channels * image.rows * image.cols).map(pixel).collect();
+            Row { content: Content::Pixels(pixels), read: vec![0] }
         }
         None => {
             let id = |at: usize| ((at * 131 + row * 17) % (spec.vocab - 1)) as u32;
-            Content::Tokens { ids: (0..tokens).map(id).collect(), type_ids: Vec::new() }
+            let ids: Vec<u32> = (0..tokens).map(id).collect();
+            let read = vec![spec.reads.position(ids.iter().copied())];
+            Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read }
         }
     };
-    Batch::new((0..rows).map(|row| Row { content: content(row), read: vec![0] }).collect())
+    Batch::new((0..rows).map(row).collect())
 }

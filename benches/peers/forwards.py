@@ -26,6 +26,12 @@ def token_ids(rows, tokens, vocabulary=30522):
     return torch.tensor([[(at * 131 + row * 17) % (vocabulary - 1) for at in range(tokens)] for row in range(rows)])
 
 
+def pictures(count):
+    pixels = numpy.arange(3 * 224 * 224)
+    images = [((pixels * 31 + row * 7) % 255).astype("float32") / numpy.float32(127) - 1 for row in range(count)]
+    return torch.tensor(numpy.array(images)).reshape(count, 3, 224, 224)
+
+
 def seconds(value):
     return f"{value * 1000:.0f} ms"
 
@@ -86,7 +92,8 @@ def onnx_session(model, ids, threads):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def differentiated(options, kind, name, rows, tokens, inputs, run, work, target):
+def differentiated(options, make, folder, rows, tokens, inputs, run, work, target):
+    """A forward and the gradient of every row's first logit by its input. `make` takes an attention implementation."""
     last = {}
 
     def once(model):
@@ -95,8 +102,8 @@ def differentiated(options, kind, name, rows, tokens, inputs, run, work, target)
         (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
         last["size"] = gradient.abs().double().sum().item()
 
-    attention, model = faster(lambda attention: frozen(kind, name, attention), once)
-    ours = Rounds(options, TEMP / name, rows, tokens, "gradient")
+    attention, model = faster(make, once)
+    ours = Rounds(options, folder, rows, tokens, "gradient")
 
     def difference():
         return f"Σ|gradient| within {abs(ours.last['gradient'] / last['size'] - 1):.1e}"
@@ -111,8 +118,8 @@ def gradient(options):
     ids = token_ids(8, 128)
     yield from differentiated(
         options,
-        transformers.BertForSequenceClassification,
-        "bert-base",
+        lambda attention: frozen(transformers.BertForSequenceClassification, "bert-base", attention),
+        TEMP / "bert-base",
         8,
         128,
         lambda model: model.get_input_embeddings()(ids).detach(),
@@ -123,13 +130,11 @@ def gradient(options):
 
 
 def vit(options):
-    pixels = numpy.arange(3 * 224 * 224)
-    images = [((pixels * 31 + row * 7) % 255).astype("float32") / numpy.float32(127) - 1 for row in range(8)]
-    images = torch.tensor(numpy.array(images)).reshape(8, 3, 224, 224)
+    images = pictures(8)
     yield from differentiated(
         options,
-        transformers.ViTForImageClassification,
-        "vit-b-16",
+        lambda attention: frozen(transformers.ViTForImageClassification, "vit-b-16", attention),
+        TEMP / "vit-b-16",
         8,
         0,
         lambda model: images.clone(),

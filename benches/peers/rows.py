@@ -3,6 +3,7 @@ import warnings
 
 import numpy
 
+import families
 import forwards
 import gradients
 import masks
@@ -35,10 +36,12 @@ def run(options):
     torch.set_num_threads(options.threads)
     TEMP.mkdir(exist_ok=True)
     names = [name for name in options.only.split(",") if name] or list(ROWS)
+    names = [one for name in names for one in (families.ROWS if name == "families" else [name])]
+    known = ROWS | families.ROWS
     print(f"{options.threads} threads, torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}\n")
     print("| work | peer | peer | explaind | ratio | target | accuracy |\n|---|---|---|---|---|---|---|")
     for name in names:
-        for work, peer, theirs, ours, ratio, target, note in ROWS[name](options):
+        for work, peer, theirs, ours, ratio, target, note in known[name](options):
             print(f"| {work} | {peer} | {theirs} | {ours} | {ratio:.2f} | {target} | {note} |", flush=True)
 
 

@@ -66,6 +66,18 @@ pub(super) struct ExplainArguments {
     /// What to explain: a label, a class index, predicted, all, or a target in JSON ({"token": 3}) [default: predicted]
     #[arg(long, value_name = "T", conflicts_with = "request")]
     pub target: Option<String>,
+    /// Zero-shot classification over these labels, with commas between them; may be repeated
+    #[arg(long, value_name = "L,L", value_delimiter = ',', conflicts_with = "request")]
+    pub labels: Vec<String>,
+    /// The sentence that each of --labels makes in place of {} [default: This example is {}., of images This is a photo of {}.]
+    #[arg(long, value_name = "T", requires = "labels")]
+    pub hypothesis_template: Option<String>,
+    /// Each of --labels by itself rather than one of them
+    #[arg(long, requires = "labels")]
+    pub multi_label: bool,
+    /// What happens to a text of more tokens than the model takes [default: truncate]
+    #[arg(long, value_enum, conflicts_with_all = ["image", "request"])]
+    pub truncation: Option<Cut>,
     /// How to write the answer [default: by --output's ending, else text on a terminal, else json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -77,6 +89,16 @@ pub(super) struct ExplainArguments {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub flags: Flags<Run>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Cut {
+    /// Cut the end
+    Truncate,
+    /// Refuse
+    Error,
+    /// Read it in overlapping windows
+    Window,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,6 +164,17 @@ mod tests {
         assert!(parse(&["explain", "--text", "a", "--image", "b"]).is_err());
         assert!(parse(&["explain", "--image", "a", "--pair", "b"]).is_err());
         assert!(parse(&["explain", "--request", "-", "--method", "lime"]).is_err());
+    }
+
+    #[test]
+    fn labels_are_a_list_and_the_rest_goes_with_them() {
+        let line = ["explain", "--text", "a", "--labels", "x,y z", "--labels", "w", "--multi-label"];
+        let Ok(Arguments { command: Command::Explain(explain) }) = parse(&line) else { panic!("not parsed") };
+        assert_eq!((explain.labels, explain.multi_label), (vec!["x".into(), "y z".into(), "w".into()], true));
+        assert!(parse(&["explain", "--text", "a", "--multi-label"]).is_err());
+        assert!(parse(&["explain", "--text", "a", "--hypothesis-template", "{}"]).is_err());
+        assert!(parse(&["explain", "--request", "-", "--labels", "a"]).is_err());
+        assert!(parse(&["explain", "--text", "a", "--truncation", "window"]).is_ok());
     }
 
     #[test]

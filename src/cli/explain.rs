@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::args::{ExplainArguments, Format};
+use super::args::{Cut, ExplainArguments, Format};
 use super::{Failure, load};
 use crate::config::{Compute, ModelSetting, Settings};
 use crate::engine;
 use crate::explain::{self, Answer, ExplainItem, ExplainRequest, Wanted};
 use crate::input::Kind;
+use crate::input::text::Truncation;
 use crate::render::{self, TextOptions};
 use crate::tasks::TargetSpec;
 
@@ -74,6 +75,14 @@ fn read(arguments: &ExplainArguments) -> Result<(ExplainRequest, Option<Vec<u8>>
         pair: arguments.pair.clone(),
         target: arguments.target.as_deref().map(TargetSpec::from_text),
         explain: (!methods.is_empty()).then_some(methods),
+        labels: (!arguments.labels.is_empty()).then(|| arguments.labels.clone()),
+        hypothesis_template: arguments.hypothesis_template.clone(),
+        multi_label: arguments.multi_label.then_some(true),
+        truncation: arguments.truncation.map(|cut| match cut {
+            Cut::Truncate => Truncation::Truncate,
+            Cut::Error => Truncation::Error,
+            Cut::Window => Truncation::Window,
+        }),
         ..ExplainRequest::default()
     };
     Ok((request, image))

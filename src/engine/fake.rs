@@ -10,8 +10,8 @@ use crate::input::{Input, Kind};
 use crate::models::{AttentionMap, Batch, Capabilities, Capability, Content, Problem, Reads, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
-    ClassPrediction, ClassScore, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Target, TargetError,
-    TargetSpec, Task,
+    ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, PerturbError, Perturber, Prediction,
+    Readout, Rows, Target, TargetError, TargetSpec, Task,
 };
 
 pub const HIDDEN: usize = 2;
@@ -144,10 +144,10 @@ impl Readout for FakeTask {
         }
     }
     fn value(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> f64 {
-        f64::from(logits[target.index()])
+        logits.chunks(2).map(|row| f64::from(row[target.index()])).sum()
     }
     fn cotangent(&self, logits: &[f32], target: &Target, _output: OutputSpace) -> Vec<f32> {
-        (0..logits.len()).map(|index| f32::from(u8::from(index == target.index()))).collect()
+        (0..logits.len()).map(|index| f32::from(u8::from(index % 2 == target.index()))).collect()
     }
 }
 
@@ -155,8 +155,10 @@ impl Task for FakeTask {
     fn name(&self) -> &'static str {
         "text-classification"
     }
-    fn whole(&self, _spec: &Spec, input: &Input) -> Vec<Row> {
-        vec![row(ids(input)); self.rows]
+    fn whole(&self, _spec: &Spec, input: &Input) -> Rows {
+        let ids = ids(input);
+        let tokens = (0..ids.len()).collect();
+        Rows { rows: vec![InputRow { row: row(ids), tokens }; self.rows], composition: Composition::default() }
     }
     fn check_target(&self, _spec: &TargetSpec) -> Result<usize, TargetError> {
         Ok(1)
@@ -167,9 +169,9 @@ impl Task for FakeTask {
             _ => Err(TargetError { path: "/0".to_owned(), detail: "no such class".to_owned() }),
         }
     }
-    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], _targets: &[Target]) -> Focus {
-        let row = rows.first().filter(|_| rows.len() == 1).cloned();
-        Focus { readout: Box::new(Self { rows: self.rows }), logits: logits.to_vec(), row }
+    fn focus(&self, _: &Spec, _: &Input, rows: &Rows, logits: &[f32], _: &[Target]) -> Focus {
+        let looked = (self.rows == 1).then_some(0);
+        Focus { readout: Box::new(Self { rows: self.rows }), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
     fn has_probability(&self, _target: &TargetSpec) -> bool {
         false
@@ -207,6 +209,7 @@ pub fn text(words: usize) -> Input {
         type_ids: vec![0; words + 2],
         words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; words],
         original_tokens: words + 2,
+        windows: Vec::new(),
         specials: SpecialIds::default(),
         sha256: String::new(),
     })

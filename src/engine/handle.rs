@@ -4,6 +4,7 @@
 //! cost, a place among the running jobs, and a named worker thread. Nothing here computes on a runtime thread.
 
 mod error;
+mod feed;
 mod lane;
 mod phase;
 mod room;
@@ -25,6 +26,7 @@ use crate::engine::Device;
 use crate::explain::{Catalog, ExplainRequest, Plan, Wanted, plan};
 
 pub use error::{EngineError, StartError};
+pub use feed::{Feed, News};
 use lane::Lane;
 pub use phase::Phase;
 use phase::Phases;
@@ -62,6 +64,8 @@ pub struct JobRequest {
     pub wait: bool,
     /// The request's, entered on every thread that works on it.
     pub span: Span,
+    /// Where news of the work is left for a caller who follows it.
+    pub feed: Option<Arc<Feed>>,
 }
 
 /// An answer and what it took.
@@ -199,7 +203,7 @@ impl Engine {
 
     async fn stages(&self, job: JobRequest, loaded: Arc<Loaded>, cancel: Cancel) -> Result<JobOutput, EngineError> {
         let shared = &self.shared;
-        let (id, span, wait) = (job.id.clone(), job.span.clone(), job.wait);
+        let (id, span, wait, feed) = (job.id.clone(), job.span.clone(), job.wait, job.feed.clone());
         let arrived = Deadline::none();
         let longest = shared.options.limits.deadline_ms;
         // One out of range is the plan's to refuse.
@@ -218,7 +222,7 @@ impl Engine {
         let place = within(&due, Arc::clone(&shared.places[lane as usize]).acquire_owned()).await?;
         let place = place.map_err(|_| EngineError::Draining)?;
         let queue_ms = millis(arrived.elapsed()) - plan_ms;
-        let task = worker::Task { id, plan, loaded, due, cancel, permit, place };
+        let task = worker::Task { id, plan, loaded, due, cancel, permit, place, feed };
         let mut output = self.work(task, span).await?;
         output.stats.queue_ms = queue_ms.max(0.0);
         output.stats.plan_ms = plan_ms;

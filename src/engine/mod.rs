@@ -22,6 +22,7 @@ pub use device::{Device, DeviceError, DeviceKind, open_device};
 pub use executor::Turns;
 #[cfg(feature = "http")]
 pub use handle::{
-    Engine, EngineError, EngineOptions, EngineStatus, JobOutput, JobRequest, JobStats, MethodStats, Phase, StartError,
+    Engine, EngineError, EngineOptions, EngineStatus, Feed, JobOutput, JobRequest, JobStats, MethodStats, News, Phase,
+    StartError,
 };
 pub use job::run_blocking;

@@ -11,7 +11,7 @@ use crate::input::Input;
 use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{TextError, TextProcessor};
-use crate::models::{self, Model, Spec};
+use crate::models::{self, About, Model, Spec};
 use crate::nn::Precision;
 use crate::tasks::{self, Task};
 
@@ -30,6 +30,11 @@ pub struct ServedModel {
 pub enum Processor {
     Text(Box<TextProcessor>),
     Image(ImageProcessor),
+    /// Images, and texts that they are compared with.
+    Both {
+        image: ImageProcessor,
+        text: Box<TextProcessor>,
+    },
     /// Tests: the same input whatever is sent.
     #[cfg(test)]
     Fixed(Input),
@@ -85,7 +90,7 @@ impl ServedModel {
     pub fn max_tokens(&self) -> Option<usize> {
         match &self.processor {
             Processor::Text(text) => Some(text.max_tokens()),
-            Processor::Image(_) => None,
+            Processor::Image(_) | Processor::Both { .. } => None,
             #[cfg(test)]
             Processor::Fixed(_) => Some(self.model.spec().max_positions),
         }
@@ -98,22 +103,25 @@ impl Processor {
         let file = |file: &'static str| {
             folder.file(file).ok_or_else(|| LoadError::MissingFile { source_name: source_name(), file })
         };
-        match spec.kind {
-            Kind::Text => {
-                let config = folder.file("tokenizer_config.json");
-                TextProcessor::new(file("tokenizer.json")?, config, spec.max_positions, spec.vocab)
-                    .map(|text| Self::Text(Box::new(text)))
-                    .map_err(|error| LoadError::Tokenizer { source_name: source_name(), error })
-            }
-            Kind::Image => {
-                let size = spec.image.as_ref().map_or((0, 0), |image| (image.rows, image.cols));
-                let processor = match folder.file("config.json").filter(|config| models::is_timm(config)) {
-                    Some(config) => ImageProcessor::timm(config, size),
-                    None => ImageProcessor::new(file("preprocessor_config.json")?, size),
-                };
-                processor.map(Self::Image).map_err(|error| LoadError::Image { source_name: source_name(), error })
-            }
-        }
+        let text = || {
+            let config = folder.file("tokenizer_config.json");
+            TextProcessor::new(file("tokenizer.json")?, config, spec.max_positions, spec.vocab)
+                .map(Box::new)
+                .map_err(|error| LoadError::Tokenizer { source_name: source_name(), error })
+        };
+        let image = || {
+            let size = spec.image.as_ref().map_or((0, 0), |image| (image.rows, image.cols));
+            let processor = match folder.file("config.json").filter(|config| models::is_timm(config)) {
+                Some(config) => ImageProcessor::timm(config, size),
+                None => ImageProcessor::new(file("preprocessor_config.json")?, size),
+            };
+            processor.map_err(|error| LoadError::Image { source_name: source_name(), error })
+        };
+        Ok(match (spec.kind, spec.about) {
+            (Kind::Image, About::Similarity { .. }) => Self::Both { image: image()?, text: text()? },
+            (Kind::Image, _) => Self::Image(image()?),
+            (Kind::Text, _) => Self::Text(text()?),
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::Audience;
 use super::catalog::{Processor, ServedModel};
 use super::run::Job;
 use crate::config::Limits;
@@ -77,6 +78,7 @@ pub fn text_input() -> TextInput {
         type_ids: vec![0; 3],
         words: vec![Word { text: "hi".into(), start: 0, end: 2, sequence: None }],
         original_tokens: 3,
+        windows: Vec::new(),
         specials: SpecialIds::default(),
         sha256: "text-hash".into(),
     }
@@ -207,6 +209,9 @@ impl Job for FakeJob {
     }
     fn device(&self) -> &'static str {
         "cpu"
+    }
+    fn audience(&self) -> &dyn Audience {
+        &()
     }
     fn whole_logits(&self) -> &[f32] {
         &self.logits

@@ -18,11 +18,18 @@ pub(super) fn not_finite(answer: &Answer) -> Option<String> {
     if !prediction.is_finite() {
         return Some("the prediction".to_owned());
     }
-    explanations.iter().flatten().find_map(|explanation| {
-        let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
-        let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
-        Some(format!("{method}: {place}"))
-    })
+    explanations.iter().flatten().find_map(place_in_explanation)
+}
+
+/// Whether JSON can hold all numbers of `explanation`.
+pub fn is_finite(explanation: &Explanation) -> bool {
+    place_in_explanation(explanation).is_none()
+}
+
+fn place_in_explanation(explanation: &Explanation) -> Option<String> {
+    let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
+    let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
+    Some(format!("{method}: {place}"))
 }
 
 fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
@@ -30,22 +37,35 @@ fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
 }
 
 fn place_in(attribution: &Attribution) -> Option<&'static str> {
-    let Attribution { scores, grid: _, segments: _, base_value, output_value, residual, diagnostics, partial: _ } =
-        attribution;
+    let Attribution {
+        scores,
+        units: _,
+        grid: _,
+        segments: _,
+        interactions,
+        base_value,
+        output_value,
+        residual,
+        diagnostics,
+        partial: _,
+    } = attribution;
     let values = [
         ("base_value", finite(base_value)),
         ("output_value", finite(output_value)),
         ("residual", finite(residual)),
         ("scores", scores_are_finite(scores)),
+        ("interactions", finite(interactions.iter().flatten().flatten())),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)
 }
 
 fn scores_are_finite(scores: &Scores) -> bool {
-    let Scores { tokens, words, grid, segments, pixels, layers } = scores;
+    let Scores { tokens, words, sentences, spans, grid, segments, pixels, layers } = scores;
     finite(tokens.iter().flatten())
         && finite(words.iter().flatten())
+        && finite(sentences.iter().flatten())
+        && finite(spans.iter().flatten())
         && finite(grid.iter().flatten().flatten())
         && finite(segments.iter().flatten())
         && finite(layers.iter().flatten().flatten().flatten().flatten())

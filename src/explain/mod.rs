@@ -2,6 +2,7 @@
 //! [`plan`] (tokenise or decode, resolve targets and settings, cost), [`run`] (call the methods), [`outcome`] (what
 //! a caller gets), [`listing`] (what there is to ask). Blocking code without HTTP, async or a clock.
 
+mod audience;
 pub mod catalog;
 #[cfg(test)]
 mod fakes;
@@ -16,7 +17,9 @@ pub mod request;
 mod run;
 
 pub use crate::nn::Stopped;
+pub use audience::{Audience, Stage};
 pub use catalog::{Catalog, LoadError, Processor, ServedModel};
+pub use finite::is_finite;
 pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};
 pub use plan::{Field, Plan, PlanError, Wanted, plan};

@@ -10,11 +10,11 @@ use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
 use super::{Catalog, ExplainRequest, ServedModel};
 use crate::config::Limits;
-use crate::input::Input;
 use crate::input::text::Truncation;
+use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::nn::Precision;
-use crate::tasks::{Hypotheses, TargetError, TargetSpec, Task, ZeroShot, quote};
+use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// The largest integer that every JSON reader keeps exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
@@ -112,7 +112,7 @@ pub fn plan(
     let target = request.target.take().unwrap_or(TargetSpec::Predicted);
     let hypotheses = prepare::hypotheses(&mut request, &mut fields);
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
-    let task = zero_shot.as_ref().map_or(&*model.task, |zero_shot| zero_shot as &dyn Task);
+    let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
@@ -185,7 +185,7 @@ struct Checked {
     id: String,
     model: Arc<ServedModel>,
     hypotheses: Option<Hypotheses>,
-    zero_shot: Option<ZeroShot>,
+    zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
     target: TargetSpec,
@@ -200,10 +200,11 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
         checked;
     let truncation = request.truncation.unwrap_or_default();
-    let zero_shot = zero_shot.map(|zero_shot| prepare::tokenised(&model, zero_shot)).transpose()?;
-    let tail = zero_shot.as_ref().map_or(0, |zero_shot| zero_shot.tail());
-    let input = prepare::prepare(&model, raw, truncation, tail, limits)?;
-    let task = zero_shot.map_or_else(|| Arc::clone(&model.task), |zero_shot| Arc::new(zero_shot) as Arc<dyn Task>);
+    let task = match zero_shot {
+        Some(asked) => prepare::tokenised(&model, asked)?,
+        None => Arc::clone(&model.task),
+    };
+    let input = prepare::prepare(&model, raw, truncation, task.tail(), limits)?;
     prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
@@ -236,13 +237,13 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     if !fields.is_empty() {
         return Err(PlanError::Invalid(fields));
     }
-    let tokens = input.as_text().map_or(1, |text| text.tokens.len());
-    let row = Cost { rows: 1, tokens: spec.row_tokens(tokens) as u64 };
-    let prediction = row.over(task.whole(spec, &input).len().max(1), task.tail());
+    let rows = task.whole(spec, &input).rows;
+    let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
     let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
     Ok(Plan {
         id,
-        warnings: truncated(&input).into_iter().collect(),
+        warnings: input.as_text().and_then(too_long).into_iter().collect(),
         input,
         target,
         methods,
@@ -260,14 +261,27 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     })
 }
 
-fn truncated(input: &Input) -> Option<Warning> {
-    let text = input.as_text().filter(|text| text.truncated())?;
-    let detail = format!(
-        "the text has {} tokens and the model takes {}; the end was cut and is not explained",
-        text.original_tokens,
-        text.tokens.len()
-    );
-    Some(Warning { code: "truncated".to_owned(), detail })
+/// What became of a text of more tokens than the model takes.
+fn too_long(text: &TextInput) -> Option<Warning> {
+    if let [first, .., last] = text.windows.as_slice() {
+        let (windows, longest) = (text.windows.len(), first.tokens.len());
+        let overlap = text.windows.get(1).map_or(0, |second| first.stretch.end.saturating_sub(second.stretch.start));
+        let detail = format!(
+            "the text has {} tokens and the model takes {longest}; it was read in {windows} windows of {longest} tokens \
+             (the last of {}) that overlap by {overlap}, and their outputs were put together",
+            text.original_tokens,
+            last.tokens.len()
+        );
+        return Some(Warning { code: "windows".to_owned(), detail });
+    }
+    text.truncated().then(|| Warning {
+        code: "truncated".to_owned(),
+        detail: format!(
+            "the text has {} tokens and the model takes {}; the end was cut and is not explained",
+            text.original_tokens,
+            text.tokens.len()
+        ),
+    })
 }
 
 #[cfg(test)]

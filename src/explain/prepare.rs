@@ -1,5 +1,7 @@
 //! A request's text or image, checked against the limits and made ready for a model.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -11,7 +13,7 @@ use crate::config::Limits;
 use crate::input::image::{ImageError, ImageLimits};
 use crate::input::text::{TextError, Truncation};
 use crate::input::{Input, Kind};
-use crate::tasks::{Hypotheses, Pairing, Tail, Task, ZeroShot};
+use crate::tasks::{Hypotheses, Labelled, Pairing, Tail, Task};
 
 /// Standard base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -147,11 +149,17 @@ pub(super) fn zero_shot(
     asked: Option<&Hypotheses>,
     limits: &Limits,
     fields: &mut Vec<Field>,
-) -> Result<Option<ZeroShot>, PlanError> {
-    let Some(asked) = asked else { return Ok(None) };
-    match ZeroShot::new(model.model.spec(), asked.clone()) {
+) -> Result<Option<Labelled>, PlanError> {
+    let Some(asked) = asked else {
+        if model.task.needs_labels() {
+            let detail = "this model classifies images by labels of your own; name some, as [\"a cat\", \"a dog\"]";
+            fields.push(Field::new("/labels", detail));
+        }
+        return Ok(None);
+    };
+    match Labelled::new(model.model.spec(), asked.clone()) {
         Ok(task) => {
-            let characters: usize = task.hypotheses().map(|text| text.chars().count()).sum();
+            let characters: usize = task.texts().iter().map(|text| text.chars().count()).sum();
             let max = limits.text_chars;
             if characters > max {
                 let detail = format!(
@@ -169,17 +177,19 @@ pub(super) fn zero_shot(
     }
 }
 
-/// The same with the labels' hypotheses in tokens.
-pub(super) fn tokenised(model: &ServedModel, task: ZeroShot) -> Result<ZeroShot, PlanError> {
-    let tails = match &model.processor {
-        Processor::Text(processor) => task.hypotheses().map(|text| processor.encode_tail(&text)).collect(),
-        Processor::Image(_) => Ok(Vec::new()),
-        #[cfg(test)]
-        Processor::Fixed(_) => Ok(task.hypotheses().map(|_| Default::default()).collect()),
+/// The same with the labels' texts in tokens.
+pub(super) fn tokenised(model: &ServedModel, task: Labelled) -> Result<Arc<dyn Task>, PlanError> {
+    let tokens = |text: &String| match (&model.processor, &task) {
+        (Processor::Text(processor), _) => processor.encode_tail(text).map(|(ids, type_ids)| Tail { ids, type_ids }),
+        (Processor::Both { text: processor, .. }, Labelled::Image(_)) => {
+            let sentence = processor.encode(text, None, Truncation::Error)?;
+            Ok(Tail { ids: sentence.ids().collect(), type_ids: Vec::new() })
+        }
+        _ => Ok(Tail::default()),
     };
-    let tails: Vec<(Vec<u32>, Vec<u32>)> =
-        tails.map_err(|error| PlanError::Invalid(vec![Field::new("/labels", error.to_string())]))?;
-    Ok(task.with_tails(tails.into_iter().map(|(ids, type_ids)| Tail { ids, type_ids }).collect()))
+    let tails: Result<Vec<Tail>, TextError> = task.texts().iter().map(tokens).collect();
+    let tails = tails.map_err(|error| PlanError::Invalid(vec![Field::new("/labels", error.to_string())]))?;
+    Ok(task.with_tokens(tails))
 }
 
 /// Whether a pair is sent where the task needs one, and not where it takes none.
@@ -196,6 +206,12 @@ pub(super) fn check_pair(task: &dyn Task, raw: Option<&Raw>, fields: &mut Vec<Fi
 pub(super) fn check_second(task: &dyn Task, input: &Input) -> Result<(), Field> {
     let Pairing::Required(why) = task.pairing() else { return Ok(()) };
     let tokens = input.as_text().map_or(&[][..], |text| &text.tokens);
+    let cut = input.as_text().and_then(|text| text.windows.first()).and_then(|window| tokens.get(window.stretch.start));
+    if cut.is_some_and(|token| token.sequence == Some(Some(0))) {
+        let detail = "it is longer than the context and than the model's input, and only the context is read in \
+                      windows; shorten the question";
+        return Err(Field::new("/text", detail));
+    }
     if tokens.iter().any(|token| !token.special && token.sequence == Some(Some(1))) {
         return Ok(());
     }
@@ -217,7 +233,7 @@ pub(super) fn prepare(
             .encode_before(&text, pair.as_deref(), truncation, tail)
             .map(Input::Text)
             .map_err(|error: TextError| invalid(error.to_string()))?,
-        (Processor::Image(processor), Raw::Image { bytes, .. }) => processor
+        (Processor::Image(processor) | Processor::Both { image: processor, .. }, Raw::Image { bytes, .. }) => processor
             .prepare(bytes, ImageLimits { pixels: limits.pixels })
             .map(Input::Image)
             .map_err(|error| match error {
@@ -228,7 +244,7 @@ pub(super) fn prepare(
             })?,
         #[cfg(test)]
         (Processor::Fixed(input), _) => input.clone(),
-        (Processor::Text(_) | Processor::Image(_), raw) => {
+        (Processor::Text(_) | Processor::Image(_) | Processor::Both { .. }, raw) => {
             return Err(PlanError::Invalid(check_kind(model, &raw).err().into_iter().collect()));
         }
     };

@@ -27,10 +27,11 @@ pub struct ExplainRequest {
     /// Base64 of a PNG, JPEG or WebP file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Zero-shot classification over these labels, by a model of natural language inference.
+    /// Zero-shot classification over these labels: of texts by a model of natural language inference, of images by CLIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
-    /// With `labels`: the sentence that each makes in place of `{}`; "This example is {}." where nothing is said.
+    /// With `labels`: the sentence that each makes in place of `{}`; "This example is {}." (images: "This is a photo of {}.")
+    /// where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypothesis_template: Option<String>,
     /// With `labels`: each by itself rather than one of them.

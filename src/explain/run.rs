@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Explanation, Plan};
+use super::{Answer, Audience, Explanation, Plan, Stage};
 use crate::input::{Input, Kind};
-use crate::methods::{self, Attribution, Ctx, Grid, Planned, Warning};
+use crate::methods::{self, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
 use crate::tasks::Target;
 
@@ -59,6 +59,8 @@ pub trait Job: Ctx {
     fn whole_logits(&self) -> &[f32];
     /// The warnings so far, in order.
     fn warnings(&self) -> Vec<Warning>;
+    /// Who follows the job.
+    fn audience(&self) -> &dyn Audience;
 }
 
 /// Runs every method. `job`'s targets are those of the plan.
@@ -69,7 +71,7 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     let mut cut = false;
     for (index, method) in plan.methods.iter().enumerate() {
         let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
-        match explain(&**method, pointer, job) {
+        match explain(&**method, pointer, explanations.len(), job) {
             Ok(found) => explanations.extend(found),
             Err(RunError::Stopped(Stopped::Deadline)) if plan.partial => {
                 cut = true;
@@ -95,9 +97,13 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target. They come from one piece of work: each carries all of its time.
-fn explain(method: &dyn Planned, pointer: &str, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
-    let begun = job.elapsed_ms();
+/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
+fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
+    let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
+    let audience = job.audience();
+    if audience.listens() {
+        audience.begins(stage.clone());
+    }
     let attributions = method.explain(job).map_err(|error| match (error.stopped(), &error) {
         (Some(why), _) => RunError::Stopped(why),
         (None, methods::Error::Model(nn::Error::NoRule { .. })) => {
@@ -105,21 +111,15 @@ fn explain(method: &dyn Planned, pointer: &str, job: &dyn Job) -> Result<Vec<Exp
         }
         (None, _) => RunError::Method { method: method.method(), error },
     })?;
-    let elapsed_ms = job.elapsed_ms() - begun;
-    let targets: Vec<Option<Target>> =
-        if method.targeted() { job.targets().iter().cloned().map(Some).collect() } else { vec![None] };
-    if attributions.len() != targets.len() {
-        let (found, expected) = (attributions.len(), targets.len());
+    if attributions.len() != stage.targets.len() {
+        let (found, expected) = (attributions.len(), stage.targets.len());
         return Err(RunError::Count { method: method.method(), found, expected });
     }
-    let explanation = |(target, attribution): (Option<Target>, Attribution)| Explanation {
-        method: method.method().to_owned(),
-        target,
-        settings: method.settings().clone(),
-        attribution,
-        elapsed_ms,
-    };
-    Ok(targets.into_iter().zip(attributions).map(explanation).collect())
+    let explanations = stage.explanations(attributions, job.elapsed_ms());
+    if audience.listens() {
+        explanations.iter().zip(first..).for_each(|(explanation, index)| audience.explained(index, explanation));
+    }
+    Ok(explanations)
 }
 
 fn identity(plan: &Plan) -> ModelIdentity {

@@ -4,7 +4,7 @@ use super::super::Catalog;
 use super::super::fakes::{FakeJob, image_model, limits, text_model};
 use super::super::plan::{Wanted, plan};
 use super::*;
-use crate::methods::{Cost, Scores};
+use crate::methods::{Attribution, Cost, Scores};
 use crate::models::TapPlan;
 use crate::tasks::{Prediction, Target};
 use serde_json::json;

@@ -49,25 +49,39 @@ pub fn unsupported(found: &str, read: &str) -> Problem {
 /// # Errors
 /// 406.
 pub fn accept(headers: &HeaderMap, offered: &str) -> Result<(), Problem> {
-    let mut best: Option<(u8, bool)> = None;
-    let mut any = false;
-    for value in headers.get_all(ACCEPT) {
-        let Ok(value) = value.to_str() else { continue };
-        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            any = true;
-            let Some(fit) = specificity(range, offered) else { continue };
-            let wanted = quality(range) > 0.0;
-            if best.is_none_or(|(known, _)| fit > known) {
-                best = Some((fit, wanted));
-            }
-        }
-    }
-    match best {
-        Some((_, true)) => Ok(()),
+    let any = ranges(headers).next().is_some();
+    match best(headers, offered) {
+        Some((_, quality)) if quality > 0.0 => Ok(()),
         None if !any => Ok(()),
         _ => Err(Problem::new(Code::NotAcceptable, format!("the answer is {offered}; the header Accept excludes it"))),
     }
 }
+
+/// Whether the caller names `offered` itself and wants it no less than `usual`.
+pub fn prefers(headers: &HeaderMap, offered: &str, usual: &str) -> bool {
+    let usual = best(headers, usual).map_or(0.0, |(_, quality)| quality);
+    best(headers, offered).is_some_and(|(fit, quality)| fit == NAMED && quality > 0.0 && quality >= usual)
+}
+
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|range| !range.is_empty())
+}
+
+/// How closely `offered` is named, and how much it is wanted where it is named most closely.
+fn best(headers: &HeaderMap, offered: &str) -> Option<(u8, f32)> {
+    let mut best: Option<(u8, f32)> = None;
+    for range in ranges(headers) {
+        let Some(fit) = specificity(range, offered) else { continue };
+        if best.is_none_or(|(known, _)| fit > known) {
+            best = Some((fit, quality(range)));
+        }
+    }
+    best
+}
+
+/// The specificity of a type's own name.
+const NAMED: u8 = 2;
 
 /// How closely a media range names `offered`; `None` where it does not.
 fn specificity(range: &str, offered: &str) -> Option<u8> {
@@ -75,7 +89,7 @@ fn specificity(range: &str, offered: &str) -> Option<u8> {
     let family = offered.split('/').next().unwrap_or_default();
     match range.as_str() {
         "*/*" | "*" => Some(0),
-        _ if range == offered => Some(2),
+        _ if range == offered => Some(NAMED),
         _ if range.strip_suffix("/*") == Some(family) => Some(1),
         _ => None,
     }
@@ -107,6 +121,22 @@ mod tests {
         }
         for bad in ["text/event-stream", "text/html", "*/*, application/json;q=0", "application/*;q=0"] {
             assert!(!accepts(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn events_are_for_those_who_name_them() {
+        let events = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_str(value).unwrap());
+            prefers(&headers, "text/event-stream", "application/json")
+        };
+        assert!(!prefers(&HeaderMap::new(), "text/event-stream", "application/json"));
+        for good in ["text/event-stream", "application/json, text/event-stream", "*/*;q=0.5, text/event-stream"] {
+            assert!(events(good), "{good}");
+        }
+        for bad in ["*/*", "text/*", "application/json, text/event-stream;q=0.5", "text/event-stream;q=0"] {
+            assert!(!events(bad), "{bad}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod image;
 pub mod segment;
+pub mod spans;
 pub mod text;
 pub mod units;
 

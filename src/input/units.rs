@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::segment::Segmentation;
+use super::spans::{self, Span, SpanError};
 use super::text::TextInput;
 
 /// What one unit is.
@@ -12,6 +13,8 @@ use super::text::TextInput;
 pub enum UnitKind {
     Word,
     Token,
+    Sentence,
+    Span,
     Segment,
     Patch,
 }
@@ -59,6 +62,19 @@ impl Units {
     pub fn tokens(input: &TextInput) -> Self {
         let members = input.tokens.iter().enumerate().filter(|(_, t)| !t.special).map(|(i, _)| vec![i]).collect();
         Self::Text { kind: UnitKind::Token, members }
+    }
+
+    /// The sentences of Unicode (UAX #29).
+    pub fn sentences(input: &TextInput) -> Self {
+        Self::Text { kind: UnitKind::Sentence, members: spans::sentences(input).members }
+    }
+
+    /// The parts of a text that a caller names; what is in none of them always stays.
+    ///
+    /// # Errors
+    /// A span that is empty, goes beyond its text, overlaps another, or has no token.
+    pub fn spans(input: &TextInput, named: &[Span]) -> Result<Self, SpanError> {
+        Ok(Self::Text { kind: UnitKind::Span, members: spans::spans(input, named)?.members })
     }
 
     pub fn len(&self) -> usize {

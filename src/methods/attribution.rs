@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::input::text::Word;
+
 /// Cells over the model's input: cell r covers rows ⌊r·H/rows⌋ … ⌊(r+1)·H/rows⌋.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Grid {
@@ -28,6 +30,12 @@ pub struct Scores {
     /// One per word of `input.words`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<f32>>,
+    /// One per sentence of the explanation's `units`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<Vec<f32>>,
+    /// One per span asked for, in its order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spans: Option<Vec<f32>>,
     /// One per cell of the explanation's `grid`, as a list of rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<Vec<Vec<f32>>>,
@@ -58,7 +66,7 @@ pub struct Diagnostics {
     /// Points of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
-    /// All masks were evaluated: the scores have no sampling error.
+    /// Everything that counts was evaluated: the scores have no sampling error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,
     /// Samples drawn, repeated masks counted.
@@ -90,12 +98,19 @@ pub struct Warning {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attribution {
     pub scores: Scores,
+    /// Units `sentence` and `span`: what each score is of, in characters of the text as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Vec<Word>>,
     /// Images: what `scores.grid` counts over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<Grid>,
     /// Segment methods: base64 of a 16-bit grey PNG of the model input's size; value i = `scores.segments[i]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<String>,
+    /// Shapley methods with `interactions`: the Shapley interaction index of every pair, a row and a column for each
+    /// entry of the finest list; on the diagonal the score less half the rest of its row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interactions: Option<Vec<Vec<f32>>>,
     /// The explained output with nothing present (the baseline).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_value: Option<f32>,

@@ -7,7 +7,7 @@ use crate::models::{Spec, TapPlan};
 use crate::nn::{Precision, Rule, Stopped};
 use crate::tasks::{OutputSpace, Readout, Target};
 
-use super::Error;
+use super::{Attribution, Error};
 
 /// How masked inputs are made and evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,15 @@ pub trait Ctx {
 
     /// For loops that evaluate nothing for a while: an error once the deadline has passed or the caller has gone.
     fn checkpoint(&self) -> Result<(), Stopped>;
+
+    /// Whether somebody wants to see what there is before it is final.
+    fn followed(&self) -> bool {
+        false
+    }
+
+    /// Shows what a method has so far, one attribution a target, in their order. Worth preparing only
+    /// where the job is `followed`.
+    fn refine(&self, _attributions: Vec<Attribution>) {}
 
     /// Stands in the answer's `warnings`.
     fn warn(&self, code: &'static str, detail: String);

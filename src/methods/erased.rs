@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
-use crate::input::Kind;
+use crate::input::{Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::tasks::OutputSpace;
 
@@ -81,19 +81,46 @@ impl<M: Method> ErasedMethod for M {
             let path = pointer(error.path());
             SettingError { path, detail: error.into_inner().to_string() }
         })?;
+        let inside = |needed: &Capability| !matches!(needed, Capability::Forward | Capability::Gradient);
+        let looks_inside = M::REQUIRES.iter().any(inside);
+        let refused = |detail| SettingError { path: String::new(), detail };
+        if looks_inside {
+            one_window(subject).map_err(refused)?;
+        }
         let resolved = M::resolve(settings, subject)?;
         let echo = to_value(&resolved)?;
-        let looks_inside = M::REQUIRES.iter().any(|needed| *needed != Capability::Forward);
         if looks_inside {
             let output = echo.get("output").and_then(|output| OutputSpace::deserialize(output).ok());
-            let refused = |detail| SettingError { path: String::new(), detail };
             subject.task.one_row(subject.target, output).map_err(refused)?;
         }
-        let rows_a_mask = if looks_inside { 1 } else { subject.task.rows_a_mask(subject.targets) };
-        let (cost, values) = (M::cost(&resolved, subject), M::values(&resolved, subject));
-        let cost = cost.over(rows_a_mask, subject.task.tail());
+        let (cost, values) = (cost::<M>(&resolved, subject), M::values(&resolved, subject));
         Ok(Box::new(Ready::<M> { resolved, settings: echo, cost, values }))
     }
+}
+
+/// Whether the input is not cut into windows, of which a method that looks at layers could take one alone.
+fn one_window(subject: &Subject<'_>) -> Result<(), String> {
+    match subject.input.as_text().map_or(0, |text| text.windows.len()) {
+        0 => Ok(()),
+        windows => Err(format!(
+            "the text is read in {windows} windows, and this method looks into one row; send \"truncation\": \
+             \"truncate\" or use another method"
+        )),
+    }
+}
+
+/// What the rows cost that the task and the input's windows make of each that the method plans.
+fn cost<M: Method>(resolved: &M::Resolved, subject: &Subject<'_>) -> Cost {
+    let passes = M::REQUIRES.contains(&Capability::Gradient);
+    let rows = match M::REQUIRES.iter().all(|needed| *needed == Capability::Forward) {
+        true => subject.task.rows_a_mask(subject.targets),
+        false if passes => subject.task.rows_a_pass(),
+        false => 1,
+    };
+    let (windows, extra) = subject.input.as_text().map_or((1, 0), TextInput::reread);
+    let mut cost = M::cost(resolved, subject).over(rows, subject.task.tail() * windows + extra);
+    cost.rows = cost.rows.saturating_mul(windows as u64);
+    cost
 }
 
 /// As a JSON pointer (RFC 6901).

@@ -14,7 +14,11 @@ mod gradient_shap;
 mod guided_backprop;
 mod input_x_gradient;
 mod integrated_gradients;
+mod kernel_shap;
 mod lime;
+mod occlusion;
+mod partition_shap;
+mod shapley_sampling;
 mod smooth_grad;
 pub mod support;
 #[cfg(test)]
@@ -44,7 +48,11 @@ pub static METHODS: &[&dyn ErasedMethod] = &[
     &deep_lift::DeepLift,
     &guided_backprop::GuidedBackprop,
     &attention::Attention,
+    &occlusion::Occlusion,
     &lime::Lime,
+    &kernel_shap::KernelShap,
+    &shapley_sampling::ShapleySampling,
+    &partition_shap::PartitionShap,
 ];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.

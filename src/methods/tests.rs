@@ -30,7 +30,7 @@ fn jobs() -> Vec<Fake> {
 
 fn defaults(method: &dyn ErasedMethod, fake: &Fake) -> Map<String, Value> {
     // Superpixels are the input's own business, with their own tests.
-    let patches = method.name() == "lime" && matches!(fake.input, Input::Image(_));
+    let patches = method.group() == "perturbation" && matches!(fake.input, Input::Image(_));
     if patches { json!({"unit": "patch"}).as_object().cloned().unwrap_or_default() } else { Map::new() }
 }
 

@@ -31,6 +31,9 @@ pub struct Common {
     label_names: Option<Value>,
     #[serde(default)]
     num_classes: Option<Value>,
+    /// Of models that read more than text.
+    #[serde(default)]
+    text_config: Option<Value>,
 }
 
 impl Common {
@@ -40,6 +43,11 @@ impl Common {
             None | Some("timm_wrapper") if self.timm.as_ref().is_some_and(Value::is_string) => TIMM,
             own => own.unwrap_or_default(),
         }
+    }
+
+    /// The `model_type` of the part that reads text.
+    pub fn text_part(&self) -> Option<&str> {
+        self.text_config.as_ref()?.get("model_type")?.as_str()
     }
 
     /// `architectures[0]`, the class that the weights were saved by, or timm's name for the model.

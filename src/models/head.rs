@@ -41,7 +41,7 @@ impl Head {
     ) -> Result<Self, LoadError> {
         let labels = spec.labels.len();
         let plain = match spec.about {
-            About::Sequence => {
+            About::Sequence | About::Similarity { .. } => {
                 weights.require_head(&[names.dense, names.out], true)?;
                 let linear = weights.linear(names.dense, hidden, hidden, true)?;
                 let dense = Some(Dense { linear, activation, norm: None });

@@ -7,6 +7,7 @@ pub mod batch;
 mod beit;
 mod bert;
 mod bert_like;
+mod clip;
 mod config;
 mod convnext;
 mod convolution;
@@ -94,6 +95,7 @@ pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
     &beit::Beit,
     &bert::Bert,
+    &clip::Clip,
     &convnext::ConvNext,
     &deberta::Deberta,
     &deberta::DebertaV2,
@@ -161,6 +163,13 @@ pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
     let model_type = common.model_type().to_owned();
     let Some(family) = FAMILIES.iter().find(|family| family.model_types().contains(&model_type.as_str())) else {
         let known = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect::<Vec<_>>();
+        if let Some(text) = common.text_part().filter(|text| known.contains(text)) {
+            let detail = format!(
+                "\"{model_type}\" reads images with its text and is not supported; its text part alone is, saved as \
+                 model_type \"{text}\""
+            );
+            return Err(config::invalid("model_type", detail));
+        }
         return Err(LoadError::UnknownFamily { found: model_type, known: known.join(", ") });
     };
     if !family.architectures().contains(&common.architecture()) {

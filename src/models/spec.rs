@@ -37,7 +37,7 @@ pub enum Problem {
 }
 
 /// What the head's outputs are about, as the end of the architecture's name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum About {
     /// The whole input: `…ForSequenceClassification`, `…ForImageClassification`.
     Sequence,
@@ -45,6 +45,8 @@ pub enum About {
     Tokens,
     /// Where an answer begins and ends, two logits a token: `…ForQuestionAnswering`.
     Span,
+    /// A row's embedding, an image's or a text's: how like two are is `scale` × their cosine.
+    Similarity { scale: f32 },
 }
 
 /// Which positions of a row the head reads.

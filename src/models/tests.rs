@@ -355,6 +355,10 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
     assert!(odd.starts_with("config.json: partial_rotary_factor: 2 is not"), "{odd}");
     let both = edit("tiny-gemma3", |f| replace(f, "_attention\": false", "_attention\": true"));
     assert_eq!(both, "config.json: use_bidirectional_attention: is not supported");
+    let multimodal = "\"text_config\": {\"model_type\": \"gemma3_text\"}, \"model_type\": \"gemma3\"";
+    let images = edit("tiny-gemma3", |f| replace(f, "\"model_type\": \"gemma3_text\"", multimodal));
+    assert!(images.starts_with("config.json: model_type: \"gemma3\" reads images"), "{images}");
+    assert!(images.contains("\"gemma3_text\""), "{images}");
     let wide = edit("tiny-gpt2", |f| replace(f, "\"n_inner\": 48", "\"n_inner\": 49"));
     assert!(wide.contains("transformer.h.0.mlp.c_fc.weight") && wide.contains("[32, 49]"), "{wide}");
     let shard = |folder: &mut ModelFolder| {

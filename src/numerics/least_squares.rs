@@ -167,7 +167,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The inverse of `normal` + `ridge`, or where that is singular its pseudo-inverse (false).
-fn invert(mut normal: Mat<f64>, ridge: f64) -> Result<(Mat<f64>, bool), SolveError> {
+pub(super) fn invert(mut normal: Mat<f64>, ridge: f64) -> Result<(Mat<f64>, bool), SolveError> {
     let size = normal.nrows();
     for i in 0..size {
         normal[(i, i)] += ridge;

@@ -1,4 +1,4 @@
-//! Plain numerical routines in f64: quadrature, weighted least squares, seeded sampling.
+//! Plain numerical routines in f64: quadrature, least squares, seeded sampling.
 //!
 //! Nothing here knows a model, an input or a method; `methods` calls it. Everything is serial and sums in index
 //! order, so equal arguments give equal bits.
@@ -7,3 +7,4 @@ pub mod least_squares;
 mod patterson;
 pub mod quadrature;
 pub mod sampling;
+pub mod strata;

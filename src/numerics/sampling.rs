@@ -79,5 +79,7 @@ mod tests {
         assert!(hits.iter().all(|&hit| hit.abs_diff(3_000) < 275), "{hits:?}");
         assert_eq!(without_replacement(&mut generator(1), 50, 50), without_replacement(&mut generator(1), 50, 50));
         assert_eq!(without_replacement(&mut generator(1), 3, 9).len(), 3);
+        let order = |number| without_replacement(&mut generator_of(1, number), 50, 50);
+        assert!(order(1) == order(1) && order(1) != order(2));
     }
 }

@@ -18,11 +18,16 @@ pub(super) struct Unit<'a> {
     pub second_text: bool,
 }
 
-/// The input's words (else its tokens) with `explanation`'s scores; empty where it scores neither.
-pub(super) fn units<'a>(view: &'a TextView, explanation: &Explanation) -> Vec<Unit<'a>> {
+/// The input's words (else its tokens, sentences or spans) with `explanation`'s scores; empty where it scores none.
+pub(super) fn units<'a>(view: &'a TextView, explanation: &'a Explanation) -> Vec<Unit<'a>> {
     let scores = &explanation.attribution.scores;
     let mut place = Place::default();
-    if let Some(scores) = &scores.words {
+    if let (Some(units), Some(scores)) =
+        (&explanation.attribution.units, scores.sentences.as_ref().or(scores.spans.as_ref()))
+    {
+        let units = units.iter().zip(scores);
+        units.map(|(word, score)| place.unit(&word.text, *score, word.start, word.end, word.sequence)).collect()
+    } else if let Some(scores) = &scores.words {
         let words = view.words.iter().zip(scores);
         words.map(|(word, score)| place.unit(&word.text, *score, word.start, word.end, word.sequence)).collect()
     } else if let Some(scores) = &scores.tokens {

@@ -1,17 +1,17 @@
 //! Text and image classification: single label (softmax), several (a sigmoid each), regression (no probability).
 //!
-//! One input is one row, and its logits are one per label.
+//! One input is one row (of a text in windows, one a window), and its logits are one per label.
 
 use std::collections::HashSet;
 
-use super::perturb::{single_row, whole_row};
+use super::perturb::single_row;
 use super::{
     Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, PerturbError, Perturber,
-    Prediction, Readout, Target, TargetError, TargetSpec, Task, quote,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, quote,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
-use crate::models::{Problem, Row, Spec};
+use crate::models::{Problem, Spec};
 
 /// How many labels an error message lists.
 const LISTED: usize = 20;
@@ -101,7 +101,34 @@ impl Classification {
                 path: path.to_owned(),
                 detail: format!("{} is no label: {}", quote(label), self.known()),
             }),
+            ClassSpec::Class(Class { label, index }) => {
+                let index = self.index(*index as u64, path)?;
+                match self.labels.get(index) {
+                    Some(own) if own == label => Ok(index),
+                    _ => Err(TargetError {
+                        path: path.to_owned(),
+                        detail: format!("class {index} is not {}: {}", quote(label), self.known()),
+                    }),
+                }
+            }
         }
+    }
+
+    /// The class that is subtracted from class `index`, if one is named.
+    pub(super) fn against(
+        &self,
+        against: Option<&ClassSpec>,
+        index: usize,
+        path: &str,
+    ) -> Result<Option<Class>, TargetError> {
+        let Some(against) = against else { return Ok(None) };
+        let path = format!("{path}/against");
+        let other = self.side(against, &path)?;
+        if other == index {
+            let detail = "a class's difference to itself is always 0; name another class".to_owned();
+            return Err(TargetError { path, detail });
+        }
+        Ok(Some(Class { label: self.label(other), index: other }))
     }
 
     /// `spec` as a flat list of selections; `path` is where it stands in the request's target.
@@ -117,15 +144,7 @@ impl Classification {
             }
             TargetSpec::Contrast(contrast) => {
                 let mut target = self.class(self.side(&contrast.index, &format!("{path}/index"))?);
-                if let Some(against) = &contrast.against {
-                    let path = format!("{path}/against");
-                    let index = self.side(against, &path)?;
-                    if index == target.index {
-                        let detail = "a class's difference to itself is always 0; name another class".to_owned();
-                        return Err(TargetError { path, detail });
-                    }
-                    target.against = Some(Class { label: self.label(index), index });
-                }
+                target.against = self.against(contrast.against.as_ref(), target.index, path)?;
                 vec![Selection::One(target)]
             }
             TargetSpec::List(list) if list.is_empty() => {
@@ -253,8 +272,8 @@ impl Task for Classification {
         }
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        vec![whole_row(spec, input)]
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        Rows::whole(spec, input)
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -301,8 +320,9 @@ impl Task for Classification {
         Ok(targets)
     }
 
-    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], _targets: &[Target]) -> Focus {
-        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), row: rows.first().cloned() }
+    fn focus(&self, _: &Spec, _: &Input, rows: &Rows, logits: &[f32], _: &[Target]) -> Focus {
+        let looked = (rows.rows.len() == 1).then_some(0);
+        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {

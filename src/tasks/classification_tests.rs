@@ -166,3 +166,19 @@ proptest! {
         prop_assert_eq!(prediction.probability, prediction.scores[prediction.index].probability);
     }
 }
+
+#[test]
+fn an_answers_targets_can_be_asked_for_again() {
+    let labels: Vec<String> = ["a", "b", "c"].map(str::to_owned).into();
+    let task = Classification::softmax(labels);
+    let read = |json: &str| serde_json::from_str::<TargetSpec>(json).unwrap();
+    let input = crate::tasks::test_input::input();
+    let logits = [0.0, 2.0, 1.0];
+    let targets = task.targets(&read(r#"["predicted", {"index": "c", "against": 0}]"#), &input, &logits).unwrap();
+    let again = read(&serde_json::to_string(&targets).unwrap());
+    assert_eq!(task.targets(&again, &input, &logits).unwrap(), targets);
+    let error = task.check_target(&read(r#"{"index": 1, "label": "a"}"#)).unwrap_err();
+    assert_eq!(error.path, "/index");
+    assert!(error.detail.contains("class 1 is not \"a\""), "{error}");
+    assert_eq!(task.check_target(&read(r#"{"label": "b"}"#)), Ok(1));
+}

@@ -2,14 +2,17 @@
 //! scalars that are explained.
 //!
 //! [`Task`] is the seam that `explain` and `engine` work against, [`Readout`] what the methods see of it once the
-//! targets are known; one file a task. `perturb` makes the rows, `target` holds how targets are written,
-//! `prediction` how answers write what a model says.
+//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` and `target_spec` hold how targets
+//! are written, `prediction` how answers write what a model says.
 
 mod classification;
 mod perturb;
 mod prediction;
+mod rows;
+mod similarity;
 mod span;
 mod target;
+mod target_spec;
 #[cfg(test)]
 mod test_input;
 mod tokens;
@@ -21,20 +24,20 @@ use utoipa::ToSchema;
 
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
-use crate::models::{About, Row, Spec};
+use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{AnswerPrediction, ClassPrediction, ClassScore, Prediction, TokenPrediction, TokensPrediction};
+pub use rows::{Composition, InputRow, Rows};
+pub use similarity::Similarity;
 pub use span::QuestionAnswering;
 pub(crate) use target::quote;
-pub use target::{
-    AnswerTarget, Class, ClassSpec, ClassTarget, Contrast, EndTarget, StartTarget, Target, TargetError, TargetSpec,
-    TokenSpec, TokenTarget,
-};
+pub use target::{AnswerTarget, Class, ClassTarget, EndTarget, StartTarget, Target, TargetError, TokenTarget};
+pub use target_spec::{ClassSpec, Contrast, TargetSpec, TokenSpec};
 pub use tokens::TokenClassification;
-pub use zero_shot::{Hypotheses, HypothesisError, ZeroShot};
+pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
 
 /// Nodes of the way between two rows' logits: a sigmoid over a change of 50 is integrated within 1e-5.
 const PATH: usize = 64;
@@ -45,6 +48,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Sequence => Arc::new(Classification::new(spec)),
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
+        About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
 }
 
@@ -82,6 +86,10 @@ pub trait Readout: Send + Sync {
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64;
     /// d value / d logits.
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32>;
+    /// Whether the value depends on what position `position` gives. Passes leave rows out that nothing depends on.
+    fn depends(&self, _target: &Target, _output: OutputSpace, _position: usize) -> bool {
+        true
+    }
     /// DeepLIFT's multipliers of the logits: the derivative's mean on the straight way from `baseline` to `logits`, so
     /// that Σ multiplier · Δ logit is Δ value. For a value of one logit that is the rescale rule.
     fn multiplier(&self, logits: &[f32], baseline: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
@@ -108,11 +116,13 @@ pub struct Focus {
     pub readout: Box<dyn Readout>,
     /// The whole input's logits, without those that no target needs.
     pub logits: Vec<f32>,
-    /// The row that passes vary; `None` where no single one answers them.
-    pub row: Option<Row>,
+    /// What passes vary.
+    pub rows: Rows,
+    /// The one of them that taps look into; `None` where several answer alike.
+    pub looked: Option<usize>,
 }
 
-/// The meaning of a model's rows. An input may be several rows; `logits` are the whole input's.
+/// The meaning of a model's rows. An input may be several rows; `logits` are the whole input's, composed.
 pub trait Task: Send + Sync {
     /// Hugging Face's name: `text-classification`, `token-classification`, …
     fn name(&self) -> &'static str;
@@ -120,12 +130,16 @@ pub trait Task: Send + Sync {
     fn pairing(&self) -> Pairing {
         Pairing::Optional
     }
+    /// Whether a request must name labels of its own.
+    fn needs_labels(&self) -> bool {
+        false
+    }
     /// Whether there is no explanation without a named target.
     fn needs_target(&self) -> bool {
         false
     }
     /// The rows of the whole input.
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row>;
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows;
     /// Checks a request's `target` before anything is computed and counts its targets at most (repeated ones once,
     /// `predicted` as one).
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError>;
@@ -136,16 +150,20 @@ pub trait Task: Send + Sync {
     /// The targets a request's `target` names, repeated ones once, in the order written. `logits` are for
     /// `predicted`.
     fn targets(&self, spec: &TargetSpec, input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError>;
-    /// What `targets` need of the input, whose rows are `rows`.
-    fn focus(&self, input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus;
+    /// What `targets` need of the input, whose rows are `rows` and `logits` composed.
+    fn focus(&self, spec: &Spec, input: &Input, rows: &Rows, logits: &[f32], targets: &[Target]) -> Focus;
     /// Whether all that `target` names has a probability.
     fn has_probability(&self, target: &TargetSpec) -> bool;
-    /// Whether one row answers what gradients (of `output`) and attention ask; else why not and what to do.
+    /// Whether one row answers what methods that look at layers ask (of `output`); else why not and what to do.
     fn one_row(&self, _target: &TargetSpec, _output: Option<OutputSpace>) -> Result<(), String> {
         Ok(())
     }
     /// Rows that a mask takes, at most.
     fn rows_a_mask(&self, _targets: usize) -> usize {
+        1
+    }
+    /// Rows that a variant of the input takes, at most.
+    fn rows_a_pass(&self) -> usize {
         1
     }
     /// Tokens behind the input's in each of its rows, at most.

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::rows::{IMAGE, Read, Reading, Stretch, Stretches};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{ImageInput, Input, TextInput};
 use crate::models::{Content, Reads, Row, Spec};
@@ -36,24 +37,6 @@ pub trait Perturber: Send + Sync {
 pub struct Tail {
     pub ids: Vec<u32>,
     pub type_ids: Vec<u32>,
-}
-
-/// One row of a text: what it reads, what it keeps, what follows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub read: Read,
-    /// Tokens that deletion leaves where they are; their units' other tokens go.
-    pub held: Vec<usize>,
-    pub tail: Tail,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Read {
-    /// The position of the row that stands for all of it, whatever is deleted.
-    #[default]
-    Row,
-    /// Tokens of the input, wherever deletion moves them.
-    Tokens(Vec<usize>),
 }
 
 /// The name of a fill, as callers write it.
@@ -99,7 +82,7 @@ pub(super) fn single_row<'a>(
     }
 }
 
-/// The perturber of a text that is a row for each of `readings`.
+/// The perturber of a text that is a row for each of `readings` and windows.
 pub(super) fn text_rows<'a>(
     spec: &Spec,
     input: &'a Input,
@@ -115,24 +98,6 @@ pub(super) fn text_rows<'a>(
         _ => Err(PerturbError::WrongKind(name(fill))),
     }
 }
-
-/// The whole input as its one row, read where removal never moves anything: the first token is a special.
-pub(super) fn whole_row(spec: &Spec, input: &Input) -> Row {
-    match input {
-        Input::Text(text) => whole_text(spec, text, &Tail::default(), vec![spec.reads.position(text.ids())]),
-        Input::Image(image) => Row { content: Content::Pixels(image.pixels.clone()), read: vec![IMAGE] },
-    }
-}
-
-/// A whole text with what stands behind it, read at `read`.
-pub(super) fn whole_text(spec: &Spec, text: &TextInput, tail: &Tail, read: Vec<usize>) -> Row {
-    let ids = text.ids().chain(tail.ids.iter().copied()).collect();
-    let types = text.type_ids.iter().chain(&tail.type_ids).copied();
-    Row { content: Content::Tokens { ids, type_ids: types.filter(|_| spec.token_types > 0).collect() }, read }
-}
-
-/// The one position of an image.
-const IMAGE: usize = 0;
 
 /// The id that stands in for an absent token; `None`: the token is deleted.
 fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError> {
@@ -159,6 +124,7 @@ struct TextPerturber<'a> {
     types: bool,
     reads: Reads,
     readings: Vec<Reading>,
+    windows: Stretches<'a>,
 }
 
 impl<'a> TextPerturber<'a> {
@@ -184,7 +150,9 @@ impl<'a> TextPerturber<'a> {
             return Err(NOTHING_REMAINS);
         }
         let readings = if replacement.is_some() { together(readings) } else { readings };
-        Ok(Self { text, unit_of, replacement, remainder, types: spec.token_types > 0, reads: spec.reads, readings })
+        let types = spec.token_types > 0;
+        let windows = Stretches::of(text);
+        Ok(Self { text, unit_of, replacement, remainder, types, reads: spec.reads, readings, windows })
     }
 
     /// The id that stands for `token`; `None` where it is deleted.
@@ -195,13 +163,27 @@ impl<'a> TextPerturber<'a> {
         if present || held { Some(own) } else { self.replacement }
     }
 
-    fn row(&self, mask: &Mask, reading: &Reading) -> Row {
-        let mut ids = Vec::with_capacity(self.unit_of.len());
-        let mut type_ids = Vec::with_capacity(if self.types { self.unit_of.len() } else { 0 });
-        let mut place_of = vec![None; self.unit_of.len()];
-        for (token, &type_id) in self.text.type_ids.iter().enumerate() {
+    /// The tokens that `reading` reads in a window and that are there, each with its place among those it reads.
+    fn read(&self, mask: &Mask, reading: &Reading, window: usize) -> Vec<(usize, usize)> {
+        let Read::Tokens(tokens) = &reading.read else { return Vec::new() };
+        let mut read = self.windows.read_in(window, tokens);
+        read.retain(|&(_, token)| self.id(token, mask, reading).is_some());
+        read
+    }
+
+    /// `None` where nothing is read in the window.
+    fn row(&self, mask: &Mask, reading: &Reading, window: usize, stretch: &Stretch<'_>) -> Option<Row> {
+        let wanted = self.read(mask, reading, window);
+        if wanted.is_empty() && reading.read != Read::Row {
+            return None;
+        }
+        let length = stretch.tokens.len() + reading.tail.ids.len();
+        let mut ids = Vec::with_capacity(length);
+        let mut type_ids = Vec::with_capacity(if self.types { length } else { 0 });
+        let mut places = Vec::with_capacity(wanted.len());
+        for (&token, &type_id) in stretch.tokens.iter().zip(stretch.type_ids) {
             let Some(id) = self.id(token, mask, reading) else { continue };
-            place_of[token] = Some(ids.len());
+            places.push((token, ids.len()));
             ids.push(id);
             if self.types {
                 type_ids.push(type_id);
@@ -213,35 +195,65 @@ impl<'a> TextPerturber<'a> {
         }
         ids.extend(&reading.tail.ids);
         type_ids.extend(reading.tail.type_ids.iter().filter(|_| self.types));
-        // What stands in for a token does not move the position.
         let tail = reading.tail.ids.iter().copied();
         let read = match &reading.read {
-            Read::Row if self.replacement.is_some() => vec![self.reads.position(self.text.ids().chain(tail))],
+            // What stands in for a token does not move the position.
+            Read::Row if self.replacement.is_some() => {
+                let own = stretch.tokens.iter().filter_map(|&token| Some(self.text.tokens.get(token)?.id));
+                vec![self.reads.position(own.chain(tail))]
+            }
             Read::Row => vec![self.reads.position(ids.iter().copied())],
-            Read::Tokens(tokens) => tokens.iter().filter_map(|&token| place_of.get(token).copied().flatten()).collect(),
+            Read::Tokens(_) => {
+                let place = |token: usize| places.iter().find(|(at, _)| *at == token).map(|(_, place)| *place);
+                wanted.iter().filter_map(|&(_, token)| place(token)).collect()
+            }
         };
-        Row { content: Content::Tokens { ids, type_ids }, read }
+        Some(Row { content: Content::Tokens { ids, type_ids }, read })
     }
 }
 
 impl Perturber for TextPerturber<'_> {
     fn rows(&self, mask: &Mask) -> Vec<Row> {
-        self.readings.iter().map(|reading| self.row(mask, reading)).collect()
+        let of = |reading| {
+            let windows = self.windows.list.iter().enumerate();
+            windows.filter_map(move |(window, stretch)| self.row(mask, reading, window, stretch))
+        };
+        self.readings.iter().flat_map(of).collect()
     }
 
     fn outputs<'l>(&self, mask: &Mask, logits: &'l [f32], labels: usize) -> Cow<'l, [f32]> {
+        if self.windows.list.len() == 1 && self.readings.iter().all(|reading| reading.read == Read::Row) {
+            return Cow::Borrowed(logits);
+        }
         let mut known = logits.chunks_exact(labels.max(1));
         let mut all = Vec::with_capacity(logits.len());
         for reading in &self.readings {
-            let Read::Tokens(tokens) = &reading.read else { return Cow::Borrowed(logits) };
-            for &token in tokens {
-                match self.id(token, mask, reading).and_then(|_| known.next()) {
-                    Some(own) => all.extend_from_slice(own),
-                    None => all.resize(all.len() + labels, f32::NEG_INFINITY),
+            let begin = all.len();
+            if reading.read == Read::Row {
+                all.extend(self.mean(&mut known, labels));
+                continue;
+            }
+            all.resize(begin + reading.read.positions() * labels, f32::NEG_INFINITY);
+            for window in 0..self.windows.list.len() {
+                for (place, _) in self.read(mask, reading, window) {
+                    if let Some(own) = known.next() {
+                        all[begin + place * labels..][..labels].copy_from_slice(own);
+                    }
                 }
             }
         }
         Cow::Owned(all)
+    }
+}
+
+impl TextPerturber<'_> {
+    /// Of the next logits, one a window, each window by its share of the text.
+    fn mean<'l>(&self, known: &mut impl Iterator<Item = &'l [f32]>, labels: usize) -> Vec<f32> {
+        let mut sums = vec![0.0_f64; labels];
+        for (stretch, own) in self.windows.list.iter().zip(known) {
+            sums.iter_mut().zip(own).for_each(|(sum, &own)| *sum += stretch.share * f64::from(own));
+        }
+        sums.into_iter().map(|sum| sum as f32).collect()
     }
 }
 

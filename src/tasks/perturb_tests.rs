@@ -8,6 +8,10 @@ use crate::input::text::{SpecialIds, Token, Word};
 use crate::input::units::UnitKind;
 use crate::models::{Capabilities, Problem, Reads};
 
+fn whole_row(spec: &Spec, input: &Input) -> Row {
+    crate::tasks::Rows::whole(spec, input).rows.remove(0).row
+}
+
 fn spec(token_types: usize) -> Spec {
     Spec {
         architecture: "fake".into(),
@@ -47,6 +51,7 @@ fn text() -> TextInput {
         type_ids: vec![0, 0, 0, 0, 0, 1, 1],
         words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; 3],
         original_tokens: 7,
+        windows: Vec::new(),
         specials: SpecialIds { pad: Some(0), mask: Some(3), ..SpecialIds::default() },
         sha256: String::new(),
     }

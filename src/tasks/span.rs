@@ -3,15 +3,16 @@
 //! One input is one row with two logits a token: that an answer begins, and that it ends there. Probabilities are a
 //! softmax over the context's tokens alone; where perturbation deletes some, over those that are left.
 
-use super::perturb::{Read, Reading, text_rows, whole_text};
+use super::perturb::text_rows;
+use super::rows::{Read, Reading};
 use super::tokens::check_token;
 use super::{
     AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Pairing, PerturbError, Perturber,
-    Prediction, Readout, StartTarget, Tail, Target, TargetError, TargetSpec, Task,
+    Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
-use crate::models::{Row, Spec};
+use crate::models::Spec;
 
 /// The longest answer in tokens, as the pipelines'.
 const LONGEST: usize = 15;
@@ -31,6 +32,12 @@ fn context(text: &TextInput) -> Vec<usize> {
 
 fn context_of(input: &Input) -> Vec<usize> {
     input.as_text().map(context).unwrap_or_default()
+}
+
+/// The rows that `tokens` are read in.
+fn rows(spec: &Spec, input: &Input, tokens: Vec<usize>) -> Rows {
+    let reading = Reading { read: Read::Tokens(tokens), ..Reading::default() };
+    input.as_text().map(|text| Rows::of_text(spec, text, &[reading])).unwrap_or_default()
 }
 
 /// One end's logits (0: start, 1: end) at `tokens`.
@@ -98,9 +105,8 @@ impl Task for QuestionAnswering {
         Pairing::Required("this model answers questions: \"text\" is the question and \"pair\" the context")
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        let whole = |text: &TextInput| whole_text(spec, text, &Tail::default(), (0..text.tokens.len()).collect());
-        input.as_text().map(whole).into_iter().collect()
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        rows(spec, input, (0..input.as_text().map_or(0, |text| text.tokens.len())).collect())
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -130,7 +136,7 @@ impl Task for QuestionAnswering {
         Ok(distinct(spec)?.into_iter().map(|(_, target)| target).collect())
     }
 
-    fn focus(&self, input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus {
+    fn focus(&self, spec: &Spec, input: &Input, _: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
         let context = context_of(input);
         let span = best(logits, &context).unwrap_or_default();
         let mut parts: Vec<Part> = Vec::new();
@@ -142,8 +148,9 @@ impl Task for QuestionAnswering {
         }
         let read: Vec<usize> = parts.iter().flat_map(|part| part.read.iter().copied()).collect();
         let logits = read.iter().flat_map(|token| logits.iter().skip(token * ENDS).take(ENDS)).copied().collect();
-        let row = rows.first().map(|row| Row { content: row.content.clone(), read });
-        Focus { readout: Box::new(AtSpan { span, parts }), logits, row }
+        let rows = rows(spec, input, read);
+        let looked = (rows.rows.len() == 1).then_some(0);
+        Focus { readout: Box::new(AtSpan { span, parts }), logits, rows, looked }
     }
 
     fn has_probability(&self, target: &TargetSpec) -> bool {

@@ -23,7 +23,7 @@ fn focus(spec_: &TargetSpec) -> (Focus, Vec<Target>) {
     let (input, logits) = (question(), logits(ENDS_OF));
     let rows = QuestionAnswering.whole(&spec(About::Span, &["start", "end"]), &input);
     let targets = QuestionAnswering.targets(spec_, &input, &logits).unwrap();
-    (QuestionAnswering.focus(&input, &rows, &logits, &targets), targets)
+    (QuestionAnswering.focus(&spec(About::Span, &["start", "end"]), &input, &rows, &logits, &targets), targets)
 }
 
 #[test]

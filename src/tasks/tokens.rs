@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use super::perturb::{Read, Reading, text_rows, whole_text};
+use super::perturb::text_rows;
+use super::rows::{Read, Reading};
 use super::{
-    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Tail, Target,
+    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Rows, Target,
     TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget, TokensPrediction,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
-use crate::models::{Row, Spec};
+use crate::models::Spec;
 
 /// A token classifier's labels.
 #[derive(Debug, Clone)]
@@ -33,19 +34,24 @@ impl TokenClassification {
     /// The one target that `spec` names; `logits` are its token's.
     fn target(&self, spec: &TargetSpec, path: &str, logits: Option<&[f32]>) -> Result<TokenTarget, TargetError> {
         let error = |detail: String| TargetError { path: path.to_owned(), detail };
-        let (token, label) = match spec {
-            TargetSpec::Token(TokenSpec { token, label }) => (*token, label.as_ref()),
+        let (token, label, against) = match spec {
+            TargetSpec::Token(TokenSpec { token, label, against }) => (*token, label.as_ref(), against.as_ref()),
             // Of a query or a command line: its place alone.
-            TargetSpec::Text(text) => (text.parse().map_err(|_| error(format!("this is no token: {HOW}")))?, None),
+            TargetSpec::Text(text) => {
+                (text.parse().map_err(|_| error(format!("this is no token: {HOW}")))?, None, None)
+            }
             TargetSpec::Predicted => return Err(error(format!("a target is required: {HOW}"))),
             _ => return Err(error(format!("this model is asked for a token: {HOW}"))),
         };
         let token = usize::try_from(token).map_err(|_| error(format!("there is no token {token}")))?;
-        let index = match label {
-            Some(label) => self.classes.side(label, &format!("{path}/label"))?,
-            None => logits.map_or(0, |logits| self.classes.predicted(logits)),
+        let index = match (label, logits) {
+            (Some(label), _) => Some(self.classes.side(label, &format!("{path}/label"))?),
+            (None, logits) => logits.map(|logits| self.classes.predicted(logits)),
         };
-        Ok(TokenTarget { token, label: self.classes.label(index), index })
+        // What is predicted is still unknown where requests are checked.
+        let against = self.classes.against(against, index.unwrap_or(usize::MAX), path)?;
+        let index = index.unwrap_or(0);
+        Ok(TokenTarget { token, label: self.classes.label(index), index, against })
     }
 
     /// Every target and its place in the request's, repeated ones too.
@@ -95,14 +101,14 @@ impl Task for TokenClassification {
         true
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        let Some(text) = input.as_text() else { return Vec::new() };
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        let Some(text) = input.as_text() else { return Rows::default() };
         let mut read: Vec<usize> = readable(text).collect();
         if read.is_empty() {
             // A forward reads something, also of a text without tokens; nobody looks at it.
             read.push(0);
         }
-        vec![whole_text(spec, text, &Tail::default(), read)]
+        Rows::of_text(spec, text, &[Reading { read: Read::Tokens(read), ..Reading::default() }])
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -110,7 +116,7 @@ impl Task for TokenClassification {
         for (path, spec) in self.all(spec)? {
             let named = matches!(spec, TargetSpec::Token(TokenSpec { label: Some(_), .. }));
             let target = self.target(spec, &path, None)?;
-            distinct.insert((target.token, named.then_some(target.index)));
+            distinct.insert((target.token, named.then_some(target.index), target.against));
         }
         Ok(distinct.len())
     }
@@ -143,7 +149,7 @@ impl Task for TokenClassification {
         Ok(targets)
     }
 
-    fn focus(&self, input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus {
+    fn focus(&self, spec: &Spec, input: &Input, _: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
         let mut tokens: Vec<usize> = Vec::new();
         for target in targets {
             if let Target::Token(target) = target
@@ -158,9 +164,11 @@ impl Task for TokenClassification {
             place.and_then(|place| logits.chunks(self.labels.max(1)).nth(place)).unwrap_or_default()
         };
         let logits = tokens.iter().flat_map(of).copied().collect();
-        let row = rows.first().map(|row| Row { content: row.content.clone(), read: tokens.clone() });
+        let reading = Reading { read: Read::Tokens(tokens.clone()), ..Reading::default() };
+        let rows = input.as_text().map(|text| Rows::of_text(spec, text, &[reading])).unwrap_or_default();
+        let looked = (rows.rows.len() == 1).then_some(0);
         let readout = AtTokens { classes: self.classes.clone(), labels: self.labels, tokens };
-        Focus { readout: Box::new(readout), logits, row }
+        Focus { readout: Box::new(readout), logits, rows, looked }
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
@@ -222,7 +230,9 @@ impl Readout for AtTokens {
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         let Target::Token(target) = target else { return f64::NAN };
         let own = self.place(target).and_then(|place| logits.get(place..place + self.labels));
-        own.map_or(f64::NAN, |own| self.classes.output(own, target.index, output))
+        let Some(own) = own else { return f64::NAN };
+        let value = self.classes.output(own, target.index, output);
+        target.against.as_ref().map_or(value, |against| value - self.classes.output(own, against.index, output))
     }
 
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
@@ -231,9 +241,17 @@ impl Readout for AtTokens {
             && let Some(place) = self.place(target)
             && let Some(own) = logits.get(place..place + self.labels)
         {
-            self.classes.add_gradient(own, target.index, output, 1.0, &mut gradient[place..place + self.labels]);
+            let slots = &mut gradient[place..place + self.labels];
+            self.classes.add_gradient(own, target.index, output, 1.0, slots);
+            if let Some(against) = &target.against {
+                self.classes.add_gradient(own, against.index, output, -1.0, slots);
+            }
         }
         gradient.into_iter().map(|value| value as f32).collect()
+    }
+
+    fn depends(&self, target: &Target, _output: OutputSpace, position: usize) -> bool {
+        matches!(target, Target::Token(target) if self.tokens.get(position) == Some(&target.token))
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

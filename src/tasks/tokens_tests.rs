@@ -3,7 +3,7 @@
 use super::super::test_input::{spec, texts};
 use super::*;
 use crate::input::units::Mask;
-use crate::models::{About, Content};
+use crate::models::{About, Content, Row};
 use crate::tasks::ClassSpec;
 
 const LABELS: [&str; 3] = ["O", "B-PER", "B-LOC"];
@@ -15,28 +15,28 @@ fn task() -> TokenClassification {
 }
 
 fn at(token: u64, label: Option<&str>) -> TargetSpec {
-    TargetSpec::Token(TokenSpec { token, label: label.map(|label| ClassSpec::Label(label.into())) })
+    TargetSpec::Token(TokenSpec { token, label: label.map(|label| ClassSpec::Label(label.into())), against: None })
 }
 
 fn focus(targets: &TargetSpec) -> (Focus, Vec<Target>) {
     let (task, input) = (task(), texts(3, None));
     let rows = task.whole(&spec(About::Tokens, &LABELS), &input);
     let targets = task.targets(targets, &input, &LOGITS).unwrap();
-    (task.focus(&input, &rows, &LOGITS, &targets), targets)
+    (task.focus(&spec(About::Tokens, &LABELS), &input, &rows, &LOGITS, &targets), targets)
 }
 
 #[test]
 fn every_token_but_the_specials_has_a_prediction() {
     let (task, input) = (task(), texts(3, None));
     let rows = task.whole(&spec(About::Tokens, &LABELS), &input);
-    assert_eq!(rows[0].read, [1, 2, 3]);
+    assert_eq!(rows.rows[0].row.read, [1, 2, 3]);
     let Prediction::Tokens(prediction) = task.prediction(&input, &LOGITS) else { panic!() };
     let labels: Vec<_> = prediction.tokens.iter().map(|token| token.as_ref().map(|t| t.label.as_str())).collect();
     assert_eq!(labels, [None, Some("B-LOC"), Some("O"), Some("B-PER"), None]);
     let second = prediction.tokens[2].as_ref().unwrap();
     assert_eq!((second.index, second.scores.len(), second.scores[1].logit), (0, 3, 4.0));
     let empty = texts(0, None);
-    assert_eq!(task.whole(&spec(About::Tokens, &LABELS), &empty)[0].read, [0]);
+    assert_eq!(task.whole(&spec(About::Tokens, &LABELS), &empty).rows[0].row.read, [0]);
     let Prediction::Tokens(prediction) = task.prediction(&empty, &LOGITS[..3]) else { panic!() };
     assert_eq!(prediction.tokens, [None, None]);
 }
@@ -49,11 +49,11 @@ fn a_target_is_a_token_and_its_predicted_or_named_class() {
     assert_eq!(named, ["B-PER at token 3", "O at token 3", "B-LOC at token 1"]);
     assert_eq!(task().check_target(&list), Ok(4), "the predicted ones may be others than those named");
     assert_eq!(focus.logits, [-1.0, 3.0, 0.5, 0.0, 1.0, 2.0]);
-    assert_eq!(focus.row.unwrap().read, [3, 1]);
+    assert_eq!(focus.rows.rows[0].row.read, [3, 1]);
     let value = |target| focus.readout.value(&focus.logits, target, OutputSpace::Logit);
     assert_eq!(targets.iter().map(value).collect::<Vec<_>>(), [3.0, -1.0, 2.0]);
     let sum: f64 = (0..3)
-        .map(|index| TokenTarget { token: 3, label: String::new(), index })
+        .map(|index| TokenTarget { token: 3, label: String::new(), index, against: None })
         .map(|target| focus.readout.value(&focus.logits, &Target::Token(target), OutputSpace::Probability))
         .sum();
     assert!((sum - 1.0).abs() < 1e-12);
@@ -96,4 +96,35 @@ fn deletion_keeps_each_target_in_a_row_of_its_own() {
     assert_eq!(rows.iter().map(|row| row.read.clone()).collect::<Vec<_>>(), [[1], [1]]);
     let whole = perturber.rows(&Mask::full(3));
     assert_eq!(whole.iter().map(|row| row.read.clone()).collect::<Vec<_>>(), [[3], [1]]);
+}
+
+#[test]
+fn a_token_is_explained_against_another_label() {
+    let read = |json: &str| serde_json::from_str::<TargetSpec>(json).unwrap();
+    let (focus, targets) = focus(&read(r#"[{"token": 3, "against": "O"}, {"token": 1, "label": 2, "against": 0}]"#));
+    assert_eq!(targets[0].to_string(), "B-PER against O at token 3");
+    let value = |target: &Target, output| focus.readout.value(&focus.logits, target, output);
+    assert_eq!([value(&targets[0], OutputSpace::Logit), value(&targets[1], OutputSpace::Logit)], [4.0, 2.0]);
+    for target in &targets {
+        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability] {
+            let exact = focus.readout.cotangent(&focus.logits, target, output);
+            for index in 0..focus.logits.len() {
+                let at = |offset: f32| {
+                    let mut moved = focus.logits.clone();
+                    moved[index] += offset;
+                    focus.readout.value(&moved, target, output)
+                };
+                let difference = (at(1.0 / 512.0) - at(-1.0 / 512.0)) * 256.0;
+                assert!((difference - f64::from(exact[index])).abs() < 1e-5, "{target} {output:?} {index}");
+            }
+        }
+    }
+    // As the answer names it, it can be asked for again.
+    let again = read(&serde_json::to_string(&targets).unwrap());
+    let (task, input) = (TokenClassification::new(&spec(About::Tokens, &LABELS)), texts(3, None));
+    assert_eq!(task.targets(&again, &input, &LOGITS).unwrap(), targets);
+    // The predicted label is known too late for the request's check, but not for the answer.
+    let same = read(r#"{"token": 3, "against": "B-PER"}"#);
+    assert_eq!(task.check_target(&same), Ok(1));
+    assert_eq!(task.targets(&same, &input, &LOGITS).unwrap_err().path, "/against");
 }

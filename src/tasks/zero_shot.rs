@@ -1,23 +1,27 @@
 //! Zero-shot classification over a model of natural language inference: does the text entail "This example is X."?
 //!
 //! One input is a row a label: the text, and behind it the label's hypothesis, which nothing perturbs and nothing
-//! scores. A label's logit is its row's entailment logit. Passes vary one row, so gradients and attention are of one
-//! label's logit alone.
+//! scores. A label's logit is its row's entailment logit. What gradients say of a token is the sum over its rows;
+//! attention is that of one label's row.
 
-use super::perturb::{Reading, text_rows, whole_text};
+use std::sync::Arc;
+
+use super::perturb::text_rows;
+use super::rows::Reading;
 use super::{
     ClassPrediction, ClassScore, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task,
+    Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
-use crate::models::{About, Problem, Row, Spec};
+use crate::models::{About, Problem, Spec};
 
 use super::classification::{sigmoid, softplus};
 
 /// The pipelines' own.
 const TEMPLATE: &str = "This example is {}.";
-const SLOT: &str = "{}";
+/// Where a template has the label.
+pub(super) const SLOT: &str = "{}";
 
 /// What a request asks about its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +36,77 @@ pub struct Hypotheses {
 pub struct HypothesisError {
     pub field: &'static str,
     pub detail: String,
+}
+
+impl Hypotheses {
+    /// The template, `otherwise` where there is none.
+    ///
+    /// # Errors
+    /// No labels, an empty one, one twice, or a template without a place for them.
+    pub(super) fn checked(&self, otherwise: &str) -> Result<String, HypothesisError> {
+        let error = |field, detail: String| Err(HypothesisError { field, detail });
+        if self.labels.is_empty() {
+            return error("labels", "the list is empty; name at least one label".to_owned());
+        }
+        for (place, label) in self.labels.iter().enumerate() {
+            if label.trim().is_empty() {
+                return error("labels", format!("label {place} is empty; give it a name"));
+            }
+            if self.labels[..place].contains(label) {
+                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
+            }
+        }
+        let template = self.template.as_deref().unwrap_or(otherwise);
+        if !template.contains(SLOT) {
+            return error(
+                "hypothesis_template",
+                format!("it has no {SLOT}, where the label goes, as in \"{otherwise}\""),
+            );
+        }
+        Ok(template.to_owned())
+    }
+}
+
+/// The task over a request's labels: an inference model's over texts, or a comparing model's over images.
+pub enum Labelled {
+    Text(ZeroShot),
+    Image(Similarity),
+}
+
+impl Labelled {
+    /// What `asked` makes of the model that `spec` describes; its texts are still to be tokenised.
+    ///
+    /// # Errors
+    /// The model takes no labels, or these or the template cannot be used.
+    pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
+        match Similarity::new(spec, &asked) {
+            Some(task) => task.map(Self::Image),
+            None => ZeroShot::new(spec, asked).map(Self::Text),
+        }
+    }
+
+    /// What the labels make: hypotheses that stand behind a text, or sentences of their own.
+    pub fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Text(task) => task.hypotheses().collect(),
+            Self::Image(task) => task.sentences(),
+        }
+    }
+
+    pub fn task(&self) -> &dyn Task {
+        match self {
+            Self::Text(task) => task,
+            Self::Image(task) => task,
+        }
+    }
+
+    /// With the texts in tokens, one a label.
+    pub fn with_tokens(self, texts: Vec<Tail>) -> Arc<dyn Task> {
+        match self {
+            Self::Text(task) => Arc::new(task.with_tails(texts)),
+            Self::Image(task) => Arc::new(task.with_sentences(texts)),
+        }
+    }
 }
 
 /// The outputs of an inference model that matter.
@@ -77,29 +152,12 @@ impl ZeroShot {
     pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
         let error = |field, detail: String| Err(HypothesisError { field, detail });
         let Some(verdicts) = Verdicts::of(spec) else {
-            let detail = "only models of natural language inference, which have a label \"entailment\", classify by \
-                          labels of your own; leave \"labels\" out or name another model";
+            let detail = "only models of natural language inference, which have a label \"entailment\", and for images \
+                          CLIP classify by labels of your own; leave \"labels\" out or name another model";
             return error("labels", detail.to_owned());
         };
-        let Hypotheses { labels, template, multi_label } = asked;
-        if labels.is_empty() {
-            return error("labels", "the list is empty; name at least one label".to_owned());
-        }
-        for (place, label) in labels.iter().enumerate() {
-            if label.trim().is_empty() {
-                return error("labels", format!("label {place} is empty; give it a name"));
-            }
-            if labels[..place].contains(label) {
-                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
-            }
-        }
-        let template = template.unwrap_or_else(|| TEMPLATE.to_owned());
-        if !template.contains(SLOT) {
-            return error(
-                "hypothesis_template",
-                format!("it has no {SLOT}, where the label goes, as in \"{TEMPLATE}\""),
-            );
-        }
+        let template = asked.checked(TEMPLATE)?;
+        let Hypotheses { labels, multi_label, .. } = asked;
         let alone = multi_label || labels.len() == 1;
         Ok(Self { classes: Classification::softmax(labels), verdicts, alone, template, tails: Vec::new() })
     }
@@ -114,14 +172,9 @@ impl ZeroShot {
         Self { tails, ..self }
     }
 
-    /// The row of label `index` in logits of all rows, or of the label's alone.
-    fn row(&self, logits: &[f32], index: usize) -> usize {
-        if logits.len() == self.verdicts.count { 0 } else { index * self.verdicts.count }
-    }
-
     /// A label's entailment and contradiction.
     fn verdict(&self, logits: &[f32], index: usize) -> (f32, f32) {
-        let row = self.row(logits, index);
+        let row = index * self.verdicts.count;
         let at = |verdict: usize| logits.get(row + verdict).copied().unwrap_or(f32::NAN);
         (at(self.verdicts.entailment), at(self.verdicts.contradiction))
     }
@@ -147,7 +200,6 @@ impl ZeroShot {
             OutputSpace::Logit => f64::from(entailment),
             OutputSpace::Probability if self.alone => sigmoid(odds),
             OutputSpace::LogProbability if self.alone => -softplus(-odds),
-            // Of one row alone, which `one_row` refuses, this is no number.
             _ => self.classes.output(&self.entailments(logits), index, output),
         }
     }
@@ -159,7 +211,7 @@ impl ZeroShot {
             OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
             OutputSpace::Logit | OutputSpace::LogProbability => sigmoid(-odds),
         };
-        let row = self.row(logits, index);
+        let row = index * self.verdicts.count;
         let mut add = |verdict: usize, value: f64| {
             if let Some(slot) = gradient.get_mut(row + verdict) {
                 *slot += sign * value;
@@ -182,6 +234,10 @@ impl ZeroShot {
         }
     }
 
+    fn readings(&self) -> Vec<Reading> {
+        self.tails.iter().map(|tail| Reading { tail: tail.clone(), ..Reading::default() }).collect()
+    }
+
     /// The labels whose rows `target` reads, at most two of them.
     fn labels_of(target: &Target) -> impl Iterator<Item = (usize, f64)> + '_ {
         let Target::Class(ClassTarget { index, against, .. }) = target else { return None.into_iter().chain(None) };
@@ -198,8 +254,7 @@ impl Readout for ZeroShot {
         units: &'a Units,
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
-        let readings = self.tails.iter().map(|tail| Reading { tail: tail.clone(), ..Reading::default() });
-        text_rows(spec, input, units, fill, readings.collect())
+        text_rows(spec, input, units, fill, self.readings())
     }
 
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
@@ -214,6 +269,11 @@ impl Readout for ZeroShot {
         }
         gradient.into_iter().map(|value| value as f32).collect()
     }
+
+    fn depends(&self, target: &Target, output: OutputSpace, position: usize) -> bool {
+        let over_labels = !self.alone && output != OutputSpace::Logit;
+        over_labels || Self::labels_of(target).any(|(label, _)| label == position)
+    }
 }
 
 impl Task for ZeroShot {
@@ -225,9 +285,8 @@ impl Task for ZeroShot {
         Pairing::Refused("with \"labels\" the second text is the hypothesis that each of them makes")
     }
 
-    fn whole(&self, spec: &Spec, input: &Input) -> Vec<Row> {
-        let Some(text) = input.as_text() else { return Vec::new() };
-        self.tails.iter().map(|tail| whole_text(spec, text, tail, vec![0])).collect()
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        input.as_text().map(|text| Rows::of_text(spec, text, &self.readings())).unwrap_or_default()
     }
 
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
@@ -238,10 +297,10 @@ impl Task for ZeroShot {
         self.classes.targets(spec, input, &self.ranks(logits))
     }
 
-    fn focus(&self, _input: &Input, rows: &[Row], logits: &[f32], targets: &[Target]) -> Focus {
-        // The one label that passes may be about: see `one_row`.
-        let row = targets.first().and_then(|target| rows.get(target.index())).cloned();
-        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), row }
+    fn focus(&self, _: &Spec, _: &Input, rows: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
+        // The one label that a look into layers may be about: see `one_row`.
+        let looked = targets.first().map(Target::index).filter(|_| rows.rows.len() == self.tails.len());
+        Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
@@ -253,18 +312,24 @@ impl Task for ZeroShot {
             |(_, spec): &(String, &TargetSpec)| matches!(spec, TargetSpec::Contrast(Contrast { against: Some(_), .. }));
         let several = self.check_target(target).is_ok_and(|targets| targets > 1) || target.flat().iter().any(contrast);
         if several {
-            return Err("each label is a row of its own, and this method looks into one; send one label as target, \
-                        or use a perturbation method"
-                .to_owned());
+            return Err(
+                "each label is a row of its own, and this method looks into one; send one label as target, or \
+                        use another method"
+                    .to_owned(),
+            );
         }
         if !self.alone && output.is_some_and(|output| output != OutputSpace::Logit) {
             return Err(
-                "a probability over the labels comes from all their rows, and this method differentiates one; \
-                        use \"output\": \"logit\", \"multi_label\": true, or a perturbation method"
+                "a probability over the labels comes from all their rows, and this method looks into one; use \
+                        \"output\": \"logit\", \"multi_label\": true, or another method"
                     .to_owned(),
             );
         }
         Ok(())
+    }
+
+    fn rows_a_pass(&self) -> usize {
+        self.classes.labels().len()
     }
 
     fn rows_a_mask(&self, _targets: usize) -> usize {

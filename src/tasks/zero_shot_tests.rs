@@ -87,10 +87,6 @@ fn cotangents_are_the_derivatives() {
             }
         }
     }
-    // Of its own row alone a label reads the same.
-    let task = task(&["a", "b"], true);
-    let own = task.value(&LOGITS[3..], &targets[0], OutputSpace::Probability);
-    assert_eq!(own, task.value(&LOGITS, &targets[0], OutputSpace::Probability));
 }
 
 #[test]
@@ -101,10 +97,20 @@ fn every_mask_is_a_row_a_label_with_its_hypothesis() {
     let content = |id| Content::Tokens { ids: vec![100, 103, id, 9], type_ids: vec![0, 0, 1, 1] };
     assert_eq!(rows.iter().map(|row| row.content.clone()).collect::<Vec<_>>(), [content(50), content(51)]);
     let targets = task.targets(&TargetSpec::Predicted, &input, &LOGITS).unwrap();
-    let focus = task.focus(&input, &task.whole(&nli(), &input), &LOGITS, &targets);
-    let Content::Tokens { ids, .. } = focus.row.unwrap().content else { panic!() };
-    assert_eq!(ids, [100, 101, 102, 103, 51, 9]);
+    let focus = task.focus(&nli(), &input, &task.whole(&nli(), &input), &LOGITS, &targets);
+    let Content::Tokens { ids, .. } = &focus.rows.rows[focus.looked.unwrap()].row.content else { panic!() };
+    assert_eq!(*ids, [100, 101, 102, 103, 51, 9]);
     assert_eq!((task.tail(), task.rows_a_mask(1)), (2, 2));
+}
+
+#[test]
+fn a_value_depends_on_its_labels_or_on_all() {
+    let (softmax, alone) = (task(&["a", "b", "c"], false), task(&["a", "b", "c"], true));
+    let target = Target::class("b", 1);
+    let rows = |task: &ZeroShot, output| (0..3).filter(|&row| task.depends(&target, output, row)).collect::<Vec<_>>();
+    assert_eq!(rows(&softmax, OutputSpace::Logit), [1]);
+    assert_eq!(rows(&softmax, OutputSpace::Probability), [0, 1, 2]);
+    assert_eq!(rows(&alone, OutputSpace::Probability), [1]);
 }
 
 #[test]

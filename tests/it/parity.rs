@@ -30,7 +30,7 @@ fn catalog(source: Source) -> Catalog {
     Catalog::new(vec![ServedModel::load(None, &source, &no_hub()).unwrap()]).unwrap()
 }
 
-fn tiny(name: &str) -> Catalog {
+pub fn tiny(name: &str) -> Catalog {
     catalog(Source::Folder(golden(name)))
 }
 
@@ -42,7 +42,7 @@ fn limits() -> Limits {
     explaind::config::Settings::default().limits
 }
 
-fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
+pub fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
     let request: ExplainRequest = serde_json::from_value(request).unwrap();
     let plan = plan(catalog, &limits(), "parity".into(), request, image, Wanted::Explanations).unwrap();
     engine::run_blocking(&plan, 2, 1024, &engine::Device::default()).unwrap()
@@ -59,7 +59,7 @@ impl Values {
         let tensor = self.0.get(name)?;
         Some(tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap())
     }
-    fn shape(&self, name: &str) -> Vec<usize> {
+    pub fn shape(&self, name: &str) -> Vec<usize> {
         self.0[name].dims().to_vec()
     }
 }
@@ -175,7 +175,7 @@ fn attention_maps_are_those_of_transformers() {
         for index in 0..3 {
             let answer = match name {
                 "tiny-bert" => ask(&catalog, request(&cases(name)[index], item.clone(), json!("predicted")), None),
-                _ => ask(&catalog, json!({"explain": [item.clone()]}), Some(png(&values, index))),
+                _ => ask(&catalog, json!({"explain": [item.clone()]}), Some(golden_png(&values, index))),
             };
             let one = &answer.explanations.as_ref().unwrap()[0];
             assert!(one.target.is_none());
@@ -245,7 +245,7 @@ fn the_empty_text_of_a_causal_classifier_is_one_token() {
 }
 
 /// The golden image as a client sends it.
-fn png(values: &Values, index: usize) -> Vec<u8> {
+pub fn golden_png(values: &Values, index: usize) -> Vec<u8> {
     let shape = values.shape(&format!("{index}.image"));
     let bytes = values.get(&format!("{index}.image")).unwrap().into_iter().map(|x| x as u8).collect();
     let image = image::RgbImage::from_raw(shape[1] as u32, shape[0] as u32, bytes).unwrap();
@@ -285,7 +285,7 @@ fn integrated_gradients_of_images_are_captums() {
                     continue;
                 };
                 let item = json!({"method": "integrated_gradients", "steps": steps});
-                let answer = ask(&catalog, json!({"explain": [item], "target": 1}), Some(png(&values, index)));
+                let answer = ask(&catalog, json!({"explain": [item], "target": 1}), Some(golden_png(&values, index)));
                 let one = &answer.explanations.as_ref().unwrap()[0].attribution;
                 let grid = one.grid.unwrap();
                 let shape = values.shape(&format!("{index}.{kind}.1"));

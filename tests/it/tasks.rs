@@ -8,19 +8,6 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::parity::{Values, cases, close, floats, golden, no_hub};
 
-/// What every model with gradients and attention can serve.
-const METHODS: [&str; 9] = [
-    "gradient",
-    "input_x_gradient",
-    "integrated_gradients",
-    "smooth_grad",
-    "gradient_shap",
-    "deep_lift",
-    "guided_backprop",
-    "attention",
-    "lime",
-];
-
 const FAMILIES: [&str; 3] = ["bert", "roberta", "modernbert"];
 
 /// The tiny models of `task`, under their folders' names.
@@ -90,7 +77,9 @@ fn models_say_their_task() {
         };
         assert_eq!(model["task"], task, "{name}");
         assert_eq!(model["labels"].as_array().unwrap().len(), labels);
-        assert_eq!(model["methods"], json!(METHODS));
+        for method in ["gradient", "integrated_gradients", "deep_lift", "attention", "lime", "kernel_shap"] {
+            assert!(model["methods"].as_array().unwrap().contains(&json!(method)), "{name}: {method}");
+        }
     }
 }
 
@@ -158,6 +147,41 @@ fn a_token_is_explained_where_it_stands() {
         let one = &attention["explanations"][0];
         let row = &one["scores"]["layers"][0][0][token.as_u64().unwrap() as usize];
         close(&model, &floats(&one["scores"]["tokens"]), &floats(row), 1e-5);
+    }
+}
+
+/// The difference of two labels at a token, and an answer's own targets asked for again.
+#[test]
+fn targets_are_contrasts_too_and_can_be_sent_again() {
+    let app = app(&["tokens", "answers", "nli"]);
+    let ask = |mut request: Value, target: Value, method: &str| {
+        (request["target"], request["method"]) = (target, json!(method));
+        app.ask("/explain", &request)
+    };
+    let output = |answer: &Value| number(&answer["explanations"][0]["output_value"]);
+    let text = json!({"model": "tiny-bert-tokens", "text": "The train is slow."});
+    let of = |label: &str| output(&ask(text.clone(), json!({"token": 3, "label": label}), "integrated_gradients"));
+    let contrast = ask(text.clone(), json!({"token": 3, "label": "B-PER", "against": "O"}), "integrated_gradients");
+    near("contrast", &contrast["explanations"][0]["output_value"], of("B-PER") - of("O"));
+    let echo = json!({"token": 3, "label": "B-PER", "index": 1, "against": {"label": "O", "index": 0}});
+    assert_eq!(contrast["explanations"][0]["target"], echo);
+
+    let question = json!({"model": "tiny-bert-answers", "text": "What?", "pair": "The train is slow."});
+    let last = app.ask("/predict", &question)["input"]["tokens"].as_array().unwrap().len() - 2;
+    let pair = json!({"model": "tiny-bert-nli", "text": "a film", "pair": "a good film"});
+    for (request, target) in [
+        (text, json!([{"token": 3, "against": 2}, {"token": 1}])),
+        (question, json!(["answer", {"start": last}])),
+        (pair, json!(["predicted", {"index": "neutral", "against": 0}])),
+    ] {
+        let first = ask(request.clone(), target, "lime");
+        let again = ask(request, first["request"]["target"].clone(), "lime");
+        let scores = |answer: &Value| {
+            let all = answer["explanations"].as_array().unwrap().iter();
+            all.map(|one| (one["target"].clone(), one["scores"].clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&first), scores(&again));
+        assert_eq!(first["request"], again["request"]);
     }
 }
 
@@ -357,13 +381,7 @@ fn wrong_requests_say_where_and_what() {
         (labels(json!({"pair": "b"})), "/pair", "hypothesis"),
         (labels(json!({"target": "c"})), "/target", "0 \"a\""),
         (labels(json!({"target": {"token": 1}})), "/target", "class"),
-        (labels(json!({"method": "integrated_gradients", "target": "all"})), "/method", "one label"),
         (labels(json!({"method": "attention", "target": ["a", "b"]})), "/method", "one label"),
-        (
-            labels(json!({"method": null, "explain": [{"method": "integrated_gradients", "output": "probability"}]})),
-            "/explain/0",
-            "multi_label",
-        ),
         (json!({"model": "tiny-bert-nli", "text": "a", "multi_label": true}), "/multi_label", "labels"),
     ] {
         refused(&app, "/explain", &request, pointer, part);

@@ -30,6 +30,7 @@ fn request() -> JobRequest {
         body_bytes: 10,
         wanted: Wanted::Prediction,
         wait: false,
+        feed: None,
         span: Span::none(),
     }
 }

@@ -9,6 +9,7 @@ use std::thread;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
+use super::feed::Feed;
 use super::room::Permit;
 use super::{Engine, EngineError, EngineOptions, JobOutput, JobStats, MethodStats, Shared, StartError, millis};
 use crate::engine::Device;
@@ -16,7 +17,7 @@ use crate::engine::deadline::{Cancel, Deadline, Watch};
 use crate::engine::evaluate::Placed;
 use crate::engine::job::{Means, Spent, run_with};
 use crate::engine::probe::Probe;
-use crate::explain::{Answer, Catalog, LoadError, Plan, RunError, ServedModel, to_bytes};
+use crate::explain::{Answer, Audience, Catalog, LoadError, Plan, RunError, ServedModel, to_bytes};
 use crate::nn::Stopped;
 
 /// Nothing recurses over layers, but tokenizers and image decoders are other people's code.
@@ -37,6 +38,7 @@ pub(super) struct Task {
     pub cancel: Cancel,
     pub permit: Permit,
     pub place: OwnedSemaphorePermit,
+    pub feed: Option<Arc<Feed>>,
 }
 
 /// What ended a thread without a result.
@@ -148,7 +150,8 @@ fn run(shared: &Shared, task: Task) -> Result<JobOutput, EngineError> {
     let watch = Watch { deadline: &task.due, cancel: &task.cancel };
     let EngineOptions { threads, tokens_per_turn, device, .. } = &shared.options;
     let (threads, tokens_per_turn) = (*threads, *tokens_per_turn);
-    let means = Means { turns: &shared.turns, watch, threads, tokens_per_turn, device };
+    let audience: &dyn Audience = task.feed.as_deref().map_or(&(), |feed| feed);
+    let means = Means { turns: &shared.turns, watch, threads, tokens_per_turn, device, audience };
     let answered = catch_unwind(AssertUnwindSafe(|| {
         let answer = run_with(&task.plan, means, &spent)?;
         to_bytes(&answer).map(|bytes| (answer, bytes))

@@ -5,6 +5,7 @@ use crate::engine::fake::{Fake, FakeTask, text};
 use crate::explain::Job;
 use crate::input::units::{Fill, Units};
 use crate::methods::{Masking, Objective};
+use crate::nn::{Precision, Rule};
 use crate::tasks::OutputSpace;
 
 /// A job over `words` words, in forwards of at most `budget` tokens, that stops at the check after `checks`.
@@ -52,7 +53,7 @@ impl Stage {
         };
         let watch = Watch { deadline: &self.deadline, cancel: &self.cancel };
         let (turns, tokens_per_turn, device) = (&self.turns, self.budget, &self.device);
-        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device }, &self.spent)
+        JobCtx::begin(work, Means { turns, watch, threads: 2, tokens_per_turn, device, audience: &() }, &self.spent)
     }
 
     fn units(&self) -> Units {
@@ -157,7 +158,43 @@ fn several_rows_of_a_mask_are_concatenated() {
     let job = stage.begin().unwrap();
     let outputs = job.outputs(masking(&stage.units(), Fill::Remove), &[mask(2, &[1]), mask(2, &[])]).unwrap();
     assert_eq!(outputs, [expected(2, &[1]).repeat(2), expected(2, &[]).repeat(2)]);
-    assert!(job.embedding(None).is_err(), "several rows have no single embedding");
+}
+
+#[test]
+fn what_a_pass_says_of_a_token_is_the_sum_of_its_rows() {
+    let objectives = [Objective { target: Target::class("", 1), output: OutputSpace::Logit }];
+    let scaled = |row: usize, values: &mut [f32]| values.fill(row as f32);
+    let seen = |budget: usize| {
+        let mut stage = Stage::new(2, budget);
+        stage.task.rows = 3;
+        let job = stage.begin().unwrap();
+        let mut seen = Vec::new();
+        let pass = Pass {
+            rows: 4,
+            embedding: Some(&scaled),
+            objectives: &objectives,
+            rule: Rule::Gradient,
+            taps: TapPlan::default(),
+        };
+        job.pass(&pass, &mut |view| {
+            seen.push((view.row, view.values[0], view.gradients[0].to_vec(), view.logits.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+        let looked = Pass { taps: TapPlan { attention: vec![0] }, ..pass };
+        assert!(job.pass(&looked, &mut |_| Ok(())).is_err(), "no single row has the layers");
+        seen
+    };
+    let together = seen(1000);
+    for (index, (row, value, gradient, logits)) in together.iter().enumerate() {
+        let sum = 8.0 * index as f64;
+        assert_eq!((*row, *value, gradient.as_slice()), (index, 3.0 * (1.0 - sum), [-3.0; 8].as_slice()));
+        assert_eq!(*logits, [sum as f32, 1.0 - sum as f32].repeat(3));
+    }
+    // A variant's rows in one forward, in several, and each by itself.
+    assert_eq!(seen(50), together);
+    assert_eq!(seen(20), together);
+    assert_eq!(seen(1), together);
 }
 
 #[test]

@@ -97,7 +97,7 @@ async fn answer(state: AppState, id: RequestId, line: Line) -> Result<Bytes, Gon
 async fn explain_line(state: &AppState, id: String, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
     let body_bytes = bytes.len();
     let request = parse(bytes).await?;
-    run(state, id, Form { request, image: None, body_bytes }, Wanted::Explanations, true).await
+    run(state, id, Form { request, image: None, body_bytes }, Wanted::Explanations, true, None).await
 }
 
 /// The answer's own bytes, unread: numbers stay as they were written.

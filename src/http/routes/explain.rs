@@ -1,5 +1,6 @@
 //! `POST /explain` and `POST /predict`: one input, one answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Extension, Request, State};
@@ -8,21 +9,31 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use tracing::Span;
 
-use crate::engine::{JobRequest, JobStats};
+use super::events;
+use crate::engine::{Feed, JobRequest, JobStats};
 use crate::explain::{Answer, ExplainRequest, Wanted};
 use crate::http::forms::{Form, QueryForm, named_methods, registered};
 use crate::http::layers::RequestId;
-use crate::http::negotiate::accept;
+use crate::http::negotiate::{accept, prefers};
 use crate::http::openapi::MultipartForm;
 use crate::http::openapi::responses::JobProblems;
 use crate::http::problem::Problem;
 use crate::http::state::AppState;
 use crate::telemetry::{Explained, Stages};
 
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
 /// Explain one input with one or more methods
 ///
 /// The body is JSON; or multipart with the file in a part `image` and, if need be, the JSON without the image in a
 /// part `request`; or the raw image or text, with `method`, `target` and `model` in the query string.
+///
+/// With `Accept: text/event-stream` the answer comes as server-sent events: `progress` `{"explanation", "evaluations",
+/// "budget"}` (place in the answer of the explanation that is worked on; model rows so far, and at most), `explanation`
+/// `{"index", "final", "explanation"}` (as soon as there is one, again where it was refined, and once it is final), and
+/// last either `answer`, the same bytes as without events, or `problem`. Who reads slowly gets the newest of each. A
+/// comment line comes after 15 s of silence. What is refused before work begins has its status as always.
 #[utoipa::path(
     post, path = "/explain", tag = "explain", operation_id = "explain",
     params(QueryForm),
@@ -30,14 +41,23 @@ use crate::telemetry::{Explained, Stages};
         (ExplainRequest = "application/json"), (MultipartForm = "multipart/form-data"),
         (String = "text/plain"), (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/webp"),
     )),
-    responses((status = 200, description = "The prediction and its explanations", body = Answer), JobProblems),
+    responses(
+        (status = 200, description = "The prediction and its explanations", content(
+            (Answer = "application/json"), (String = "text/event-stream"),
+        )),
+        JobProblems,
+    ),
 )]
 pub async fn explain(
     State(state): State<AppState>,
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    one(state, id, request, Wanted::Explanations).await
+    if !prefers(request.headers(), EVENTS, JSON) {
+        return one(state, id, request, Wanted::Explanations).await;
+    }
+    let (form, room) = Form::read(&state, request).await?;
+    events::explain(state, id.0.to_string(), form, room).await
 }
 
 /// Predict without explaining
@@ -61,15 +81,22 @@ pub async fn predict(
 }
 
 async fn one(state: AppState, id: RequestId, request: Request, wanted: Wanted) -> Result<Response, Problem> {
-    accept(request.headers(), "application/json")?;
+    accept(request.headers(), JSON)?;
     // `_room` is held until the job is done: until then the input is in memory.
     let (form, _room) = Form::read(&state, request).await?;
-    let bytes = run(&state, id.0.to_string(), form, wanted, false).await?;
-    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], bytes).into_response())
+    let bytes = run(&state, id.0.to_string(), form, wanted, false, None).await?;
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static(JSON))], bytes).into_response())
 }
 
 /// Runs one request and counts it. Dropping the future cancels the job.
-pub async fn run(state: &AppState, id: String, form: Form, wanted: Wanted, wait: bool) -> Result<Vec<u8>, Problem> {
+pub async fn run(
+    state: &AppState,
+    id: String,
+    form: Form,
+    wanted: Wanted,
+    wait: bool,
+    feed: Option<Arc<Feed>>,
+) -> Result<Vec<u8>, Problem> {
     let methods = match wanted {
         Wanted::Explanations => named_methods(&form.request),
         Wanted::Prediction => Vec::new(),
@@ -82,6 +109,7 @@ pub async fn run(state: &AppState, id: String, form: Form, wanted: Wanted, wait:
         wanted,
         wait,
         span: Span::current(),
+        feed,
     };
     match state.engine.run(job).await {
         Ok(output) => {

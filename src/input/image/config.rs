@@ -120,7 +120,7 @@ impl Defaults {
             }
             "Beit" => Self { resample: 3, crop_size: Some(Size::Square(224)), ..vit },
             "ConvNext" => Self { size: SHORTER_384, shorter_side: true, resample: 3, ..vit },
-            "Bit" => Self {
+            "Bit" | "CLIP" => Self {
                 size: SHORTER_224,
                 shorter_side: true,
                 resample: 3,

@@ -1,9 +1,10 @@
-//! Superpixels: SLIC and quickshift after scikit-image, and plain patches.
+//! Superpixels: SLIC and quickshift after scikit-image, plain patches, and masks that a caller draws.
 //!
 //! No crate reproduces scikit-image's (those for SLIC differ in seeding, colour space and connectivity, and none has
 //! quickshift), and comparisons with lime need its segments. `tasks::perturb` and the methods call it through
 //! `input::units`. Everything scans row by row and is deterministic, whatever the number of threads.
 
+mod given;
 mod lab;
 mod quickshift;
 mod slic;
@@ -15,6 +16,7 @@ use std::io::Cursor;
 
 use image::{ImageBuffer, ImageFormat, Luma};
 
+pub use given::given;
 pub use quickshift::quickshift;
 pub use slic::slic;
 

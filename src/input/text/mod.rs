@@ -1,18 +1,20 @@
 //! Text into token ids, character offsets and words, by the model's own `tokenizer.json`.
 //!
 //! Here are the types; `processor` loads a tokenizer and encodes, `specials` finds the tokens with a meaning of their
-//! own, `words` groups tokens into words. `explain` calls it through [`TextProcessor`]. Nothing here knows a model.
+//! own, `words` groups tokens into words, `windows` cuts long texts. `explain` calls it through [`TextProcessor`]. Nothing here knows a model.
 
 mod processor;
 mod specials;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod words;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use processor::TextProcessor;
+pub use windows::Window;
 
 /// What to do with a text of more tokens than the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -23,6 +25,8 @@ pub enum Truncation {
     Truncate,
     /// Refuse.
     Error,
+    /// Read it in overlapping windows (of a pair the longer text, the other in full in each) and say so in `warnings`.
+    Window,
 }
 
 /// One token of the input as the model reads it.
@@ -115,6 +119,8 @@ pub struct TextInput {
     pub words: Vec<Word>,
     /// Tokens before truncation, specials included; equal to `tokens.len()` where nothing was cut.
     pub original_tokens: usize,
+    /// Of an input of more tokens than the model takes under [`Truncation::Window`]; none where one row takes all of it.
+    pub windows: Vec<Window>,
     pub specials: SpecialIds,
     /// SHA-256 (hex) of the text and, after a NUL, the pair, in UTF-8.
     pub sha256: String,
@@ -137,6 +143,12 @@ pub enum TextError {
     Tokenizer { file: &'static str, detail: String },
     #[error("the text has {tokens} tokens and the model takes {max}; shorten it, or send \"truncation\": \"truncate\"")]
     TooManyTokens { tokens: usize, max: usize },
+    /// Of windows.
+    #[error(
+        "the shorter text of the pair leaves {room} of the model's {max} tokens for windows of the longer, which is too \
+         few; shorten it, or send \"truncation\": \"truncate\""
+    )]
+    NoRoom { room: usize, max: usize },
     #[error("the text could not be tokenised: {0}")]
     Encode(String),
     #[error("the text has no token, and the tokenizer has no bos, unk or eos token that could stand for it")]

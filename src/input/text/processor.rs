@@ -13,8 +13,17 @@ use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, Trunc
 use tokenizers::{Encoding, PostProcessor, Tokenizer};
 
 use super::specials::{TokenizerConfig, well_known};
+use super::windows::{Places, stretches};
 use super::words::{Piece, group};
-use super::{SpecialIds, TextError, TextInput, Token, Truncation, Word};
+use super::{SpecialIds, TextError, TextInput, Token, Truncation, Window, Word};
+
+/// What the model reads of a text.
+struct Cut {
+    encoding: Encoding,
+    /// Before anything was cut off.
+    original_tokens: usize,
+    windows: Vec<Window>,
+}
 
 /// A model's tokenizer with its truncation, specials and word grouping.
 pub struct TextProcessor {
@@ -95,7 +104,7 @@ impl TextProcessor {
         tail: usize,
     ) -> Result<TextInput, TextError> {
         let max = self.max_tokens.saturating_sub(tail);
-        let (encoding, original_tokens) =
+        let Cut { encoding, original_tokens, windows } =
             guarded(|| self.encode_cut(text, pair, truncation, max)).map_err(TextError::Encode)??;
         self.check_ids(&encoding)?;
         let (mut tokens, words) = tokens_and_words(&encoding, text, pair);
@@ -110,6 +119,7 @@ impl TextProcessor {
             original_tokens: original_tokens.max(tokens.len()),
             tokens,
             words,
+            windows,
             specials: self.specials,
             sha256: sha256(text, pair),
         })
@@ -137,15 +147,14 @@ impl TextProcessor {
         Ok((ids.to_vec(), type_ids))
     }
 
-    /// The encoding within `max` tokens, and how many tokens there were before the cut. The outer error is the
-    /// tokenizer's own.
+    /// The encoding within `max` tokens or in windows of them. The outer error is the tokenizer's own.
     fn encode_cut(
         &self,
         text: &str,
         pair: Option<&str>,
         truncation: Truncation,
         max: usize,
-    ) -> tokenizers::Result<Result<(Encoding, usize), TextError>> {
+    ) -> tokenizers::Result<Result<Cut, TextError>> {
         let first = self.tokenizer.encode_char_offsets(text, false)?;
         let second = pair.map(|pair| self.tokenizer.encode_char_offsets(pair, false)).transpose()?;
         let written = first.len() + second.as_ref().map_or(0, Encoding::len);
@@ -153,18 +162,52 @@ impl TextProcessor {
         let whole = self.finish(first.clone(), second.clone())?;
         let tokens = whole.len();
         if tokens <= max {
-            return Ok(Ok((whole, tokens)));
+            return Ok(Ok(Cut { encoding: whole, original_tokens: tokens, windows: Vec::new() }));
         }
         let room = max.checked_sub(tokens.saturating_sub(written));
-        let Some(room) = room.filter(|_| truncation == Truncation::Truncate) else {
-            return Ok(Err(TextError::TooManyTokens { tokens, max }));
-        };
-        let (first, second) = cut(first, second, room)?;
-        let encoding = self.finish(first, second)?;
-        if encoding.len() > max {
-            return Ok(Err(TextError::TooManyTokens { tokens: encoding.len(), max }));
+        match (truncation, room) {
+            (Truncation::Window, Some(room)) => self.windowed(first, second, whole, room, max),
+            (Truncation::Truncate, Some(room)) => {
+                let (first, second) = cut(first, second, room)?;
+                let encoding = self.finish(first, second)?;
+                if encoding.len() > max {
+                    return Ok(Err(TextError::TooManyTokens { tokens: encoding.len(), max }));
+                }
+                Ok(Ok(Cut { encoding, original_tokens: tokens, windows: Vec::new() }))
+            }
+            _ => Ok(Err(TextError::TooManyTokens { tokens, max })),
         }
-        Ok(Ok((encoding, tokens)))
+    }
+
+    /// All of it, in windows whose texts have `room` tokens together.
+    fn windowed(
+        &self,
+        first: Encoding,
+        second: Option<Encoding>,
+        whole: Encoding,
+        room: usize,
+        max: usize,
+    ) -> tokenizers::Result<Result<Cut, TextError>> {
+        let places = Places::of(&whole);
+        let (cut, long, short) = match second {
+            Some(second) if second.len() >= first.len() => (1, second, Some(first)),
+            other => (0, first, other),
+        };
+        let room = room.saturating_sub(short.as_ref().map_or(0, Encoding::len));
+        let Some(parts) = stretches(long, room) else { return Ok(Err(TextError::NoRoom { room, max })) };
+        let mut windows = Vec::with_capacity(parts.len());
+        for (range, part) in parts {
+            let part = match (cut, short.clone()) {
+                (0, short) => self.finish(part, short)?,
+                (_, short) => self.finish(short.unwrap_or_default(), Some(part))?,
+            };
+            let Some(window) = places.window(&part, cut, &range, self.types).filter(|_| part.len() <= max) else {
+                let detail = "its template makes windows that do not fit the whole text".to_owned();
+                return Ok(Err(TextError::Encode(detail)));
+            };
+            windows.push(window);
+        }
+        Ok(Ok(Cut { original_tokens: whole.len(), encoding: whole, windows }))
     }
 
     /// The token that stands for a text without any.

@@ -290,6 +290,55 @@ fn dropout_truncation_and_padding_of_the_file_are_off() {
 }
 
 #[test]
+fn windows_cover_a_text_and_overlap_by_a_quarter() {
+    let text = "the film was good and funny, a really great film, ".repeat(8);
+    for processor in ALL.iter() {
+        let whole = processor.encode(&text, None, Truncation::Window).unwrap();
+        let specials: Vec<usize> = (0..whole.tokens.len()).filter(|&token| whole.tokens[token].special).collect();
+        let room = 40 - specials.len();
+        if whole.tokens.len() <= 40 {
+            assert!(whole.windows.is_empty());
+            continue;
+        }
+        assert!(whole.windows.len() > 1 && !whole.truncated());
+        for pair in whole.windows.windows(2) {
+            assert_eq!(pair[1].stretch.start, pair[0].stretch.end - room / 4);
+            assert_eq!(pair[0].tokens.len(), 40);
+        }
+        let last = whole.tokens.iter().rposition(|token| !token.special);
+        assert_eq!(whole.windows.last().map(|window| window.stretch.end - 1), last);
+        for window in &whole.windows {
+            assert!(specials.iter().all(|special| window.tokens.contains(special)));
+            assert_eq!(
+                (window.type_ids.len(), window.tokens.len() - specials.len()),
+                (window.tokens.len(), window.stretch.len())
+            );
+        }
+        assert!((whole.shares().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn the_longer_text_of_a_pair_is_cut_into_windows() {
+    let long = "the film was good and funny ".repeat(10);
+    for (first, second, cut) in [("a film", long.as_str(), 1), (long.as_str(), "a film", 0)] {
+        let input = processor("sentiment", 40).encode(first, Some(second), Truncation::Window).unwrap();
+        for window in &input.windows {
+            let of = |text: usize| {
+                let own = |token: &&usize| input.tokens[**token].sequence == Some(Some(text));
+                window.tokens.iter().filter(own).count()
+            };
+            assert_eq!((of(1 - cut), of(cut)), (2, window.stretch.len()));
+            assert!(window.tokens.len() <= 40);
+            let types = window.tokens.iter().map(|&token| input.type_ids[token]);
+            assert!(types.eq(window.type_ids.iter().copied()));
+        }
+    }
+    let error = processor("sentiment", 40).encode(&long, Some(&long), Truncation::Window).unwrap_err();
+    assert!(matches!(error, TextError::NoRoom { max: 40, .. }), "{error}");
+}
+
+#[test]
 fn groups_with_white_space_inside_are_split() {
     let text: Vec<char> = "ab cd  e ".chars().collect();
     let piece = |start, end, group| Piece { start, end, group: Some(group) };

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::input::units::Mask;
+use crate::input::segment;
+use crate::input::units::{Mask, UnitKind};
+use crate::methods::Grid;
 use crate::methods::erased::ErasedMethod;
 use crate::methods::support::fake::{self, Fake};
 
@@ -140,7 +142,7 @@ fn settings_that_cannot_be_are_refused_in_place() {
     };
     for (settings, path) in [
         (json!({"unit": "segment"}), "/unit"),
-        (json!({"unit": "sentence"}), "/unit"),
+        (json!({"unit": "patch"}), "/unit"),
         (json!({"fill": "mean"}), "/fill"),
         (json!({"fill": "unk"}), "/fill"),
         (json!({"segments": 9}), "/segments"),

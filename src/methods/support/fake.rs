@@ -10,8 +10,8 @@ use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttentio
 use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
-    ClassPrediction, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Target, TargetError, TargetSpec,
-    Task,
+    ClassPrediction, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target, TargetError,
+    TargetSpec, Task,
 };
 
 /// Hidden size of the fake embeddings.
@@ -303,6 +303,7 @@ fn text(words: usize) -> TextInput {
         pair: None,
         type_ids: vec![0; tokens.len()],
         original_tokens: tokens.len(),
+        windows: Vec::new(),
         tokens,
         words: (0..words).map(word).collect(),
         specials: SpecialIds { pad: Some(0), mask: Some(3), cls: Some(1), sep: Some(2), ..SpecialIds::default() },
@@ -388,8 +389,8 @@ impl Task for FakeTask {
     fn name(&self) -> &'static str {
         "fake"
     }
-    fn whole(&self, _: &Spec, _: &Input) -> Vec<Row> {
-        Vec::new()
+    fn whole(&self, _: &Spec, _: &Input) -> Rows {
+        Rows::default()
     }
     fn check_target(&self, _: &TargetSpec) -> Result<usize, TargetError> {
         Ok(1)
@@ -397,9 +398,9 @@ impl Task for FakeTask {
     fn targets(&self, _: &TargetSpec, _: &Input, _: &[f32]) -> Result<Vec<Target>, TargetError> {
         Ok(vec![target(1)])
     }
-    fn focus(&self, _: &Input, _: &[Row], logits: &[f32], _: &[Target]) -> Focus {
+    fn focus(&self, _: &Spec, _: &Input, _: &Rows, logits: &[f32], _: &[Target]) -> Focus {
         let readout = Self { probability: self.probability };
-        Focus { readout: Box::new(readout), logits: logits.to_vec(), row: None }
+        Focus { readout: Box::new(readout), logits: logits.to_vec(), rows: Rows::default(), looked: None }
     }
     fn has_probability(&self, _: &TargetSpec) -> bool {
         self.probability

@@ -96,10 +96,12 @@ pub struct Plan<'a> {
     pub kernel: Kernel,
     pub draw: Draw,
     pub mode: Mode,
+    /// Shown what there is after a batch that was not enough, where the job is followed.
+    pub refined: &'a dyn Fn(Vec<Surrogate>) -> Result<(), Error>,
 }
 
 /// One target's surrogate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Surrogate {
     pub fit: Fit,
     /// The target's output with nothing present and at the input.
@@ -284,13 +286,18 @@ impl Table {
             let partial = self.evaluate_or_end_early(plan)? || late(plan)?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
             let fits = self.fits(plan, &targets)?;
+            let mut shown = results.clone();
             let enough = self.evaluated() >= ROWS_PER_UNKNOWN * (self.units + 1);
             for (&target, fit) in targets.iter().zip(fits) {
                 let converged = !partial && enough && fit.unique && relative_error(&fit) <= tolerance;
+                let surrogate = Surrogate { converged: Some(converged), partial, ..self.surrogate(target, fit) };
                 if converged || partial || !more {
-                    let surrogate = self.surrogate(target, fit);
-                    results[target] = Some(Surrogate { converged: Some(converged), partial, ..surrogate });
+                    results[target] = Some(surrogate.clone());
                 }
+                shown[target] = Some(surrogate);
+            }
+            if plan.ctx.followed() && results.iter().any(Option::is_none) {
+                (plan.refined)(shown.into_iter().flatten().collect())?;
             }
             samples += BATCH.max(samples / 4);
         }

@@ -78,7 +78,7 @@ fn run_in(precision: Precision, fake: &Fake, units: &Units, mode: Mode) -> Resul
     let kernel = if text { Kernel { scale: 100.0, width: 25.0 } } else { Kernel { scale: 1.0, width: 0.25 } };
     let draw = if text { Draw::Sizes } else { Draw::Coins };
     let (fill, output) = (Fill::Remove, OutputSpace::Probability);
-    explain(&Plan { ctx: fake, units, fill, precision, output, kernel, draw, mode })
+    explain(&Plan { ctx: fake, units, fill, precision, output, kernel, draw, mode, refined: &|_| Ok(()) })
 }
 
 fn one(fake: &Fake, units: &Units, mode: Mode) -> Surrogate {
@@ -274,6 +274,7 @@ fn narrow_kernels_still_have_an_answer() {
             kernel,
             draw: Draw::Sizes,
             mode,
+            refined: &|_| Ok(()),
         };
         assert!(explain(&plan).unwrap()[0].fit.coefficients.iter().all(|score| score.is_finite()));
     }

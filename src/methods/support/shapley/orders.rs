@@ -1,0 +1,191 @@
+//! Shapley values by orders of the players: φ_i is the mean gain v(before i, with i) − v(before i) over random orders.
+//!
+//! An order is always drawn with its reverse, which takes all interactions of second order out of the error; such a
+//! pair is one observation, and the standard error is that of their mean. Coalitions that come up again are not
+//! evaluated again.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::super::game::Game;
+use super::{Mode, Outcome, coalitions};
+use crate::input::units::Mask;
+use crate::methods::Error;
+use crate::numerics::sampling;
+
+/// Pairs of orders before a standard error says anything.
+const LEAST: usize = 8;
+/// Coalitions walked through per budgeted row at most: where nearly all are known.
+const REPEATS: usize = 10;
+/// Coalitions of a round at least, so that forwards are full.
+const ROUND: usize = 256;
+
+/// Rows of `samples` orders, the two ends included.
+pub fn rows(samples: usize, players: usize) -> usize {
+    samples.saturating_mul(players.saturating_sub(1)).saturating_add(2)
+}
+
+/// One pair of orders and the two ends.
+pub fn least(players: usize) -> usize {
+    rows(2, players)
+}
+
+/// The values of every target.
+///
+/// # Errors
+/// The model failed or had to stop.
+pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, Error> {
+    if mode == Mode::Exact {
+        // All coalitions are all orders.
+        return coalitions::run(game, mode, seed);
+    }
+    let players = game.players();
+    let mut rng = sampling::generator(seed);
+    let mut sums: Vec<Sums> = (0..game.targets()).map(|_| Sums::new(players)).collect();
+    let mut results: Vec<Option<Outcome>> = vec![None; sums.len()];
+    let mut round = LEAST;
+    while results.iter().any(Option::is_none) {
+        let drawn = sums.first().map_or(0, |sums| sums.count);
+        let (orders, masks, more) = draw(game, mode, &mut rng, drawn, round);
+        let in_time = game.evaluate_in_time(masks)? && game.in_time()?;
+        for order in &orders {
+            if prefixes(order).iter().any(|mask| game.index(mask).is_none()) {
+                break;
+            }
+            for (target, sums) in sums.iter_mut().enumerate() {
+                sums.add(&gains(game, target, order)?);
+            }
+        }
+        if !in_time && sums.iter().any(|sums| sums.count == 0) {
+            return Err(game.stopped());
+        }
+        for (target, result) in results.iter_mut().enumerate().filter(|(_, result)| result.is_none()) {
+            let outcome = sums[target].outcome(game, target, mode)?;
+            if !in_time {
+                *result = Some(Outcome { partial: true, converged: Some(false), ..outcome });
+            } else if !more || outcome.converged == Some(true) {
+                *result = Some(outcome);
+            }
+        }
+        round = ROUND.div_ceil(2 * players).max(drawn / 4).max(1);
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Up to `round` orders more with the coalitions that they and their reverses walk through; false where these are the
+/// last. `drawn` are those before.
+fn draw(
+    game: &Game<'_>,
+    mode: Mode,
+    rng: &mut ChaCha8Rng,
+    drawn: usize,
+    round: usize,
+) -> (Vec<Vec<usize>>, Vec<Mask>, bool) {
+    let players = game.players();
+    let (mut orders, mut masks) = (Vec::new(), Vec::new());
+    while orders.len() < round {
+        if matches!(mode, Mode::Fixed { samples } if drawn + orders.len() >= samples / 2) {
+            return (orders, masks, false);
+        }
+        let order = sampling::without_replacement(rng, players, players);
+        let own = prefixes(&order);
+        if let Mode::Adaptive { evaluations, .. } = mode {
+            let walked = rows(2 * (drawn + orders.len()), players);
+            let needed = game.evaluations() + game.unknown(masks.iter().chain(&own));
+            if needed > evaluations || walked >= evaluations.saturating_mul(REPEATS) {
+                return (orders, masks, false);
+            }
+        }
+        masks.extend(own);
+        orders.push(order);
+    }
+    (orders, masks, true)
+}
+
+/// The coalitions of an order and of its reverse, the two ends left out.
+fn prefixes(order: &[usize]) -> Vec<Mask> {
+    let players = order.len();
+    let (mut first, mut rest) = (Mask::empty(players), Mask::full(players));
+    let mut masks = Vec::with_capacity(2 * players);
+    for &player in &order[..players.saturating_sub(1)] {
+        first.set(player, true);
+        rest.set(player, false);
+        masks.extend([first.clone(), rest.clone()]);
+    }
+    masks
+}
+
+/// The mean gain of each player in an order and its reverse.
+fn gains(game: &Game<'_>, target: usize, order: &[usize]) -> Result<Vec<f64>, Error> {
+    let mut gains = vec![0.0; order.len()];
+    let (mut first, mut rest) = (game.empty(), game.full());
+    let (mut before, mut after) = game.ends(target)?;
+    for &player in order {
+        first.set(player, true);
+        rest.set(player, false);
+        let (with, without) = (game.value(target, &first)?, game.value(target, &rest)?);
+        gains[player] = 0.5 * ((with - before) + (after - without));
+        (before, after) = (with, without);
+    }
+    Ok(gains)
+}
+
+/// Sums over pairs of orders of one target.
+struct Sums {
+    count: usize,
+    sums: Vec<f64>,
+    /// Around the first pair's gains, so that little is lost where they hardly differ.
+    first: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Sums {
+    fn new(players: usize) -> Self {
+        Self { count: 0, sums: vec![0.0; players], first: Vec::new(), squares: vec![0.0; players] }
+    }
+
+    fn add(&mut self, gains: &[f64]) {
+        if self.count == 0 {
+            self.first = gains.to_vec();
+        }
+        self.count += 1;
+        for (player, gain) in gains.iter().enumerate() {
+            let apart = gain - self.first[player];
+            self.sums[player] += apart;
+            self.squares[player] += apart * apart;
+        }
+    }
+
+    fn outcome(&self, game: &Game<'_>, target: usize, mode: Mode) -> Result<Outcome, Error> {
+        let count = self.count as f64;
+        let mut scores: Vec<f64> = self.first.iter().zip(&self.sums).map(|(first, sum)| first + sum / count).collect();
+        // Every pair adds up to the change; what rounding left is spread.
+        let (base, output) = game.ends(target)?;
+        let drift = (output - base - scores.iter().sum::<f64>()) / scores.len() as f64;
+        scores.iter_mut().for_each(|score| *score += drift);
+        let errors = (self.count > 1).then(|| {
+            let variance = |(sum, squares): (&f64, &f64)| (squares - sum * sum / count).max(0.0) / (count - 1.0);
+            self.sums.iter().zip(&self.squares).map(|pair| (variance(pair) / count).sqrt()).collect()
+        });
+        let outcome = Outcome {
+            scores,
+            errors,
+            samples: 2 * self.count,
+            evaluations: game.evaluations(),
+            exact: false,
+            converged: None,
+            partial: false,
+            unique: true,
+        };
+        let converged = match mode {
+            Mode::Adaptive { tolerance, .. } => {
+                let good = outcome.relative_error().is_some_and(|error| error <= tolerance);
+                Some(self.count >= LEAST && good)
+            }
+            Mode::Fixed { .. } | Mode::Exact => None,
+        };
+        Ok(Outcome { converged, ..outcome })
+    }
+}
+
+#[cfg(test)]
+mod tests;
