@@ -23,7 +23,7 @@ pub struct DeepLift;
 /// multipliers m go backwards through the layers as gradients do, with the rescale rule: an elementwise function hands
 /// on Δoutput ÷ Δinput (its slope where Δinput is next to nothing), a product a·b the mean of the other factor over both
 /// rows, linear layers their weights, a max pool as Captum's. Softmax, layer norm, RMS norm, attention and gates are
-/// composed of these. `scores` sum A as `integrated_gradients` does, and add up to f(x) − f(x′) but for rounding, which
+/// composed of these; the quotient y = c/σ of a norm is the product c = y·σ. `scores` sum A as `integrated_gradients` does, and add up to f(x) − f(x′) but for rounding, which
 /// `residual` shows.
 ///
 /// # Settings

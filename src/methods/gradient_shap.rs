@@ -53,11 +53,13 @@ pub struct Settings {
     /// `white`, `mean` and `blur`.
     #[schema(min_items = 1, max_items = 8)]
     pub baselines: Option<Vec<Baseline>>,
-    /// Samples drawn, whatever their error; 1 to `limits.max_evaluations` less the baselines. Default: none, drawn until `tolerance`.
+    /// Samples drawn, whatever their error; 1 to `limits.max_evaluations` less the baselines and the input. Default:
+    /// none, drawn until `tolerance`.
     #[schema(minimum = 1)]
     pub samples: Option<usize>,
-    /// Model rows at most; 2 to `limits.max_evaluations`. Default: 512 and the baselines; with `samples`, no less than these take.
-    #[schema(minimum = 2)]
+    /// Model rows at most, the baselines' and the input's included; 4 to `limits.max_evaluations`. Default: 512, the
+    /// baselines and the input; with `samples`, no less than these take.
+    #[schema(minimum = 4)]
     pub max_evaluations: Option<usize>,
     /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
     /// `samples` it only judges `converged`.
@@ -107,7 +109,7 @@ impl Method for GradientShap {
         };
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
         let baselines = baselines(settings.baselines, subject.input)?;
-        let beside = baselines.len();
+        let beside = beside(&baselines);
         Ok(Resolved {
             baselines,
             sampling: Sampling::resolve(samples, max_evaluations, tolerance, beside, subject.max_evaluations)?,
@@ -116,8 +118,7 @@ impl Method for GradientShap {
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let baselines = resolved.baselines.len();
-        gradients::cost(baselines, resolved.sampling.most(baselines), subject)
+        gradients::cost(resolved.baselines.len(), resolved.sampling.most(beside(&resolved.baselines)), subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -128,6 +129,11 @@ impl Method for GradientShap {
         };
         expect(resolved, ctx, &draw)
     }
+}
+
+/// Rows beside the samples: the baselines and the input.
+fn beside(baselines: &[Baseline]) -> usize {
+    baselines.len() + 1
 }
 
 fn baselines(asked: Option<Vec<Baseline>>, input: &Input) -> Result<Vec<Baseline>, SettingError> {
@@ -174,10 +180,10 @@ fn expect(resolved: &Resolved, ctx: &dyn Ctx, draw: Draw<'_>) -> Result<Vec<Attr
     };
     let new =
         || Expected { sums: &sums, ways: &ways, draw, scores: Moments::new(sums.count()), total: Moments::new(1) };
-    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(ways.len()), &write, new)?;
+    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(beside(baselines)), &write, new)?;
     let answers = objectives.iter().zip(found).zip(bases).map(|((objective, sampled), base)| {
         sampling::warn(ctx, GradientShap::NAME, sampling, objective, &sampled);
-        attribute(shown, ctx, objective, &sampled, base, ways.len())
+        attribute(shown, ctx, objective, &sampled, base, beside(baselines))
     });
     answers.collect()
 }
@@ -229,7 +235,7 @@ fn attribute(
     objective: &Objective,
     sampled: &Sampled<Expected<'_>>,
     base: f64,
-    baselines: usize,
+    beside: usize,
 ) -> Result<Attribution, Error> {
     let output = ctx.task().value(ctx.logits(), &objective.target, objective.output);
     let scores = sampled.estimate.scores();
@@ -237,7 +243,7 @@ fn attribute(
     let error = sampled.estimate.total.errors().and_then(|errors| errors.first().copied());
     let known = diagnostics(shown.presentation, sampled)?;
     let diagnostics = Diagnostics {
-        evaluations: known.evaluations + baselines,
+        evaluations: known.evaluations + beside,
         convergence_delta: Some(settings::float(-residual, "the residual")?),
         residual_error: error.map(|error| settings::float(error, "the residual's error")).transpose()?,
         ..known

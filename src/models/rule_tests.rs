@@ -1,6 +1,6 @@
 //! Every family under rules beside the gradient: DeepLIFT's scores add up, guided backpropagation knows its ReLUs.
 
-use super::tests::{Golden, IMAGE, TEXT, folder};
+use super::tests::{Golden, IMAGE, TEXT, close, folder};
 use super::*;
 use crate::nn::Rule;
 
@@ -90,4 +90,44 @@ fn guided_backpropagation_needs_relus() {
     }
     let known = ["tiny-resnet", "tiny-resnet-basic", "tiny-vgg", "tiny-vgg-bn", "tiny-bert-multilabel"];
     assert!(known.iter().all(|name| guided.contains(name)), "{guided:?}");
+}
+
+/// Captum's DeepLift from zeros (VGG) and GuidedBackprop (VGG, ResNet) of target 1, within 1e-4 of the largest number.
+/// Captum's max pools lose what overlapping windows share, so ResNet's DeepLIFT has no oracle there.
+#[test]
+fn convolutional_networks_have_captums_numbers() {
+    let oracle = Golden::of("rules");
+    for name in ["tiny-vgg", "tiny-vgg-bn", "tiny-resnet"] {
+        let (model, golden) = (load(&folder(name)).unwrap(), Golden::of(name));
+        for case in 0..golden.cases() {
+            let row = golden.row(case);
+            let run = |rule: Rule, rows: Vec<Row>| {
+                let count = rows.len();
+                let mut tape = Tape::new(&(), true).under(rule);
+                let outputs = model.forward(&mut tape, &Batch::new(rows), &TapPlan::default()).unwrap();
+                let mut seed = vec![0.0; outputs.logits.cols()];
+                seed[1] = 1.0;
+                let mut found = tape.backward(&outputs.logits, &seed.repeat(count), &outputs.input).unwrap();
+                found.truncate(outputs.input.cols());
+                found
+            };
+            let guided = run(Rule::Guided, vec![row.clone()]);
+            let key = format!("{case}.guided_backprop.1");
+            let off = close(&format!("{name} {key}"), &guided, &oracle.get(&format!("{name}.{key}")), 1e-4);
+            println!("{name} {key}: {off:.1e} of the largest");
+            if name == "tiny-resnet" {
+                continue;
+            }
+            let [input, zeros] = pair(&*model, &row, |x| vec![0.0; x.len()]);
+            let Content::Pixels(pixels) = input.content.clone() else { panic!("{name} reads images") };
+            let multipliers = run(Rule::DeepLift, vec![input, zeros]);
+            let size = pixels.len() / 3;
+            let score =
+                |pixel: usize| (0..3).map(|at| multipliers[at * size + pixel] * pixels[at * size + pixel]).sum();
+            let scores: Vec<f32> = (0..size).map(score).collect();
+            let key = format!("{case}.deep_lift.1");
+            let off = close(&format!("{name} {key}"), &scores, &oracle.get(&format!("{name}.{key}")), 1e-4);
+            println!("{name} {key}: {off:.1e} of the largest");
+        }
+    }
 }

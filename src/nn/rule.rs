@@ -49,9 +49,11 @@ pub(super) fn both(mut multiplier: Vec<f32>) -> Vec<f32> {
     multiplier
 }
 
-/// The multipliers of (x − centre) / √(mean (x − centre)² + ε) ∘ weight, in place of those of its result: centring is
-/// linear, the mean of squares and the last product follow the product rule, the root the rescale rule. Without
-/// `centred` the centre is 0: RMS norm.
+/// The multipliers of y = c / σ ∘ weight with c = x − centre and σ = √(mean c² + ε), in place of those of y. Centring is
+/// linear, the mean of squares follows the product rule and the root the rescale rule. The quotient follows the product
+/// rule of c = y σ: Δy = (Δc − Δσ (y + y′)/2) · 2/(σ + σ′). As a product with 1/σ it would add up as well, but out of
+/// terms that cancel where one row is next to nothing and its 1/σ therefore huge, as zeros are that stand for "nothing".
+/// Without `centred` the centre is 0: RMS norm.
 pub(super) fn lift_norm(
     (x, baseline): (&[f32], &[f32]),
     weight: &[f32],
@@ -62,22 +64,25 @@ pub(super) fn lift_norm(
     let n = x.len() as f64;
     let centre = |row: &[f32]| if centred { row.iter().map(|&x| f64::from(x)).sum::<f64>() / n } else { 0.0 };
     let centres = (centre(x), centre(baseline));
-    let scale = |row: &[f32], centre: f64| {
+    let deviation = |row: &[f32], centre: f64| {
         let squares: f64 = row.iter().map(|&x| (f64::from(x) - centre).powi(2)).sum();
-        (squares / n + f64::from(epsilon)).sqrt().recip()
+        (squares / n + f64::from(epsilon)).sqrt()
     };
-    let (r, other) = (scale(x, centres.0), scale(baseline, centres.1));
-    // Δ v^−½ / Δ v, written so that nothing cancels.
-    let slope = -(r * other).powi(2) / (r + other);
-    // The mean of both rows' deviations.
-    let deviation = |at: usize| 0.5 * (f64::from(x[at]) - centres.0 + f64::from(baseline[at]) - centres.1);
-    let own = |at: usize, multiplier: &[f32]| f64::from(multiplier[at]) * f64::from(weight[at]);
-    let of_scale: f64 = (0..x.len()).map(|at| own(at, multiplier) * deviation(at)).sum();
-    let of_deviation = |at: usize, multiplier: &[f32]| {
-        own(at, multiplier) * 0.5 * (r + other) + of_scale * slope * 2.0 / n * deviation(at)
+    let (sigma, other) = (deviation(x, centres.0), deviation(baseline, centres.1));
+    let scale = 2.0 / (sigma + other);
+    let of_both = |at: usize| (f64::from(x[at]) - centres.0, f64::from(baseline[at]) - centres.1);
+    let weighted: Vec<f64> = multiplier.iter().zip(weight).map(|(m, w)| f64::from(*m) * f64::from(*w)).collect();
+    let along = |(at, m): (usize, &f64)| {
+        let (own, from) = of_both(at);
+        m * 0.5 * (own / sigma + from / other)
     };
-    let mean = if centred { (0..x.len()).map(|at| of_deviation(at, multiplier)).sum::<f64>() / n } else { 0.0 };
-    for at in 0..x.len() {
-        multiplier[at] = (of_deviation(at, multiplier) - mean) as f32;
-    }
+    // Δσ / Δ mean c² is 1/(σ + σ′).
+    let of_squares = -scale * weighted.iter().enumerate().map(along).sum::<f64>() * 0.5 * scale / n;
+    let of_deviation = |(at, m): (usize, &f64)| {
+        let (own, from) = of_both(at);
+        m * scale + of_squares * (own + from)
+    };
+    let lifted: Vec<f64> = weighted.iter().enumerate().map(of_deviation).collect();
+    let mean = if centred { lifted.iter().sum::<f64>() / n } else { 0.0 };
+    multiplier.iter_mut().zip(lifted).for_each(|(multiplier, lifted)| *multiplier = (lifted - mean) as f32);
 }

@@ -42,8 +42,9 @@ fn check(name: &str, pairs: usize, cols: usize, layer: Layer<'_>) {
     for size in [0.01, 1.0, 6.0] {
         let x: Vec<f32> = random(&mut rng, 2 * pairs * cols).iter().map(|x| size * x).collect();
         lift(name, &x, cols, layer);
-        // A baseline that hardly differs, and one that does not.
+        // A baseline of zeros, one that hardly differs, and one that does not.
         let half = &x[..pairs * cols];
+        lift(name, &[half, &vec![0.0; pairs * cols]].concat(), cols, layer);
         for near in [1e-4, 0.0] {
             let moved: Vec<f32> = half.iter().map(|x| x + near * x.abs()).collect();
             lift(name, &[half, moved.as_slice()].concat(), cols, layer);
@@ -245,4 +246,34 @@ fn guided_backpropagation_clips_at_relus_alone() {
         let expected: f32 = (0..4).map(|output| slope(output) * weights[output * 4 + input]).sum();
         assert!((guided - expected).abs() < 1e-5, "{guided} {expected}");
     }
+}
+
+/// Captum's DeepLift on a network of ReLUs (tests/golden/gradients.py).
+#[test]
+fn a_network_of_relus_has_captums_scores() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/golden/methods/gradients.json")).unwrap();
+    let golden = &golden["deep_lift"];
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+    };
+    let layers: Vec<Linear> = golden["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| {
+            let (weight, bias) = (numbers(&layer["weight"]), numbers(&layer["bias"]));
+            let (inputs, outputs) = (weight.len() / bias.len(), bias.len());
+            Linear::new(weight, Some(bias), inputs, outputs).unwrap()
+        })
+        .collect();
+    let pair = numbers(&golden["pair"]);
+    let mut tape = Tape::new(&(), true).under(Rule::DeepLift);
+    let input = tape.variable(Array::new(pair.clone(), 2, 6));
+    let x = layers[0].forward_activated(&mut tape, &input, Activation::RELU).unwrap();
+    let x = layers[1].forward_activated(&mut tape, &x, Activation::RELU).unwrap();
+    let y = layers[2].forward(&mut tape, &x).unwrap();
+    let multipliers = tape.backward(&y, &[0.0, 1.0, 0.0, 1.0], &input).unwrap();
+    let scores: Vec<f32> = (0..6).map(|at| multipliers[at] * (pair[at] - pair[6 + at])).collect();
+    super::tests::close("scores", &scores, &numbers(&golden["scores"]), 2e-6);
 }

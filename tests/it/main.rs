@@ -13,6 +13,7 @@ mod drain;
 mod events;
 mod explain_image;
 mod explain_text;
+mod gradients;
 mod limits;
 mod logs;
 mod models_methods;

@@ -1,12 +1,12 @@
 //! Integrated gradients against Captum, against closed forms, and its promises: completeness, refinement, deadlines.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::methods::Grid;
 use crate::methods::erased::ErasedMethod;
 use crate::methods::support::fake::{self, Fake, HIDDEN};
+use crate::methods::support::mlp::{Mlp, close};
 
 fn explain(fake: &Fake, settings: &Value) -> Result<Vec<Attribution>, Error> {
     let planned = IntegratedGradients.plan(settings.as_object().unwrap().clone(), &fake.subject());
@@ -16,59 +16,6 @@ fn explain(fake: &Fake, settings: &Value) -> Result<Vec<Attribution>, Error> {
 fn refused(fake: &Fake, settings: &Value) -> SettingError {
     let planned = IntegratedGradients.plan(settings.as_object().unwrap().clone(), &fake.subject());
     planned.err().unwrap_or_else(|| panic!("{settings} was taken"))
-}
-
-/// tanh(x·W₁ + b)·W₂, computed in f64.
-#[derive(Clone, Deserialize)]
-struct Mlp {
-    first: Vec<f64>,
-    bias: Vec<f64>,
-    second: Vec<f64>,
-    results: std::collections::BTreeMap<String, Golden>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Golden {
-    tokens: Vec<f64>,
-    delta: f64,
-}
-
-impl Mlp {
-    fn golden() -> Self {
-        serde_json::from_str(include_str!("../../../tests/golden/methods/captum.json")).unwrap()
-    }
-    fn inner(&self, x: &[f32]) -> Vec<f64> {
-        let width = self.bias.len();
-        let sum = |j: usize| x.iter().enumerate().map(|(i, &x)| f64::from(x) * self.first[i * width + j]).sum::<f64>();
-        (0..width).map(|j| (sum(j) + self.bias[j]).tanh()).collect()
-    }
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let inner = self.inner(x);
-        (0..2).map(|k| inner.iter().enumerate().map(|(j, h)| h * self.second[2 * j + k]).sum::<f64>() as f32).collect()
-    }
-    fn backward(&self, x: &[f32], cotangent: &[f32]) -> Vec<f32> {
-        let width = self.bias.len();
-        let inner = self.inner(x);
-        let pull: Vec<f64> = (0..width)
-            .map(|j| {
-                let out: f64 = (0..2).map(|k| f64::from(cotangent[k]) * self.second[2 * j + k]).sum();
-                out * (1.0 - inner[j] * inner[j])
-            })
-            .collect();
-        let slope = |i: usize| (0..width).map(|j| pull[j] * self.first[i * width + j]).sum::<f64>() as f32;
-        (0..x.len()).map(slope).collect()
-    }
-    fn fake(&self) -> Fake {
-        let (forward, backward) = (self.clone(), self.clone());
-        Fake::text(5).white(move |x| forward.forward(x), move |x, cotangent| backward.backward(x, cotangent))
-    }
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((f64::from(*found) - expected).abs() <= tolerance, "{found} {expected}");
-    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ pub mod fake;
 pub mod finest;
 pub mod game;
 pub mod gradients;
+#[cfg(test)]
+pub mod mlp;
 pub mod precision;
 pub mod reduce;
 pub mod sampling;
