@@ -5,6 +5,7 @@ use crate::engine::fake::{Fake, FakeTask, text};
 use crate::explain::Job;
 use crate::input::units::{Fill, Units};
 use crate::methods::{Masking, Objective};
+use crate::nn::Precision;
 use crate::tasks::OutputSpace;
 
 /// A job over `words` words, in forwards of at most `budget` tokens, that stops at the check after `checks`.

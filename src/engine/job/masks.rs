@@ -1,0 +1,86 @@
+//! The black-box seam of a job: masks into rows, rows into forwards by a token budget, and what they gave kept.
+
+use std::collections::HashSet;
+
+use super::super::evaluate::Question;
+use super::super::memo::{Shelf, planned_tokens};
+use super::JobCtx;
+use crate::input::units::Mask;
+use crate::methods::{Error, Masking};
+use crate::models::{Batch, Row};
+use crate::tasks::Perturber;
+
+impl JobCtx<'_> {
+    /// As [`crate::methods::Ctx::outputs`].
+    pub(super) fn masked(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
+        let mut seen = HashSet::new();
+        let missing: Vec<&Mask> = {
+            let mut memo = self.memo.borrow_mut();
+            let shelf = memo.shelf(masking);
+            // With every unit present the input is whole: its logits are the prediction's.
+            shelf.entry(Mask::full(masking.units.len())).or_insert_with(|| self.focus.logits.as_slice().into());
+            masks.iter().filter(|mask| !shelf.contains_key(mask) && seen.insert(*mask)).collect()
+        };
+        let beyond = if missing.is_empty() { Shelf::new() } else { self.evaluate_masks(masking, missing)? };
+        let mut memo = self.memo.borrow_mut();
+        let shelf = memo.shelf(masking);
+        let known = |mask| shelf.get(mask).or_else(|| beyond.get(mask)).map_or_else(Vec::new, |logits| logits.to_vec());
+        Ok(masks.iter().map(known).collect())
+    }
+
+    /// Evaluates `masks` (none of them known, none twice) and keeps their logits; returns those that there was no room
+    /// to keep. Rows are made chunk by chunk: those of 1,000 masked images would not fit into memory.
+    fn evaluate_masks(&self, masking: Masking<'_>, mut masks: Vec<&Mask>) -> Result<Shelf, Error> {
+        let Masking { units, fill, .. } = masking;
+        let perturber = self.focus.readout.perturber(self.spec(), self.work.input, units, fill)?;
+        // Rows of like length share a forward, so that the last chunk of long ones is the only thin one. The sort
+        // is stable and its key depends on the mask alone.
+        masks.sort_by_cached_key(|mask| planned_tokens(self.work.input, units, fill, mask));
+        let budget = self.lead.means.tokens_per_turn;
+        let (mut chunk, mut beyond) = (Chunk::default(), Shelf::new());
+        for mask in masks {
+            let rows = perturber.rows(mask);
+            let tokens = rows.iter().map(|row| self.spec().row_tokens(row.len())).sum::<usize>();
+            if !chunk.masks.is_empty() && chunk.tokens + tokens > budget {
+                self.evaluate_chunk(masking, &*perturber, std::mem::take(&mut chunk), &mut beyond)?;
+            }
+            chunk.masks.push((mask, rows.len()));
+            chunk.rows.extend(rows);
+            chunk.tokens += tokens;
+        }
+        if !chunk.masks.is_empty() {
+            self.evaluate_chunk(masking, &*perturber, chunk, &mut beyond)?;
+        }
+        Ok(beyond)
+    }
+
+    fn evaluate_chunk(
+        &self,
+        masking: Masking<'_>,
+        perturber: &dyn Perturber,
+        chunk: Chunk<'_>,
+        beyond: &mut Shelf,
+    ) -> Result<(), Error> {
+        let batch = Batch::new(chunk.rows);
+        let evaluation = self.lead.evaluate(self.work.model, &batch, Question::logits(masking.precision))?;
+        let mut rows = batch.rows.iter();
+        let mut rest = evaluation.logits.as_slice();
+        let mut memo = self.memo.borrow_mut();
+        for (mask, count) in chunk.masks {
+            // A mask of several rows has their logits behind one another.
+            let positions: usize = rows.by_ref().take(count).map(|row| row.read.len()).sum();
+            let (own, others) = rest.split_at((positions * evaluation.labels).min(rest.len()));
+            memo.keep(masking, mask, &perturber.outputs(mask, own, evaluation.labels), beyond);
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+/// Masks whose rows go into one forward, each with its number of rows.
+#[derive(Default)]
+struct Chunk<'m> {
+    masks: Vec<(&'m Mask, usize)>,
+    rows: Vec<Row>,
+    tokens: usize,
+}
