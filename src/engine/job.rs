@@ -1,11 +1,13 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam and `passes` the white-box one. Everything the model is
+//! `lead` is its way to the model, `masks` the black-box seam and `passes` the white-box one, `variants` other
+//! inputs. Everything the model is
 //! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
 
 mod lead;
 mod masks;
 mod passes;
+mod variants;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -17,8 +19,9 @@ use super::executor::Turns;
 use super::memo::Memo;
 use crate::explain::{self, Answer, Plan, RunError};
 use crate::input::Input;
+use crate::input::text::Lexicon;
 use crate::input::units::Mask;
-use crate::methods::{Ctx, Error, Masking, Pass, RowView, Warning};
+use crate::methods::{Ctx, Error, Masking, Pass, RowView, Variant, Warning};
 use crate::models::{AttentionMap, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
@@ -29,6 +32,7 @@ pub struct Work<'a> {
     pub model: &'a dyn Evaluate,
     pub task: &'a dyn Task,
     pub input: &'a Input,
+    pub lexicon: Option<&'a dyn Lexicon>,
     pub target: &'a TargetSpec,
     /// What methods will ask of the whole input's forward.
     pub taps: &'a TapPlan,
@@ -151,6 +155,18 @@ impl Ctx for JobCtx<'_> {
         self.word_embedding(ids)
     }
 
+    fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
+        self.others(variants)
+    }
+
+    fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        self.look_up(ids)
+    }
+
+    fn lexicon(&self) -> Option<&dyn Lexicon> {
+        self.work.lexicon
+    }
+
     fn checkpoint(&self) -> Result<(), Stopped> {
         self.lead.means.watch.check()
     }
@@ -193,6 +209,7 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
         model: &model,
         task: &*plan.task,
         input: &plan.input,
+        lexicon: plan.model.lexicon(),
         target: &plan.target,
         seed: plan.seed,
         partial: plan.partial,

@@ -7,7 +7,7 @@ use super::perturb::{Read, Reading, text_rows, whole_text};
 use super::tokens::check_token;
 use super::{
     AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Pairing, PerturbError, Perturber,
-    Prediction, Readout, StartTarget, Tail, Target, TargetError, TargetSpec, Task,
+    Prediction, Readout, StartTarget, Tail, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
@@ -150,6 +150,11 @@ impl Task for QuestionAnswering {
         distinct(target).is_ok_and(|all| all.iter().all(|(_, target)| !matches!(target, Target::Answer(_))))
     }
 
+    /// The answer's both ends are read, and not what else could be one.
+    fn decides(&self, target: &TargetSpec) -> bool {
+        distinct(target).is_ok_and(|targets| targets.iter().all(|(_, target)| !matches!(target, Target::Answer(_))))
+    }
+
     fn rows_a_mask(&self, targets: usize) -> usize {
         targets
     }
@@ -279,6 +284,17 @@ impl Readout for AtSpan {
             }
         }
         gradient
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        if matches!(target, Target::Answer(_)) {
+            return None;
+        }
+        let (part, begin) = self.part(target)?;
+        let own = logits.get(begin..begin + part.read.len() * ENDS)?;
+        let &(end, place) = self.ends(target, part).first()?;
+        let logits: Vec<f32> = own.iter().skip(end).step_by(ENDS).copied().collect();
+        softmax().verdict_of(&logits, place, None)
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

@@ -7,8 +7,9 @@ use std::collections::HashSet;
 
 use super::perturb::{Read, Reading, text_rows, whole_text};
 use super::{
-    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Tail, Target,
-    TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget, TokensPrediction,
+    Class, ClassPrediction, ClassSpec, Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber,
+    Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget,
+    TokensPrediction, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
@@ -167,6 +168,14 @@ impl Task for TokenClassification {
         true
     }
 
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.classes.class_of(spec)
+    }
+
     fn rows_a_mask(&self, targets: usize) -> usize {
         targets
     }
@@ -202,6 +211,12 @@ impl AtTokens {
         let place = self.tokens.iter().position(|&token| token == target.token)?;
         Some(place * self.labels)
     }
+
+    /// The logits at the target's token.
+    fn own<'l>(&self, logits: &'l [f32], target: &TokenTarget) -> Option<&'l [f32]> {
+        let place = self.place(target)?;
+        logits.get(place..place + self.labels)
+    }
 }
 
 impl Readout for AtTokens {
@@ -221,8 +236,7 @@ impl Readout for AtTokens {
 
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         let Target::Token(target) = target else { return f64::NAN };
-        let own = self.place(target).and_then(|place| logits.get(place..place + self.labels));
-        own.map_or(f64::NAN, |own| self.classes.output(own, target.index, output))
+        self.own(logits, target).map_or(f64::NAN, |own| self.classes.output(own, target.index, output))
     }
 
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
@@ -234,6 +248,16 @@ impl Readout for AtTokens {
             self.classes.add_gradient(own, target.index, output, 1.0, &mut gradient[place..place + self.labels]);
         }
         gradient.into_iter().map(|value| value as f32).collect()
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let Target::Token(target) = target else { return None };
+        self.classes.verdict_of(self.own(logits, target)?, target.index, None)
+    }
+
+    fn said(&self, logits: &[f32], target: &Target) -> Option<ClassPrediction> {
+        let Target::Token(target) = target else { return None };
+        self.own(logits, target).map(|own| self.classes.of(own))
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

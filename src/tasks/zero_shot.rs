@@ -6,8 +6,8 @@
 
 use super::perturb::{Reading, text_rows, whole_text};
 use super::{
-    ClassPrediction, ClassScore, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing,
+    PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -120,7 +120,7 @@ impl ZeroShot {
     }
 
     /// A label's entailment and contradiction.
-    fn verdict(&self, logits: &[f32], index: usize) -> (f32, f32) {
+    fn judged(&self, logits: &[f32], index: usize) -> (f32, f32) {
         let row = self.row(logits, index);
         let at = |verdict: usize| logits.get(row + verdict).copied().unwrap_or(f32::NAN);
         (at(self.verdicts.entailment), at(self.verdicts.contradiction))
@@ -134,14 +134,14 @@ impl ZeroShot {
     /// What the largest of is the predicted label.
     fn ranks(&self, logits: &[f32]) -> Vec<f32> {
         let rank = |index: usize| {
-            let (entailment, contradiction) = self.verdict(logits, index);
+            let (entailment, contradiction) = self.judged(logits, index);
             if self.alone { entailment - contradiction } else { entailment }
         };
         (0..self.classes.labels().len()).map(rank).collect()
     }
 
     fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
-        let (entailment, contradiction) = self.verdict(logits, index);
+        let (entailment, contradiction) = self.judged(logits, index);
         let odds = f64::from(entailment) - f64::from(contradiction);
         match output {
             OutputSpace::Logit => f64::from(entailment),
@@ -153,7 +153,7 @@ impl ZeroShot {
     }
 
     fn add_gradient(&self, logits: &[f32], index: usize, output: OutputSpace, sign: f64, gradient: &mut [f64]) {
-        let (entailment, contradiction) = self.verdict(logits, index);
+        let (entailment, contradiction) = self.judged(logits, index);
         let odds = f64::from(entailment) - f64::from(contradiction);
         let slope = match output {
             OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
@@ -179,6 +179,24 @@ impl ZeroShot {
                     gradient[label * self.verdicts.count + self.verdicts.entailment] += value;
                 }
             }
+        }
+    }
+
+    /// What the labels' rows say.
+    fn of(&self, logits: &[f32]) -> ClassPrediction {
+        let best = self.classes.predicted(&self.ranks(logits));
+        let score = |index: usize| ClassScore {
+            label: self.classes.label(index),
+            index,
+            logit: self.judged(logits, index).0,
+            probability: Some(self.output(logits, index, OutputSpace::Probability) as f32),
+        };
+        let scores: Vec<ClassScore> = (0..self.classes.labels().len()).map(score).collect();
+        ClassPrediction {
+            label: self.classes.label(best),
+            index: best,
+            probability: scores.get(best).and_then(|score| score.probability),
+            scores,
         }
     }
 
@@ -213,6 +231,20 @@ impl Readout for ZeroShot {
             self.add_gradient(logits, label, output, sign, &mut gradient);
         }
         gradient.into_iter().map(|value| value as f32).collect()
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let Target::Class(target) = target else { return None };
+        let ranks = self.ranks(logits);
+        if self.alone && target.against.is_none() {
+            let margin = f64::from(*ranks.get(target.index)?);
+            return Some(Verdict { answers: margin >= 0.0, margin });
+        }
+        self.classes.verdict_of(&ranks, target.index, target.against.as_ref().map(|against| against.index))
+    }
+
+    fn said(&self, logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
+        Some(self.of(logits))
     }
 }
 
@@ -275,21 +307,16 @@ impl Task for ZeroShot {
         self.tails.iter().map(|tail| tail.ids.len()).max().unwrap_or(0)
     }
 
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.classes.class_of(spec)
+    }
+
     fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
-        let best = self.classes.predicted(&self.ranks(logits));
-        let score = |index: usize| ClassScore {
-            label: self.classes.label(index),
-            index,
-            logit: self.verdict(logits, index).0,
-            probability: Some(self.output(logits, index, OutputSpace::Probability) as f32),
-        };
-        let scores: Vec<ClassScore> = (0..self.classes.labels().len()).map(score).collect();
-        Prediction::Class(ClassPrediction {
-            label: self.classes.label(best),
-            index: best,
-            probability: scores.get(best).and_then(|score| score.probability),
-            scores,
-        })
+        Prediction::Class(self.of(logits))
     }
 }
 

@@ -8,6 +8,7 @@ mod bodies;
 mod cancel;
 mod deadline;
 mod devices;
+mod discrete;
 mod drain;
 mod explain_image;
 mod explain_text;
