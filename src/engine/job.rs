@@ -1,12 +1,14 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one. Everything the model is
+//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` other
+//! inputs. Everything the model is
 //! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
 
 mod course;
 mod lead;
 mod masks;
 mod passes;
+mod variants;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -18,8 +20,9 @@ use super::executor::Turns;
 use super::memo::Memo;
 use crate::explain::{self, Answer, Audience, Plan, RunError};
 use crate::input::Input;
+use crate::input::text::Lexicon;
 use crate::input::units::Mask;
-use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Warning};
+use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Variant, Warning};
 use crate::models::{AttentionMap, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
@@ -30,6 +33,7 @@ pub struct Work<'a> {
     pub model: &'a dyn Evaluate,
     pub task: &'a dyn Task,
     pub input: &'a Input,
+    pub lexicon: Option<&'a dyn Lexicon>,
     pub target: &'a TargetSpec,
     /// What methods will ask of the whole input's forward.
     pub taps: &'a TapPlan,
@@ -155,6 +159,18 @@ impl Ctx for JobCtx<'_> {
         self.word_embedding(ids)
     }
 
+    fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
+        self.others(variants)
+    }
+
+    fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        self.look_up(ids)
+    }
+
+    fn lexicon(&self) -> Option<&dyn Lexicon> {
+        self.work.lexicon
+    }
+
     fn checkpoint(&self) -> Result<(), Stopped> {
         self.lead.means.watch.check()
     }
@@ -208,6 +224,7 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
         model: &model,
         task: &*plan.task,
         input: &plan.input,
+        lexicon: plan.model.lexicon(),
         target: &plan.target,
         seed: plan.seed,
         partial: plan.partial,

@@ -10,7 +10,7 @@ use crate::hub::{self, HubError, HubOptions, ModelFolder, Source};
 use crate::input::Input;
 use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
-use crate::input::text::{TextError, TextProcessor};
+use crate::input::text::{Lexicon, TextError, TextProcessor};
 use crate::models::{self, About, Model, Spec};
 use crate::nn::Precision;
 use crate::tasks::{self, Task};
@@ -84,6 +84,14 @@ impl ServedModel {
 
     pub fn kind(&self) -> Kind {
         self.model.spec().kind
+    }
+
+    /// Text models: the words it has.
+    pub fn lexicon(&self) -> Option<&dyn Lexicon> {
+        match &self.processor {
+            Processor::Text(text) => Some(&**text),
+            _ => None,
+        }
     }
 
     /// Text models: the longest input in tokens.

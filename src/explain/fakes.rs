@@ -9,10 +9,11 @@ use super::catalog::{Processor, ServedModel};
 use super::run::Job;
 use crate::config::Limits;
 use crate::input::image::{Normalisation, Region};
+use crate::input::text::Lexicon;
 use crate::input::text::{SpecialIds, Token, Word};
 use crate::input::units::Mask;
 use crate::input::{ImageInput, Input, Kind, TextInput};
-use crate::methods::{Ctx, Error, Masking, Pass, RowView, Warning};
+use crate::methods::{Ctx, Error, Masking, Pass, RowView, Variant, Warning};
 use crate::models::{
     Batch, Capabilities, Capability, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan,
 };
@@ -190,6 +191,15 @@ impl Ctx for FakeJob {
     }
     fn embedding(&self, _ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
         Err(Error::Model(nn::Error::NotFinite))
+    }
+    fn variants(&self, _variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
+        Err(Error::Model(nn::Error::NotFinite))
+    }
+    fn vectors(&self, _ids: &[u32]) -> Result<Vec<f32>, Error> {
+        Err(Error::Model(nn::Error::NotFinite))
+    }
+    fn lexicon(&self) -> Option<&dyn Lexicon> {
+        None
     }
     fn checkpoint(&self) -> Result<(), Stopped> {
         Ok(())

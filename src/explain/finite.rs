@@ -3,7 +3,7 @@
 //! Every type is taken apart by all of its fields, so that a new one does not compile until it is looked at here.
 
 use super::outcome::{Answer, Explanation, InputView};
-use crate::methods::attribution::{Attribution, Diagnostics, PixelMap, Scores};
+use crate::methods::attribution::{Attribution, Change, Diagnostics, PixelMap, Rule, Scores, Tree};
 
 /// The first number of `answer` that is not finite, by its place.
 pub(super) fn not_finite(answer: &Answer) -> Option<String> {
@@ -43,6 +43,10 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         grid: _,
         segments: _,
         interactions,
+        rule,
+        tree,
+        rules: _,
+        change,
         base_value,
         output_value,
         residual,
@@ -55,6 +59,9 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         ("residual", finite(residual)),
         ("scores", scores_are_finite(scores)),
         ("interactions", finite(interactions.iter().flatten().flatten())),
+        ("rule", rule.as_ref().is_none_or(rule_is_finite)),
+        ("tree", tree.as_ref().is_none_or(Tree::is_finite)),
+        ("change", change.as_ref().is_none_or(change_is_finite)),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)
@@ -70,6 +77,16 @@ fn scores_are_finite(scores: &Scores) -> bool {
         && finite(segments.iter().flatten())
         && finite(layers.iter().flatten().flatten().flatten().flatten())
         && pixels.as_ref().is_none_or(|PixelMap { png: _, scale, offset }| finite([scale, offset]))
+}
+
+fn rule_is_finite(rule: &Rule) -> bool {
+    let Rule { units: _, text: _, precision, precision_bounds, coverage } = rule;
+    finite([precision, coverage].into_iter().chain(precision_bounds))
+}
+
+fn change_is_finite(change: &Change) -> bool {
+    let Change { found: _, minimal: _, edits: _, text: _, pair: _, image: _, distance, prediction } = change;
+    distance.is_finite() && prediction.as_ref().is_none_or(|said| said.is_finite())
 }
 
 fn diagnostics_are_finite(diagnostics: &Diagnostics) -> bool {

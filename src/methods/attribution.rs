@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use super::findings::{Change, Edit, Rule, Tree};
 use crate::input::text::Word;
 
 /// Cells over the model's input: cell r covers rows ⌊r·H/rows⌋ … ⌊(r+1)·H/rows⌋.
@@ -111,6 +112,18 @@ pub struct Attribution {
     /// entry of the finest list; on the diagonal the score less half the rest of its row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interactions: Option<Vec<Vec<f32>>>,
+    /// `anchors`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// `decision_tree`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// `decision_tree`: its leaves in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<String>>,
+    /// `counterfactual` and `adversarial`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
     /// The explained output with nothing present (the baseline).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_value: Option<f32>,

@@ -2,6 +2,7 @@
 //! implement it over plain functions.
 
 use crate::input::Input;
+use crate::input::text::Lexicon;
 use crate::input::units::{Fill, Mask, Units};
 use crate::models::{Spec, TapPlan};
 use crate::nn::{Precision, Rule, Stopped};
@@ -15,6 +16,15 @@ pub struct Masking<'a> {
     pub units: &'a Units,
     pub fill: Fill,
     pub precision: Precision,
+}
+
+/// What stands in the input's place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Variant {
+    /// Token ids, one for each of the input's.
+    Ids(Vec<u32>),
+    /// The model's input: 3 × rows × cols, normalised.
+    Pixels(Vec<f32>),
 }
 
 /// A scalar of a row's output that is differentiated.
@@ -91,6 +101,16 @@ pub trait Ctx {
     /// The word embeddings (tokens × hidden) of `ids`, one per token of the input, or of the input itself; for images
     /// the pixels.
     fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error>;
+
+    /// The logits of inputs that differ from the job's in their ids or pixels alone, one vector a variant, as
+    /// [`Ctx::outputs`] gives them. Nothing is kept: a variant asked for twice is computed twice.
+    fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// The word embeddings (`ids` × hidden) of any ids.
+    fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error>;
+
+    /// The model's words; `None` where its input is no text.
+    fn lexicon(&self) -> Option<&dyn Lexicon>;
 
     /// For loops that evaluate nothing for a while: an error once the deadline has passed or the caller has gone.
     fn checkpoint(&self) -> Result<(), Stopped>;

@@ -4,11 +4,16 @@
 //! Adding a method is a file here and a line in [`METHODS`]: `/methods`, the OpenAPI document, `explaind methods` and
 //! the registry tests follow from it.
 
+mod adversarial;
+mod anchors;
 mod attention;
 pub mod attribution;
+mod counterfactual;
 mod ctx;
+mod decision_tree;
 mod deep_lift;
 mod erased;
+mod findings;
 mod gradient;
 mod gradient_shap;
 mod guided_backprop;
@@ -34,8 +39,8 @@ use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, TargetSpec, Task};
 
-pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
-pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
+pub use attribution::{Attribution, Change, Diagnostics, Edit, Grid, PixelMap, Rule, Scores, Tree, Warning};
+pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, Variant, WriteEmbedding};
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
@@ -53,6 +58,10 @@ pub static METHODS: &[&dyn ErasedMethod] = &[
     &kernel_shap::KernelShap,
     &shapley_sampling::ShapleySampling,
     &partition_shap::PartitionShap,
+    &anchors::Anchors,
+    &decision_tree::DecisionTree,
+    &counterfactual::Counterfactual,
+    &adversarial::Adversarial,
 ];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.

@@ -3,8 +3,10 @@
 //! Nothing here knows a model, an input or a method; `methods` calls it. Everything is serial and sums in index
 //! order, so equal arguments give equal bits.
 
+pub mod bernoulli;
 pub mod least_squares;
 mod patterson;
 pub mod quadrature;
+pub mod regression_tree;
 pub mod sampling;
 pub mod strata;

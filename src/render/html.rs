@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::RenderError;
 use super::colour::diverging;
+use super::findings;
 use super::heat;
 use super::scored::{self, ScoreMap, Unit, escaped};
 use crate::explain::outcome::InputView;
@@ -64,6 +65,7 @@ fn section(
 ) -> Result<(), RenderError> {
     let _ = writeln!(page, "<h2>{}</h2>", escaped(&scored::title(explanation)));
     let _ = writeln!(page, "<p class=\"quality\">{}</p>", escaped(&scored::quality(explanation)));
+    found(page, explanation);
     match (&answer.input, original) {
         (InputView::Text(view), _) => words(page, &scored::units(view, explanation)),
         (InputView::Image(view), Some(original)) => {
@@ -83,6 +85,26 @@ fn section(
     let settings = serde_json::to_string_pretty(&explanation.settings).unwrap_or_default();
     let _ = writeln!(page, "<details><summary>settings</summary><pre>{}</pre></details>", escaped_lines(&settings));
     Ok(())
+}
+
+/// What was found beside scores.
+fn found(page: &mut String, explanation: &Explanation) {
+    let lines = findings::lines(explanation);
+    if !lines.is_empty() {
+        page.push_str("<ul>\n");
+        for line in lines {
+            let _ = writeln!(page, "<li>{}</li>", escaped(&line));
+        }
+        page.push_str("</ul>\n");
+    }
+    if let Some(png) = findings::picture(explanation) {
+        let png = escaped(png);
+        let _ = writeln!(
+            page,
+            "<figure><img alt=\"the changed image\" src=\"data:image/png;base64,{png}\"><figcaption>the changed image, as \
+             the model sees it</figcaption></figure>"
+        );
+    }
 }
 
 /// The text on its shades, then every unit with its score.

@@ -5,6 +5,7 @@
 //! of an image's scores; one file a format beside them.
 
 mod colour;
+mod findings;
 mod heat;
 mod html;
 mod png;

@@ -176,3 +176,39 @@ fn what_cannot_be_drawn_is_refused_with_a_reason() {
     let nothing = of_image(json!({"scores": {}}));
     assert!(matches!(png(&nothing, Some(&image(30, 20))), Err(RenderError::NothingToDraw)));
 }
+
+#[test]
+fn rules_trees_and_changes_are_lines() {
+    let words = [word("a", 0), word("<b>film</b>", 2)];
+    let mut answer = of_words(&words, &[0.0, 1.0]);
+    let explanation = &mut answer.explanations.as_mut().unwrap()[0];
+    let parts = json!({
+        "rule": {"units": [1], "text": "where \"<b>film</b>\" stays, the model answers POSITIVE in 97.5 % of cases",
+            "precision": 0.975, "precision_bounds": [0.94, 0.99], "coverage": 0.5},
+        "tree": {"unit": 1, "absent": {"value": 0.25}, "present": {"value": 0.75}},
+        "rules": ["\"<b>film</b>\" stays: 0.750", "\"<b>film</b>\" goes: 0.250"],
+        "change": {"found": true, "minimal": true, "distance": 1.0, "text": "a bore", "image": "aGk=",
+            "edits": [{"start": 2, "end": 13, "from": "<b>film</b>", "to": "bore"}]},
+        "scores": {}, "diagnostics": {"evaluations": 1}
+    });
+    let attribution: crate::methods::Attribution = serde_json::from_value(parts).unwrap();
+    explanation.attribution.rule = attribution.rule;
+    explanation.attribution.tree = attribution.tree;
+    explanation.attribution.rules = attribution.rules;
+    explanation.attribution.change = attribution.change;
+    let lines = text(&answer, PLAIN);
+    for part in [
+        "POSITIVE in 97.5 % of cases (precision 0.940 to 0.990, coverage 50.00 %)",
+        "goes: 0.250",
+        "“<b>film</b>” → “bore” (characters 2 to 13)",
+        "changed text: a bore",
+        "distance 1.000, the smallest",
+    ] {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+    let page = html(&answer, None).unwrap();
+    assert!(page.contains("src=\"data:image/png;base64,aGk=\"") && !page.contains("<b>film"));
+    let explanation = &mut answer.explanations.as_mut().unwrap()[0];
+    explanation.attribution.change = Some(crate::methods::Change::default());
+    assert!(text(&answer, PLAIN).contains("no change found"));
+}

@@ -6,6 +6,7 @@ use anstyle::{Color, RgbColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::colour::{Rgb, diverging};
+use super::findings;
 use super::scored::{self, ScoreMap, Unit};
 use crate::explain::outcome::InputView;
 use crate::explain::{Answer, Explanation};
@@ -71,6 +72,9 @@ impl Page {
     fn explanation(&mut self, input: &InputView, explanation: &Explanation) {
         self.line(&self.bold(&scored::harmless(&scored::title(explanation))));
         self.line(&format!("  {}", scored::quality(explanation)));
+        for line in findings::lines(explanation) {
+            self.line(&format!("  {}", scored::harmless(&line)));
+        }
         match input {
             InputView::Text(view) => self.units(&scored::units(view, explanation)),
             InputView::Image(_) => match ScoreMap::of(explanation) {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::perturb::single_row;
 use super::{
     Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, PerturbError, Perturber,
-    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, quote,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, Verdict, quote,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -191,6 +191,29 @@ impl Classification {
         }
     }
 
+    /// Whether class `index` is the one predicted, or its logit larger than that of `against`.
+    pub(super) fn verdict_of(&self, logits: &[f32], index: usize, against: Option<usize>) -> Option<Verdict> {
+        let own = f64::from(*logits.get(index)?);
+        match (against, self.problem) {
+            (_, Problem::Regression) => None,
+            (Some(against), _) => {
+                let margin = own - f64::from(*logits.get(against)?);
+                Some(Verdict { answers: margin > 0.0, margin })
+            }
+            (None, Problem::MultiLabel) => Some(Verdict { answers: own >= 0.0, margin: own }),
+            (None, Problem::SingleLabel) => {
+                let others = logits.iter().enumerate().filter(|&(other, _)| other != index);
+                let best = others.map(|(_, &logit)| f64::from(logit)).fold(f64::NEG_INFINITY, f64::max);
+                Some(Verdict { answers: self.predicted(logits) == index, margin: own - best })
+            }
+        }
+    }
+
+    /// The class that `spec` names.
+    pub(super) fn class_of(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.side(spec, "").map(|index| Class { label: self.label(index), index })
+    }
+
     /// Adds `sign` × d output / d logits to `gradient`.
     pub(super) fn add_gradient(
         &self,
@@ -262,6 +285,15 @@ impl Readout for Classification {
         }
         gradient.into_iter().map(|value| value as f32).collect()
     }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let Target::Class(target) = target else { return None };
+        self.verdict_of(logits, target.index, target.against.as_ref().map(|against| against.index))
+    }
+
+    fn said(&self, logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
+        Some(self.of(logits))
+    }
 }
 
 impl Task for Classification {
@@ -327,6 +359,14 @@ impl Task for Classification {
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
         self.problem != Problem::Regression
+    }
+
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        self.problem != Problem::Regression
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.class_of(spec)
     }
 
     fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {

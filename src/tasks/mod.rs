@@ -71,6 +71,14 @@ pub enum Pairing {
     Required(&'static str),
 }
 
+/// Whether the model answers a target, and how clearly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    pub answers: bool,
+    /// In logits: from 0 up where it answers, from 0 down where it does not.
+    pub margin: f64,
+}
+
 /// The explained scalars as functions of the logits that the targets need: `logits` are always the whole input's, a
 /// mask's or a pass's, in the layout of [`Focus::logits`].
 pub trait Readout: Send + Sync {
@@ -104,6 +112,16 @@ pub trait Readout: Send + Sync {
             mean.iter_mut().zip(slopes).for_each(|(mean, slope)| *mean += weight * f64::from(slope));
         }
         mean.into_iter().map(|x| x as f32).collect()
+    }
+    /// Whether the model answers `target`: its class is the one predicted; with `against` its output is the larger; of
+    /// several labels at once its probability is one half or more; an end's token is the likeliest. `None` where the
+    /// output is a number that chooses nothing.
+    fn verdict(&self, _logits: &[f32], _target: &Target) -> Option<Verdict> {
+        None
+    }
+    /// What the model says where `target` asks. `None` where that is no class.
+    fn said(&self, _logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
+        None
     }
     /// The token that `target` is read at; `None`: what the head reads of every input.
     fn reading(&self, _target: &Target) -> Option<usize> {
@@ -154,6 +172,15 @@ pub trait Task: Send + Sync {
     fn focus(&self, spec: &Spec, input: &Input, rows: &Rows, logits: &[f32], targets: &[Target]) -> Focus;
     /// Whether all that `target` names has a probability.
     fn has_probability(&self, target: &TargetSpec) -> bool;
+    /// Whether all that `target` names is a choice: [`Readout::verdict`] gives one.
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        false
+    }
+    /// The class that `spec` names, which a target could be about instead. `path` of an error continues `spec`'s own.
+    fn class(&self, _spec: &ClassSpec) -> Result<Class, TargetError> {
+        let detail = "this target is of no class, so that there is no other; leave it out".to_owned();
+        Err(TargetError { path: String::new(), detail })
+    }
     /// Whether one row answers what methods that look at layers ask (of `output`); else why not and what to do.
     fn one_row(&self, _target: &TargetSpec, _output: Option<OutputSpace>) -> Result<(), String> {
         Ok(())

@@ -75,13 +75,9 @@ impl Prediction {
     }
     /// Whether JSON can hold all of its numbers.
     pub fn is_finite(&self) -> bool {
-        let scores = |scores: &[ClassScore]| {
-            scores.iter().all(|score| score.logit.is_finite() && score.probability.is_none_or(f32::is_finite))
-        };
+        let scores = finite;
         match self {
-            Self::Class(ClassPrediction { label: _, index: _, probability, scores: classes }) => {
-                probability.is_none_or(f32::is_finite) && scores(classes)
-            }
+            Self::Class(class) => class.is_finite(),
             Self::Tokens(TokensPrediction { tokens }) => tokens.iter().flatten().all(|token| {
                 let TokenPrediction { label: _, index: _, probability, scores: classes } = token;
                 probability.is_finite() && scores(classes)
@@ -91,4 +87,16 @@ impl Prediction {
             }
         }
     }
+}
+
+impl ClassPrediction {
+    /// Whether JSON can hold all of its numbers.
+    pub fn is_finite(&self) -> bool {
+        let Self { label: _, index: _, probability, scores } = self;
+        probability.is_none_or(f32::is_finite) && finite(scores)
+    }
+}
+
+fn finite(scores: &[ClassScore]) -> bool {
+    scores.iter().all(|score| score.logit.is_finite() && score.probability.is_none_or(f32::is_finite))
 }

@@ -8,7 +8,7 @@ use super::rows::{Read, Reading};
 use super::tokens::check_token;
 use super::{
     AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Pairing, PerturbError, Perturber,
-    Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task,
+    Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
@@ -157,6 +157,11 @@ impl Task for QuestionAnswering {
         distinct(target).is_ok_and(|all| all.iter().all(|(_, target)| !matches!(target, Target::Answer(_))))
     }
 
+    /// The answer's both ends are read, and not what else could be one.
+    fn decides(&self, target: &TargetSpec) -> bool {
+        distinct(target).is_ok_and(|targets| targets.iter().all(|(_, target)| !matches!(target, Target::Answer(_))))
+    }
+
     fn rows_a_mask(&self, targets: usize) -> usize {
         targets
     }
@@ -286,6 +291,17 @@ impl Readout for AtSpan {
             }
         }
         gradient
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        if matches!(target, Target::Answer(_)) {
+            return None;
+        }
+        let (part, begin) = self.part(target)?;
+        let own = logits.get(begin..begin + part.read.len() * ENDS)?;
+        let &(end, place) = self.ends(target, part).first()?;
+        let logits: Vec<f32> = own.iter().skip(end).step_by(ENDS).copied().collect();
+        softmax().verdict_of(&logits, place, None)
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

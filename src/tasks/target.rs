@@ -75,6 +75,21 @@ impl Target {
     pub fn class(label: impl Into<String>, index: usize) -> Self {
         Self::Class(ClassTarget { label: label.into(), index, against: None })
     }
+
+    /// The same question about another class; `None` where it is about no class.
+    pub fn about(&self, class: &Class) -> Option<Self> {
+        match self {
+            Self::Class(_) => Some(Self::class(class.label.clone(), class.index)),
+            Self::Token(TokenTarget { token, .. }) => Some(Self::Token(TokenTarget {
+                token: *token,
+                label: class.label.clone(),
+                index: class.index,
+                against: None,
+            })),
+            Self::Answer(_) | Self::Start(_) | Self::End(_) => None,
+        }
+    }
+
     /// The class whose output it is; 0 where it is no class's.
     pub fn index(&self) -> usize {
         match self {

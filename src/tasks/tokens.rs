@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::{
-    Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber, Prediction, Readout, Rows, Target,
-    TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget, TokensPrediction,
+    Class, ClassPrediction, ClassSpec, Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget,
+    TokensPrediction, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
@@ -175,6 +176,14 @@ impl Task for TokenClassification {
         true
     }
 
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.classes.class_of(spec)
+    }
+
     fn rows_a_mask(&self, targets: usize) -> usize {
         targets
     }
@@ -210,6 +219,12 @@ impl AtTokens {
         let place = self.tokens.iter().position(|&token| token == target.token)?;
         Some(place * self.labels)
     }
+
+    /// The logits at the target's token.
+    fn own<'l>(&self, logits: &'l [f32], target: &TokenTarget) -> Option<&'l [f32]> {
+        let place = self.place(target)?;
+        logits.get(place..place + self.labels)
+    }
 }
 
 impl Readout for AtTokens {
@@ -229,8 +244,7 @@ impl Readout for AtTokens {
 
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         let Target::Token(target) = target else { return f64::NAN };
-        let own = self.place(target).and_then(|place| logits.get(place..place + self.labels));
-        let Some(own) = own else { return f64::NAN };
+        let Some(own) = self.own(logits, target) else { return f64::NAN };
         let value = self.classes.output(own, target.index, output);
         target.against.as_ref().map_or(value, |against| value - self.classes.output(own, against.index, output))
     }
@@ -252,6 +266,20 @@ impl Readout for AtTokens {
 
     fn depends(&self, target: &Target, _output: OutputSpace, position: usize) -> bool {
         matches!(target, Target::Token(target) if self.tokens.get(position) == Some(&target.token))
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let Target::Token(target) = target else { return None };
+        self.classes.verdict_of(
+            self.own(logits, target)?,
+            target.index,
+            target.against.as_ref().map(|class| class.index),
+        )
+    }
+
+    fn said(&self, logits: &[f32], target: &Target) -> Option<ClassPrediction> {
+        let Target::Token(target) = target else { return None };
+        self.own(logits, target).map(|own| self.classes.of(own))
     }
 
     fn reading(&self, target: &Target) -> Option<usize> {

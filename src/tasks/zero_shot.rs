@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::perturb::text_rows;
 use super::rows::Reading;
 use super::{
-    ClassPrediction, ClassScore, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing,
+    PerturbError, Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
+    Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -173,7 +174,7 @@ impl ZeroShot {
     }
 
     /// A label's entailment and contradiction.
-    fn verdict(&self, logits: &[f32], index: usize) -> (f32, f32) {
+    fn judged(&self, logits: &[f32], index: usize) -> (f32, f32) {
         let row = index * self.verdicts.count;
         let at = |verdict: usize| logits.get(row + verdict).copied().unwrap_or(f32::NAN);
         (at(self.verdicts.entailment), at(self.verdicts.contradiction))
@@ -187,14 +188,14 @@ impl ZeroShot {
     /// What the largest of is the predicted label.
     fn ranks(&self, logits: &[f32]) -> Vec<f32> {
         let rank = |index: usize| {
-            let (entailment, contradiction) = self.verdict(logits, index);
+            let (entailment, contradiction) = self.judged(logits, index);
             if self.alone { entailment - contradiction } else { entailment }
         };
         (0..self.classes.labels().len()).map(rank).collect()
     }
 
     fn output(&self, logits: &[f32], index: usize, output: OutputSpace) -> f64 {
-        let (entailment, contradiction) = self.verdict(logits, index);
+        let (entailment, contradiction) = self.judged(logits, index);
         let odds = f64::from(entailment) - f64::from(contradiction);
         match output {
             OutputSpace::Logit => f64::from(entailment),
@@ -205,7 +206,7 @@ impl ZeroShot {
     }
 
     fn add_gradient(&self, logits: &[f32], index: usize, output: OutputSpace, sign: f64, gradient: &mut [f64]) {
-        let (entailment, contradiction) = self.verdict(logits, index);
+        let (entailment, contradiction) = self.judged(logits, index);
         let odds = f64::from(entailment) - f64::from(contradiction);
         let slope = match output {
             OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
@@ -236,6 +237,24 @@ impl ZeroShot {
 
     fn readings(&self) -> Vec<Reading> {
         self.tails.iter().map(|tail| Reading { tail: tail.clone(), ..Reading::default() }).collect()
+    }
+
+    /// What the labels' rows say.
+    fn of(&self, logits: &[f32]) -> ClassPrediction {
+        let best = self.classes.predicted(&self.ranks(logits));
+        let score = |index: usize| ClassScore {
+            label: self.classes.label(index),
+            index,
+            logit: self.judged(logits, index).0,
+            probability: Some(self.output(logits, index, OutputSpace::Probability) as f32),
+        };
+        let scores: Vec<ClassScore> = (0..self.classes.labels().len()).map(score).collect();
+        ClassPrediction {
+            label: self.classes.label(best),
+            index: best,
+            probability: scores.get(best).and_then(|score| score.probability),
+            scores,
+        }
     }
 
     /// The labels whose rows `target` reads, at most two of them.
@@ -273,6 +292,20 @@ impl Readout for ZeroShot {
     fn depends(&self, target: &Target, output: OutputSpace, position: usize) -> bool {
         let over_labels = !self.alone && output != OutputSpace::Logit;
         over_labels || Self::labels_of(target).any(|(label, _)| label == position)
+    }
+
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let Target::Class(target) = target else { return None };
+        let ranks = self.ranks(logits);
+        if self.alone && target.against.is_none() {
+            let margin = f64::from(*ranks.get(target.index)?);
+            return Some(Verdict { answers: margin >= 0.0, margin });
+        }
+        self.classes.verdict_of(&ranks, target.index, target.against.as_ref().map(|against| against.index))
+    }
+
+    fn said(&self, logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
+        Some(self.of(logits))
     }
 }
 
@@ -340,21 +373,16 @@ impl Task for ZeroShot {
         self.tails.iter().map(|tail| tail.ids.len()).max().unwrap_or(0)
     }
 
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.classes.class_of(spec)
+    }
+
     fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
-        let best = self.classes.predicted(&self.ranks(logits));
-        let score = |index: usize| ClassScore {
-            label: self.classes.label(index),
-            index,
-            logit: self.verdict(logits, index).0,
-            probability: Some(self.output(logits, index, OutputSpace::Probability) as f32),
-        };
-        let scores: Vec<ClassScore> = (0..self.classes.labels().len()).map(score).collect();
-        Prediction::Class(ClassPrediction {
-            label: self.classes.label(best),
-            index: best,
-            probability: scores.get(best).and_then(|score| score.probability),
-            scores,
-        })
+        Prediction::Class(self.of(logits))
     }
 }
 

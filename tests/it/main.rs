@@ -9,6 +9,7 @@ mod cancel;
 mod clip;
 mod deadline;
 mod devices;
+mod discrete;
 mod drain;
 mod events;
 mod explain_image;

@@ -77,7 +77,16 @@ fn models_say_their_task() {
         };
         assert_eq!(model["task"], task, "{name}");
         assert_eq!(model["labels"].as_array().unwrap().len(), labels);
-        for method in ["gradient", "integrated_gradients", "deep_lift", "attention", "lime", "kernel_shap"] {
+        for method in [
+            "gradient",
+            "integrated_gradients",
+            "deep_lift",
+            "attention",
+            "lime",
+            "kernel_shap",
+            "anchors",
+            "counterfactual",
+        ] {
             assert!(model["methods"].as_array().unwrap().contains(&json!(method)), "{name}: {method}");
         }
     }

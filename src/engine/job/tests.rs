@@ -45,6 +45,7 @@ impl Stage {
             model: &self.model,
             task: &self.task,
             input: &self.input,
+            lexicon: None,
             target: &self.target,
             taps: &self.taps,
             seed: 7,

@@ -49,6 +49,11 @@ impl Normalisation {
     pub fn value(&self, byte: f32, channel: usize) -> f32 {
         (byte * self.scale - self.mean[channel]) / self.std[channel]
     }
+
+    /// The byte that becomes `value`; it may lie between two bytes.
+    pub fn byte(&self, value: f32, channel: usize) -> f32 {
+        (value * self.std[channel] + self.mean[channel]) / self.scale
+    }
 }
 
 /// An image as the model reads it.
@@ -78,6 +83,17 @@ impl ImageInput {
         blur(&self.rgb, self.rows, self.cols, 0.1 * self.rows.min(self.cols) as f64)
     }
 
+    /// The picture of the model's input `pixels` (3 × rows × cols): its colours rounded to bytes, rows × cols × 3.
+    pub fn rounded(&self, pixels: &[f32]) -> Vec<u8> {
+        let plane = (self.rows * self.cols).max(1);
+        let byte = |index: usize| {
+            let (pixel, channel) = (index / 3, index % 3);
+            let value = pixels.get(channel * plane + pixel).copied().unwrap_or_default();
+            self.normalisation.byte(value, channel).round().clamp(0.0, 255.0) as u8
+        };
+        (0..3 * self.rows * self.cols).map(byte).collect()
+    }
+
     /// Colours on the scale of bytes (rows × cols × 3) as the model reads them (3 × rows × cols).
     pub fn normalised(&self, rgb: &[f32]) -> Vec<f32> {
         let plane = |channel: usize| {
@@ -86,6 +102,18 @@ impl ImageInput {
         };
         (0..3).flat_map(plane).collect()
     }
+}
+
+/// A PNG of colours (rows × cols × 3 bytes).
+///
+/// # Panics
+/// `rgb` is of another length.
+pub fn png8(rgb: Vec<u8>, rows: usize, cols: usize) -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let image = image::RgbImage::from_raw(cols as u32, rows as u32, rgb);
+    let written = image.map(|image| image.write_to(&mut png, image::ImageFormat::Png));
+    assert!(matches!(written, Some(Ok(()))), "writing to memory cannot fail");
+    png.into_inner()
 }
 
 #[derive(Debug, thiserror::Error)]

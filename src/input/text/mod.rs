@@ -7,6 +7,7 @@ mod processor;
 mod specials;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 mod windows;
 mod words;
 
@@ -14,7 +15,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use processor::TextProcessor;
+pub use vocabulary::{Join, Kind as WordKind, Piece, Vocabulary};
 pub use windows::Window;
+
+/// A model's words, as its tokenizer has them.
+pub trait Lexicon: Sync {
+    fn vocabulary(&self) -> &Vocabulary;
+    /// The token ids that a text gets where it is sent by itself; `None` where it cannot be read.
+    fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>>;
+    /// A token by name, one with a meaning of its own as well: `[MASK]`.
+    fn name(&self, id: u32) -> Option<String>;
+}
 
 /// What to do with a text of more tokens than the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]

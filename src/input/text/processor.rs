@@ -5,6 +5,7 @@
 //! would trim byte-level offsets twice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 use tokenizers::models::ModelWrapper;
@@ -15,7 +16,7 @@ use tokenizers::{Encoding, PostProcessor, Tokenizer};
 use super::specials::{TokenizerConfig, well_known};
 use super::windows::{Places, stretches};
 use super::words::{Piece, group};
-use super::{SpecialIds, TextError, TextInput, Token, Truncation, Window, Word};
+use super::{Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
 
 /// What the model reads of a text.
 struct Cut {
@@ -35,6 +36,22 @@ pub struct TextProcessor {
     types: bool,
     max_tokens: usize,
     vocab_size: usize,
+    /// Made when first asked for.
+    vocabulary: OnceLock<Vocabulary>,
+}
+
+impl Lexicon for TextProcessor {
+    fn vocabulary(&self) -> &Vocabulary {
+        self.vocabulary.get_or_init(|| Vocabulary::of(&self.tokenizer, self.vocab_size))
+    }
+
+    fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>> {
+        self.encode(text, pair, Truncation::Truncate).ok().map(|text| text.ids().collect())
+    }
+
+    fn name(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
 }
 
 impl TextProcessor {
@@ -67,7 +84,7 @@ impl TextProcessor {
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
-        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size };
+        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, vocabulary: OnceLock::new() };
         processor.check_template()?;
         Ok(processor)
     }

@@ -51,6 +51,15 @@ fn it_is_the_gradient_under_another_rule() {
             self.1.set(Some(pass.rule));
             self.0.pass(pass, sink)
         }
+        fn variants(&self, variants: &[crate::methods::Variant]) -> Result<Vec<Vec<f32>>, Error> {
+            self.0.variants(variants)
+        }
+        fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+            self.0.vectors(ids)
+        }
+        fn lexicon(&self) -> Option<&dyn crate::input::text::Lexicon> {
+            self.0.lexicon()
+        }
         fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
             self.0.embedding(ids)
         }

@@ -1,18 +1,22 @@
 //! A job over plain functions, for tests of methods: no model, no tokenizer, no clock.
 
+mod lexicon;
+
 use std::cell::{Cell, RefCell};
 
 use crate::input::image::{ImageInput, Normalisation, Region};
-use crate::input::text::{SpecialIds, TextInput, Token, Word};
+use crate::input::text::{Lexicon, SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Warning};
-use crate::models::{Capabilities, Capability, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
+use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Variant, Warning};
+use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
-    ClassPrediction, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target, TargetError,
-    TargetSpec, Task,
+    Class, ClassPrediction, ClassSpec, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target,
+    TargetError, TargetSpec, Task, Verdict,
 };
+
+pub use lexicon::FakeLexicon;
 
 /// Hidden size of the fake embeddings.
 pub const HIDDEN: usize = 4;
@@ -40,6 +44,7 @@ pub struct Fake {
     pub left: Cell<Option<usize>>,
     pub rows: Cell<usize>,
     pub warnings: RefCell<Vec<Warning>>,
+    pub lexicon: FakeLexicon,
 }
 
 impl Fake {
@@ -89,6 +94,7 @@ impl Fake {
             left: Cell::new(None),
             rows: Cell::new(0),
             warnings: RefCell::new(Vec::new()),
+            lexicon: FakeLexicon::new(),
         }
     }
 
@@ -241,6 +247,22 @@ impl Ctx for Fake {
         Ok(ids.map_or_else(|| self.own_embedding(), |ids| ids.iter().copied().flat_map(word_embedding).collect()))
     }
 
+    fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
+        let logits = |variant: &Variant| match variant {
+            Variant::Ids(ids) => (self.white)(&ids.iter().copied().flat_map(word_embedding).collect::<Vec<f32>>()),
+            Variant::Pixels(pixels) => (self.white)(pixels),
+        };
+        variants.iter().map(|variant| self.step().map(|()| logits(variant))).collect()
+    }
+
+    fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        Ok(ids.iter().copied().flat_map(word_embedding).collect())
+    }
+
+    fn lexicon(&self) -> Option<&dyn Lexicon> {
+        self.input.as_text().map(|_| &self.lexicon as &dyn Lexicon)
+    }
+
     fn checkpoint(&self) -> Result<(), Stopped> {
         if self.left.get() == Some(0) { Err(Stopped::Deadline) } else { Ok(()) }
     }
@@ -345,12 +367,30 @@ impl FakeTask {
     }
 }
 
-/// [`Fake`] answers from its function and asks for no rows.
-struct NoRows;
+/// [`Fake`] answers from its function; the rows are for who wants to see them: present tokens, pixels or zeros.
+struct Shown<'a> {
+    input: &'a Input,
+    units: &'a Units,
+}
 
-impl Perturber for NoRows {
-    fn rows(&self, _: &Mask) -> Vec<Row> {
-        Vec::new()
+impl Perturber for Shown<'_> {
+    fn rows(&self, mask: &Mask) -> Vec<Row> {
+        let content = match (self.input, self.units) {
+            (Input::Text(text), Units::Text { members, .. }) => {
+                let absent = |token: &usize| {
+                    members.iter().enumerate().any(|(unit, own)| own.contains(token) && !mask.contains(unit))
+                };
+                let there = (0..text.tokens.len()).filter(|token| !absent(token));
+                Content::Tokens { ids: there.map(|token| text.tokens[token].id).collect(), type_ids: Vec::new() }
+            }
+            (Input::Image(image), Units::Image { segmentation, .. }) => {
+                let there = segmentation.labels.iter().map(|&label| mask.contains(usize::from(label)));
+                let pixels = image.pixels.iter().zip(there.cycle());
+                Content::Pixels(pixels.map(|(&pixel, there)| if there { pixel } else { 0.0 }).collect())
+            }
+            _ => return Vec::new(),
+        };
+        vec![Row { content, read: vec![0] }]
     }
 }
 
@@ -358,11 +398,11 @@ impl Readout for FakeTask {
     fn perturber<'a>(
         &self,
         _: &Spec,
-        _: &'a Input,
-        _: &'a Units,
+        input: &'a Input,
+        units: &'a Units,
         _: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
-        Ok(Box::new(NoRows))
+        Ok(Box::new(Shown { input, units }))
     }
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         match output {
@@ -382,6 +422,12 @@ impl Readout for FakeTask {
             }
         };
         (0..logits.len()).map(|index| slope(index) as f32).collect()
+    }
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        let own = f64::from(logits[target.index()]);
+        let others = logits.iter().enumerate().filter(|&(index, _)| index != target.index());
+        let margin = own - others.map(|(_, &logit)| f64::from(logit)).fold(f64::NEG_INFINITY, f64::max);
+        self.probability.then_some(Verdict { answers: margin > 0.0, margin })
     }
 }
 
@@ -404,6 +450,18 @@ impl Task for FakeTask {
     }
     fn has_probability(&self, _: &TargetSpec) -> bool {
         self.probability
+    }
+    fn decides(&self, _: &TargetSpec) -> bool {
+        self.probability
+    }
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        match spec {
+            ClassSpec::Index(index @ 0..2) => {
+                let index = *index as usize;
+                Ok(Class { label: ["NO", "YES"][index].into(), index })
+            }
+            _ => Err(TargetError { path: String::new(), detail: "there is no such class".into() }),
+        }
     }
     fn prediction(&self, _: &Input, _: &[f32]) -> Prediction {
         Prediction::Class(ClassPrediction { label: "YES".into(), index: 1, probability: None, scores: Vec::new() })

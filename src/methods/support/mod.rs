@@ -2,13 +2,19 @@
 //! to words and cells, the linear surrogate.
 
 pub mod baseline;
+pub mod decision;
+pub mod edits;
 #[cfg(test)]
 pub mod fake;
+pub mod fewest;
 pub mod finest;
 pub mod game;
+pub mod goal;
 pub mod gradients;
+pub mod lexical;
 #[cfg(test)]
 pub mod mlp;
+pub mod naming;
 pub mod precision;
 pub mod reduce;
 pub mod sampling;

@@ -3,6 +3,8 @@
 //! What a unit is and what its absence looks like is the caller's; the solution is `numerics::least_squares`. Memory
 //! is one bit a unit and one number a target for every distinct mask, and units².
 
+mod sampled;
+
 use std::collections::HashMap;
 
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +16,8 @@ use crate::nn::{Precision, Stopped};
 use crate::numerics::least_squares::{self, Fit, Observations};
 use crate::numerics::sampling;
 use crate::tasks::OutputSpace;
+
+pub use sampled::{Sampled, sample};
 
 /// Masks asked for at once: what a deadline can lose.
 const CHUNK: usize = 128;

@@ -1,0 +1,58 @@
+//! What an explanation found beside scores, in lines: a rule, the leaves of a tree, a changed input.
+
+use crate::explain::Explanation;
+use crate::methods::{Change, Edit};
+
+/// One line each; none where there are scores alone.
+pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
+    let attribution = &explanation.attribution;
+    let mut lines = Vec::new();
+    if let Some(rule) = &attribution.rule {
+        let [low, high] = rule.precision_bounds;
+        lines.push(format!(
+            "{} (precision {low:.3} to {high:.3}, coverage {:.2} %)",
+            rule.text,
+            100.0 * f64::from(rule.coverage)
+        ));
+    }
+    lines.extend(attribution.rules.iter().flatten().cloned());
+    lines.extend(attribution.change.iter().flat_map(change));
+    lines
+}
+
+/// A picture in base64 that an explanation found.
+pub(super) fn picture(explanation: &Explanation) -> Option<&str> {
+    explanation.attribution.change.as_ref()?.image.as_deref()
+}
+
+fn change(change: &Change) -> Vec<String> {
+    if !change.found {
+        return vec!["no change found that makes the model say something else".to_owned()];
+    }
+    let mut lines: Vec<String> = change.edits.iter().map(edit).collect();
+    if let Some(text) = &change.text {
+        lines.push(format!("changed text: {text}"));
+    }
+    if let Some(pair) = &change.pair {
+        lines.push(format!("changed second text: {pair}"));
+    }
+    let minimal = match change.minimal {
+        Some(true) => ", the smallest",
+        _ => "",
+    };
+    let said = change.prediction.as_ref().map_or_else(String::new, |said| match said.probability {
+        Some(probability) => format!("the model then says {} {probability:.3}, ", said.label),
+        None => format!("the model then says {}, ", said.label),
+    });
+    lines.push(format!("{said}distance {:.3}{minimal}", change.distance));
+    lines
+}
+
+fn edit(edit: &Edit) -> String {
+    let Edit { start, end, from, to, sequence } = edit;
+    let text = if *sequence == Some(1) { " of the second text" } else { "" };
+    match to.as_str() {
+        "" => format!("“{}” removed (characters {start} to {end}{text})", from.trim()),
+        to => format!("“{from}” → “{to}” (characters {start} to {end}{text})"),
+    }
+}
