@@ -15,8 +15,8 @@ use super::sizing;
 use crate::explain::{self, Answer, Plan, RunError};
 use crate::input::Input;
 use crate::input::units::Mask;
-use crate::methods::{Ctx, Error, Masking, Objective, Pass, RowView, TappedAttention, Warning};
-use crate::models::{AttentionMap, Batch, Content, Row, Spec, TapPlan};
+use crate::methods::{Ctx, Error, Inside, Masking, Objective, Pass, RowView, Warning};
+use crate::models::{Batch, Content, Recording, Row, Spec, TapPlan};
 use crate::nn::{self, Device, Pace, Precision, Stopped};
 use crate::tasks::{Focus, Perturber, Readout, Target, TargetSpec, Task};
 
@@ -63,8 +63,8 @@ pub struct JobCtx<'a> {
     rows: usize,
     /// The whole input's, for the prediction.
     logits: Vec<f32>,
-    /// One per layer of `work.taps`, in its order; none where the input is several rows.
-    attention: Vec<AttentionMap>,
+    /// What `work.taps` names; nothing where the input is several rows.
+    recording: Recording,
     targets: Vec<Target>,
     /// What masks and passes read.
     focus: Focus,
@@ -117,11 +117,11 @@ impl Lead<'_> {
     }
 
     /// The logits of the whole input's rows, and of a single one what the job taps.
-    fn whole(&self, work: Work<'_>, rows: &[Row]) -> Result<(Vec<f32>, Vec<AttentionMap>), nn::Error> {
+    fn whole(&self, work: Work<'_>, rows: &[Row]) -> Result<(Vec<f32>, Recording), nn::Error> {
         if let [row] = rows {
             let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
             let evaluation = self.evaluate(work.model, &Batch::new(vec![row.clone()]), question)?;
-            return Ok((evaluation.logits, evaluation.attention));
+            return Ok((evaluation.logits, evaluation.taps));
         }
         let mut logits = Vec::new();
         let mut rest = rows;
@@ -136,7 +136,7 @@ impl Lead<'_> {
             logits.extend(self.evaluate(work.model, &batch, Question::logits(Precision::F32))?.logits);
             rest = later;
         }
-        Ok((logits, Vec::new()))
+        Ok((logits, Recording::default()))
     }
 }
 
@@ -148,7 +148,7 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let rows = work.task.whole(work.model.spec(), work.input);
-        let (logits, attention) = lead.whole(work, &rows).map_err(|error| match error {
+        let (logits, recording) = lead.whole(work, &rows).map_err(|error| match error {
             nn::Error::Stopped(why) => RunError::Stopped(why),
             error => RunError::Model(error),
         })?;
@@ -163,7 +163,7 @@ impl<'a> JobCtx<'a> {
             began: means.watch.deadline.elapsed(),
             rows: rows.len(),
             logits,
-            attention,
+            recording,
             targets,
             focus,
             memo: RefCell::default(),
@@ -290,13 +290,9 @@ impl<'a> JobCtx<'a> {
         if self.several() || pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
             return None;
         }
-        let map = |layer: &usize| {
-            let place = self.work.taps.attention.iter().position(|recorded| recorded == layer)?;
-            self.attention.get(place).cloned()
-        };
-        let attention = pass.taps.attention.iter().map(map).collect::<Option<Vec<_>>>()?;
+        let taps = self.recording.part(self.work.taps, &pass.taps)?;
         let logits = self.focus.logits.clone();
-        Some(Evaluation { labels: logits.len(), logits, gradients: Vec::new(), attention })
+        Some(Evaluation { labels: logits.len(), logits, gradients: Vec::new(), taps })
     }
 
     /// Hands the rows of a chunk that begins at variant `first` to the sink.
@@ -315,9 +311,9 @@ impl<'a> JobCtx<'a> {
             let detail = format!("a gradient is not {rows} rows of {size}");
             return Err(nn::Error::Shape { op: "backward", detail }.into());
         }
-        if evaluation.attention.iter().any(|map| map.lengths.len() != rows) {
+        if !evaluation.taps.is_of(rows) {
             let detail = format!("a tapped layer is not {rows} rows");
-            return Err(nn::Error::Shape { op: "attention", detail }.into());
+            return Err(nn::Error::Shape { op: "tap", detail }.into());
         }
         for row in 0..rows {
             let logits = &evaluation.logits[row * per_row..][..per_row];
@@ -325,10 +321,15 @@ impl<'a> JobCtx<'a> {
             let values: Vec<f64> = pass.objectives.iter().map(value).collect();
             let gradients: Vec<&[f32]> =
                 evaluation.gradients.iter().map(|gradient| &gradient[row * size..][..own]).collect();
-            let attention: Vec<_> = evaluation.attention.iter().map(|map| tapped(map, row)).collect();
-            let view =
-                RowView { row: first + row, logits, values: &values, gradients: &gradients, attention: &attention };
-            sink(&view)?;
+            let (attention, inside) = Inside::of_row(&evaluation.taps, row);
+            sink(&RowView {
+                row: first + row,
+                logits,
+                values: &values,
+                gradients: &gradients,
+                attention: &attention,
+                inside: &inside,
+            })?;
         }
         Ok(())
     }
@@ -345,11 +346,6 @@ fn seed(readout: &dyn Readout, objective: &Objective, per_row: usize, logits: &[
     }
     let detail = format!("a seed of {} for {} logits", seed.len(), logits.len());
     Err(nn::Error::Shape { op: "cotangent", detail })
-}
-
-/// One row of a tapped layer.
-fn tapped(map: &AttentionMap, row: usize) -> TappedAttention<'_> {
-    TappedAttention { layer: map.layer, heads: map.heads, length: map.lengths[row], values: map.row(row) }
 }
 
 /// Masks whose rows go into one forward, each with its number of rows.
@@ -406,7 +402,7 @@ impl Ctx for JobCtx<'_> {
         }
         let objectives = pass.objectives.len();
         let tokens = self.spec().row_tokens(row.len());
-        let weight = sizing::weight(self.spec(), tokens, objectives > 0, &pass.taps);
+        let weight = sizing::weight(self.spec(), tokens, objectives, &pass.taps);
         let rows_a_turn = sizing::rows_a_turn(self.lead.means.tokens_per_turn, weight);
         let (readout, objectives_of) = (&*self.focus.readout, pass.objectives);
         let tail = if pass.embedding.is_some() { self.tail(row)? } else { Vec::new() };
@@ -416,7 +412,8 @@ impl Ctx for JobCtx<'_> {
             let seed = |index: usize, logits: &[f32]| {
                 seed(readout, &objectives_of[index], (logits.len() / rows).max(1), logits)
             };
-            let question = Question { taps: &pass.taps, objectives, seed: &seed, precision: Precision::F32 };
+            let taps = pass.taps.of_rows(first..first + rows);
+            let question = Question { taps: &taps, objectives, seed: &seed, precision: Precision::F32 };
             let variants = (first..first + rows).map(|index| self.variant(pass, row, &tail, index));
             let batch = Batch::new(variants.collect());
             let evaluation = self.lead.evaluate(self.work.model, &batch, question)?;

@@ -3,7 +3,8 @@
 //! Every type is taken apart by all of its fields, so that a new one does not compile until it is looked at here.
 
 use super::outcome::{Answer, Explanation, InputView};
-use crate::methods::attribution::{Attribution, Diagnostics, PixelMap, Scores};
+use crate::methods::attribution::{Attribution, Diagnostics, LensLayer, Neuron, PixelMap, Scores};
+use crate::tasks::ClassScore;
 
 /// The first number of `answer` that is not finite, by its place.
 pub(super) fn not_finite(answer: &Answer) -> Option<String> {
@@ -30,13 +31,29 @@ fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
 }
 
 fn place_in(attribution: &Attribution) -> Option<&'static str> {
-    let Attribution { scores, grid: _, segments: _, base_value, output_value, residual, diagnostics, partial: _ } =
-        attribution;
+    let Attribution {
+        scores,
+        grid: _,
+        segments: _,
+        base_value,
+        output_value,
+        residual,
+        heads,
+        neurons,
+        layers,
+        diagnostics,
+        partial: _,
+    } = attribution;
+    let neuron = |&Neuron { layer: _, unit: _, activation, influence }: &Neuron| finite(&[activation, influence]);
+    let lens = |LensLayer { layer: _, scores }: &LensLayer| scores.iter().all(ClassScore::is_finite);
     let values = [
         ("base_value", finite(base_value)),
         ("output_value", finite(output_value)),
         ("residual", finite(residual)),
         ("scores", scores_are_finite(scores)),
+        ("heads", finite(heads.iter().flatten().flatten())),
+        ("neurons", neurons.iter().flatten().all(neuron)),
+        ("layers", layers.iter().flatten().all(lens)),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)

@@ -159,12 +159,12 @@ impl Method for IntegratedGradients {
             Input::Text(text) => {
                 settings::refuse("cells", &settings.cells, "images")?;
                 settings::refuse("resolution", &settings.resolution, "images")?;
-                (text_baseline(settings.baseline, text)?, None, None)
+                (baseline_of_text(settings.baseline, text)?, None, None)
             }
             Input::Image(_) => {
                 let grid = settings::grid(settings.cells, settings::image_spec(subject)?)?;
                 let resolution = settings.resolution.unwrap_or(Resolution::Cell);
-                (image_baseline(settings.baseline)?, Some(grid), Some(resolution))
+                (baseline_of_image(settings.baseline)?, Some(grid), Some(resolution))
             }
         };
         let max_evaluations = budget(&settings, subject.max_evaluations)?;
@@ -199,7 +199,7 @@ impl Method for IntegratedGradients {
         let path = path::Path {
             ctx,
             input: ctx.embedding(None)?,
-            baseline: baseline(resolved.baseline, ctx)?,
+            baseline: baseline_of(resolved.baseline, ctx)?,
             sums: sums(resolved, ctx),
             objectives: &objectives,
             tolerance: resolved.tolerance,
@@ -249,7 +249,15 @@ fn not_converged(objective: &Objective, result: &PathResult, tolerance: f64) -> 
     )
 }
 
-fn text_baseline(asked: Option<Baseline>, text: &TextInput) -> Result<Baseline, SettingError> {
+/// The baseline asked for, or the input's own default.
+pub(super) fn baseline_for(asked: Option<Baseline>, subject: &Subject<'_>) -> Result<Baseline, SettingError> {
+    match subject.input {
+        Input::Text(text) => baseline_of_text(asked, text),
+        Input::Image(_) => baseline_of_image(asked),
+    }
+}
+
+fn baseline_of_text(asked: Option<Baseline>, text: &TextInput) -> Result<Baseline, SettingError> {
     let Some(baseline) = asked else {
         let fallback = if text.specials.unk.is_some() { Baseline::Unk } else { Baseline::Zero };
         return Ok(if text.specials.pad.is_some() { Baseline::Pad } else { fallback });
@@ -267,7 +275,7 @@ fn text_baseline(asked: Option<Baseline>, text: &TextInput) -> Result<Baseline, 
     Ok(baseline)
 }
 
-fn image_baseline(asked: Option<Baseline>) -> Result<Baseline, SettingError> {
+fn baseline_of_image(asked: Option<Baseline>) -> Result<Baseline, SettingError> {
     match asked.unwrap_or(Baseline::Zero) {
         Baseline::Pad | Baseline::Mask | Baseline::Unk => Err(SettingError::new(
             "baseline",
@@ -278,7 +286,7 @@ fn image_baseline(asked: Option<Baseline>) -> Result<Baseline, SettingError> {
 }
 
 /// x′ in the embedding's layout.
-fn baseline(baseline: Baseline, ctx: &dyn Ctx) -> Result<Vec<f32>, Error> {
+pub(super) fn baseline_of(baseline: Baseline, ctx: &dyn Ctx) -> Result<Vec<f32>, Error> {
     match ctx.input() {
         Input::Text(text) => baseline_embedding(baseline, text, ctx),
         Input::Image(image) => Ok(baseline_pixels(baseline, image)),

@@ -5,14 +5,20 @@
 //! the registry tests follow from it.
 
 mod attention;
+mod attention_relevance;
+mod attention_rollout;
 pub mod attribution;
 mod ctx;
 mod erased;
+mod grad_cam;
 mod integrated_gradients;
 mod lime;
+mod logit_lens;
+mod neurons;
 pub mod support;
 #[cfg(test)]
 mod tests;
+mod value_zeroing;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,13 +30,24 @@ use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, TargetSpec, Task};
 
-pub use attribution::{Attribution, Diagnostics, Grid, PixelMap, Scores, Warning};
-pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, WriteEmbedding};
+pub use attribution::{Attribution, Diagnostics, Grid, LensLayer, Neuron, PixelMap, Scores, Warning};
+pub use ctx::{
+    Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, WriteEmbedding,
+};
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
-pub static METHODS: &[&dyn ErasedMethod] =
-    &[&integrated_gradients::IntegratedGradients, &attention::Attention, &lime::Lime];
+pub static METHODS: &[&dyn ErasedMethod] = &[
+    &integrated_gradients::IntegratedGradients,
+    &grad_cam::GradCam,
+    &attention::Attention,
+    &attention_rollout::AttentionRollout,
+    &attention_relevance::AttentionRelevance,
+    &value_zeroing::ValueZeroing,
+    &lime::Lime,
+    &neurons::Neurons,
+    &logit_lens::LogitLens,
+];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.
 #[derive(Clone, Copy)]

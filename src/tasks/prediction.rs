@@ -13,6 +13,13 @@ pub struct ClassScore {
     pub probability: Option<f32>,
 }
 
+impl ClassScore {
+    /// Whether JSON can hold its numbers.
+    pub fn is_finite(&self) -> bool {
+        self.logit.is_finite() && self.probability.is_none_or(f32::is_finite)
+    }
+}
+
 /// What a classifier says of the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassPrediction {
@@ -75,9 +82,7 @@ impl Prediction {
     }
     /// Whether JSON can hold all of its numbers.
     pub fn is_finite(&self) -> bool {
-        let scores = |scores: &[ClassScore]| {
-            scores.iter().all(|score| score.logit.is_finite() && score.probability.is_none_or(f32::is_finite))
-        };
+        let scores = |scores: &[ClassScore]| scores.iter().all(ClassScore::is_finite);
         match self {
             Self::Class(ClassPrediction { label: _, index: _, probability, scores: classes }) => {
                 probability.is_none_or(f32::is_finite) && scores(classes)

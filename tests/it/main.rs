@@ -11,6 +11,7 @@ mod devices;
 mod drain;
 mod explain_image;
 mod explain_text;
+mod inside;
 mod limits;
 mod logs;
 mod models_methods;

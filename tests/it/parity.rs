@@ -30,11 +30,11 @@ fn catalog(source: Source) -> Catalog {
     Catalog::new(vec![ServedModel::load(None, &source, &no_hub()).unwrap()]).unwrap()
 }
 
-fn tiny(name: &str) -> Catalog {
+pub fn tiny(name: &str) -> Catalog {
     catalog(Source::Folder(golden(name)))
 }
 
-fn bundled(name: &str) -> Catalog {
+pub fn bundled(name: &str) -> Catalog {
     catalog(Source::Bundled(name.into()))
 }
 
@@ -42,7 +42,7 @@ fn limits() -> Limits {
     explaind::config::Settings::default().limits
 }
 
-fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
+pub fn ask(catalog: &Catalog, request: Value, image: Option<Vec<u8>>) -> Answer {
     let request: ExplainRequest = serde_json::from_value(request).unwrap();
     let plan = plan(catalog, &limits(), "parity".into(), request, image, Wanted::Explanations).unwrap();
     engine::run_blocking(&plan, 2, 1024, &engine::Device::default()).unwrap()
@@ -81,11 +81,11 @@ pub fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
-fn logits(answer: &Answer) -> Vec<f32> {
+pub fn logits(answer: &Answer) -> Vec<f32> {
     answer.prediction.classes().iter().map(|score| score.logit).collect()
 }
 
-fn request(case: &Value, item: Value, target: Value) -> Value {
+pub fn request(case: &Value, item: Value, target: Value) -> Value {
     let mut request = json!({"text": case["text"], "explain": [item], "target": target});
     if case["pair"].is_string() {
         request["pair"] = case["pair"].clone();
@@ -245,7 +245,7 @@ fn the_empty_text_of_a_causal_classifier_is_one_token() {
 }
 
 /// The golden image as a client sends it.
-fn png(values: &Values, index: usize) -> Vec<u8> {
+pub fn png(values: &Values, index: usize) -> Vec<u8> {
     let shape = values.shape(&format!("{index}.image"));
     let bytes = values.get(&format!("{index}.image")).unwrap().into_iter().map(|x| x as u8).collect();
     let image = image::RgbImage::from_raw(shape[1] as u32, shape[0] as u32, bytes).unwrap();

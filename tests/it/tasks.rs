@@ -77,7 +77,8 @@ fn models_say_their_task() {
         };
         assert_eq!(model["task"], task, "{name}");
         assert_eq!(model["labels"].as_array().unwrap().len(), labels);
-        assert_eq!(model["methods"], json!(["integrated_gradients", "attention", "lime"]));
+        let methods = model["methods"].as_array().unwrap();
+        assert!(["integrated_gradients", "attention", "lime"].iter().all(|name| methods.contains(&json!(name))));
     }
 }
 

@@ -176,12 +176,12 @@ fn pass_delivers_variants_in_order_whatever_the_chunks() {
     let stage = Stage::new(2, 40);
     let job = stage.begin().unwrap();
     let mut seen = Vec::new();
-    job.pass(&pass(TapPlan { attention: vec![2] }), &mut |view| {
+    job.pass(&pass(TapPlan::attention(vec![2])), &mut |view| {
         let sum = 8.0 * view.row as f32;
         assert_eq!(view.logits, [sum, 1.0 - sum]);
         assert_eq!(view.values, [f64::from(sum), f64::from(1.0 - sum)]);
         assert_eq!(view.gradients, [[1.0; 8].as_slice(), [-1.0; 8].as_slice()]);
-        let attention = view.attention[0];
+        let attention = &view.attention[0];
         assert_eq!((attention.layer, attention.heads, attention.length, attention.values.len()), (2, 1, 4, 16));
         seen.push(view.row);
         Ok(())
@@ -288,9 +288,9 @@ fn a_warning_stands_once() {
 #[test]
 fn what_methods_tap_of_the_input_is_recorded_with_the_prediction() {
     let mut stage = Stage::new(3, 100);
-    stage.taps.join(&TapPlan { attention: vec![2, 1] });
+    stage.taps.join(&TapPlan::attention(vec![2, 1]));
     let job = stage.begin().unwrap();
-    let pass = |layers| Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan { attention: layers } };
+    let pass = |layers| Pass { rows: 1, embedding: None, objectives: &[], taps: TapPlan::attention(layers) };
     let mut layers = Vec::new();
     job.pass(&pass(vec![2]), &mut |view| {
         assert_eq!(view.logits, job.logits());
