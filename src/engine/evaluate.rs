@@ -1,7 +1,7 @@
 //! What a job asks of a model, in plain numbers: the seam between a job's caching and chunking, which tests run over
 //! a function, and the tape.
 
-use crate::models::{AttentionMap, Batch, Model, Spec, TapPlan};
+use crate::models::{Batch, Model, Recording, Spec, TapPlan};
 use crate::nn::{self, Device, Pace, Precision, Rule, Tape};
 
 /// What one chunk of rows gave.
@@ -10,10 +10,11 @@ pub struct Evaluation {
     /// Positions read × `labels`, row after row.
     pub logits: Vec<f32>,
     pub labels: usize,
-    /// One per objective: as long as the chunk's embeddings (or pixels), row after row.
+    /// One per objective: as long as the chunk's embeddings (or pixels), row after row; none where the plan asks for
+    /// gradients at its taps.
     pub gradients: Vec<Vec<f32>>,
-    /// One per tapped layer.
-    pub attention: Vec<AttentionMap>,
+    /// What the plan names.
+    pub taps: Recording,
 }
 
 /// d objective / d logits for all logits of a chunk at once, given the objective's index and the logits. Rows do not
@@ -34,8 +35,7 @@ pub struct Question<'a> {
 impl Question<'_> {
     /// The logits alone.
     pub fn logits(precision: Precision) -> Self {
-        let taps = const { &TapPlan { attention: Vec::new() } };
-        Self { taps, objectives: 0, seed: &no_seed, rule: Rule::Gradient, precision }
+        Self { taps: TapPlan::NOTHING, objectives: 0, seed: &no_seed, rule: Rule::Gradient, precision }
     }
 }
 
@@ -74,11 +74,15 @@ impl Evaluate for Placed<'_> {
             let outputs = model.forward(&mut tape, batch, taps)?;
             let logits = outputs.logits.numbers()?.to_vec();
             finite(&logits)?;
-            let gradients = (0..objectives)
-                .map(|objective| tape.backward(&outputs.logits, &seed(objective, &logits)?, &outputs.input))
-                .collect::<Result<_, _>>()?;
-            let labels = outputs.logits.cols();
-            Ok(Evaluation { logits, labels, gradients, attention: outputs.attention })
+            let (labels, mut tapped, mut gradients) = (outputs.logits.cols(), outputs.tapped, Vec::new());
+            for objective in 0..objectives {
+                let seed = seed(objective, &logits)?;
+                match taps.gradients {
+                    true => tapped.differentiate(&tape, &outputs.logits, &seed)?,
+                    false => gradients.push(tape.backward(&outputs.logits, &seed, &outputs.input)?),
+                }
+            }
+            Ok(Evaluation { logits, labels, gradients, taps: tapped.record()? })
         })
     }
 }

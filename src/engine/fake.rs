@@ -7,7 +7,7 @@ use super::evaluate::{Evaluate, Evaluation, Question, finite};
 use crate::input::text::{SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::models::{AttentionMap, Batch, Capabilities, Capability, Content, Problem, Reads, Row, Spec};
+use crate::models::{AttentionMap, Batch, Capabilities, Content, Problem, Reads, Recording, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
     ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, PerturbError, Perturber, Prediction,
@@ -32,7 +32,7 @@ pub fn spec() -> Spec {
         token_types: 0,
         image: None,
         reads: Reads::First,
-        capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+        capabilities: Capabilities::of_transformers(),
     }
 }
 
@@ -93,7 +93,7 @@ impl Evaluate for Fake {
         let values: Vec<f32> = lengths.iter().flat_map(|&n| vec![n as f32; n * n]).collect();
         let map = |&layer: &usize| AttentionMap { layer, heads: 1, lengths: lengths.clone(), values: values.clone() };
         let attention = taps.attention.iter().map(map).collect();
-        Ok(Evaluation { logits, labels: 2, gradients, attention })
+        Ok(Evaluation { logits, labels: 2, gradients, taps: Recording { attention, ..Recording::default() } })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::Mask;
 use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Variant, Warning};
-use crate::models::{AttentionMap, Spec, TapPlan};
+use crate::models::{Recording, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
 
@@ -73,8 +73,8 @@ pub struct JobCtx<'a> {
     rows: usize,
     /// The whole input's, for the prediction.
     logits: Vec<f32>,
-    /// One per layer of `work.taps`, in its order; none where the input is several rows.
-    attention: Vec<AttentionMap>,
+    /// What `work.taps` names; nothing where the input is several rows.
+    recording: Recording,
     targets: Vec<Target>,
     /// What masks and passes read.
     focus: Focus,
@@ -90,7 +90,7 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let rows = work.task.whole(work.model.spec(), work.input);
-        let (logits, attention) = lead.whole(work, &rows.rows).map_err(|error| match error {
+        let (logits, recording) = lead.whole(work, &rows.rows).map_err(|error| match error {
             nn::Error::Stopped(why) => RunError::Stopped(why),
             error => RunError::Model(error),
         })?;
@@ -106,7 +106,7 @@ impl<'a> JobCtx<'a> {
             began: means.watch.deadline.elapsed(),
             rows: rows.rows.len(),
             logits,
-            attention,
+            recording,
             targets,
             focus,
             memo: RefCell::default(),

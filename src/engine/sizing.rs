@@ -12,11 +12,18 @@ const RECORDED: usize = 4;
 /// Floats a token takes in a plain forward, as a multiple of the hidden size: input, projections, and the inner layer.
 const FLOATS_A_TOKEN: usize = 8;
 
+/// Units of a feed-forward block, as a multiple of the hidden size.
+const INNER: usize = 4;
+
 /// What a row of `tokens` tokens takes of a turn's token budget.
-pub fn weight(spec: &Spec, tokens: usize, recording: bool, taps: &TapPlan) -> usize {
-    let plain = if recording { tokens * RECORDED } else { tokens };
-    // Tapped probabilities stay until the chunk ends and grow with the square of the length.
-    let tapped = taps.attention.len() * spec.heads * tokens * tokens;
+pub fn weight(spec: &Spec, tokens: usize, objectives: usize, taps: &TapPlan) -> usize {
+    let plain = if objectives > 0 { tokens * RECORDED } else { tokens };
+    // Taps stay until the chunk ends; those of attention grow with the square of the length.
+    let fused = taps.fused.as_ref().map_or(0, |fused| fused.layers.len());
+    let squares = (taps.attention.len() * spec.heads + fused) * tokens * tokens;
+    let states = taps.hidden.len() + INNER * taps.activations.len() + taps.maps.len() + taps.lens.len();
+    let copies = if taps.gradients { 1 + objectives } else { 1 };
+    let tapped = copies * (squares + states * tokens * spec.hidden);
     plain + tapped.div_ceil(FLOATS_A_TOKEN * spec.hidden.max(1))
 }
 
@@ -38,15 +45,23 @@ mod tests {
     #[test]
     fn a_recorded_row_takes_four_times_its_tokens() {
         let spec = fake::spec();
-        assert_eq!(weight(&spec, 10, false, &TapPlan::default()), 10);
-        assert_eq!(weight(&spec, 10, true, &TapPlan::default()), 40);
+        assert_eq!(weight(&spec, 10, 0, &TapPlan::default()), 10);
+        assert_eq!(weight(&spec, 10, 1, &TapPlan::default()), 40);
     }
 
     #[test]
     fn tapped_attention_counts_by_the_square() {
-        let (spec, taps) = (fake::spec(), TapPlan { attention: vec![0] });
-        let extra = |tokens| weight(&spec, tokens, false, &taps) - tokens;
+        let (spec, taps) = (fake::spec(), TapPlan::attention(vec![0]));
+        let extra = |tokens| weight(&spec, tokens, 0, &taps) - tokens;
         assert!(extra(400) >= 15 * extra(100));
+    }
+
+    #[test]
+    fn tapped_states_count_by_the_layer_and_the_objective() {
+        let spec = fake::spec();
+        let taps = TapPlan { hidden: vec![0, 1, 2, 3], gradients: true, ..TapPlan::default() };
+        assert_eq!(weight(&spec, 16, 1, &taps), 64 + 16);
+        assert_eq!(weight(&spec, 16, 3, &taps), 64 + 32);
     }
 
     #[test]

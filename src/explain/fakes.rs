@@ -14,9 +14,7 @@ use crate::input::text::{SpecialIds, Token, Word};
 use crate::input::units::Mask;
 use crate::input::{ImageInput, Input, Kind, TextInput};
 use crate::methods::{Ctx, Error, Masking, Pass, RowView, Variant, Warning};
-use crate::models::{
-    Batch, Capabilities, Capability, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan,
-};
+use crate::models::{Batch, Capabilities, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan};
 use crate::nn::{self, Node, Stopped, Tape};
 use crate::tasks::{Classification, Readout, Target};
 
@@ -55,9 +53,10 @@ pub fn spec(kind: Kind) -> Spec {
             grid_rows: 1,
             grid_cols: 1,
             sequence: vec![SequenceItem::Named("cls".into()), SequenceItem::Patch([0, 0])],
+            maps: 2,
         }),
         reads: Reads::First,
-        capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+        capabilities: Capabilities::of_transformers(),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Every type is taken apart by all of its fields, so that a new one does not compile until it is looked at here.
 
 use super::outcome::{Answer, Explanation, InputView};
-use crate::methods::attribution::{Attribution, Change, Diagnostics, PixelMap, Rule, Scores, Tree};
+use crate::methods::attribution::{Attribution, Change, Diagnostics, LensLayer, Neuron, PixelMap, Rule, Scores, Tree};
+use crate::tasks::ClassScore;
 
 /// The first number of `answer` that is not finite, by its place.
 pub(super) fn not_finite(answer: &Answer) -> Option<String> {
@@ -50,9 +51,14 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         base_value,
         output_value,
         residual,
+        heads,
+        neurons,
+        layers,
         diagnostics,
         partial: _,
     } = attribution;
+    let neuron = |&Neuron { layer: _, unit: _, activation, influence }: &Neuron| finite(&[activation, influence]);
+    let lens = |LensLayer { layer: _, scores }: &LensLayer| scores.iter().all(ClassScore::is_finite);
     let values = [
         ("base_value", finite(base_value)),
         ("output_value", finite(output_value)),
@@ -62,6 +68,9 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         ("rule", rule.as_ref().is_none_or(rule_is_finite)),
         ("tree", tree.as_ref().is_none_or(Tree::is_finite)),
         ("change", change.as_ref().is_none_or(change_is_finite)),
+        ("heads", finite(heads.iter().flatten().flatten())),
+        ("neurons", neurons.iter().flatten().all(neuron)),
+        ("layers", layers.iter().flatten().all(lens)),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)

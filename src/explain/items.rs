@@ -107,5 +107,7 @@ fn capability_name(capability: Capability) -> &'static str {
         Capability::Forward => "forward",
         Capability::Gradient => "gradient",
         Capability::Attention => "attention",
+        Capability::Hidden => "hidden",
+        Capability::FeatureMap => "feature_map",
     }
 }

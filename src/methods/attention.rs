@@ -4,12 +4,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::support::{reduce, settings};
-use super::{
-    Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Pass, Scores, SettingError, Subject, TappedAttention,
-};
-use crate::input::{Input, Kind, TextInput};
-use crate::models::{Capability, ImageSpec, Reads, SequenceItem, TapPlan};
+use super::support::layers::{self, LayerChoice, LayerName};
+use super::support::sequence;
+use super::support::settings::{self, Presentation};
+use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, SettingError, Subject, TappedAttention};
+use crate::input::Kind;
+use crate::models::{Capability, TapPlan};
 use crate::nn::Rule;
 
 pub struct Attention;
@@ -45,21 +45,6 @@ pub struct Settings {
     /// `"mean"` (default: one head, the mean of all), `"all"`, or a list of head indices from 0; negative ones count
     /// from the end.
     pub heads: Option<HeadChoice>,
-}
-
-/// Which layers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected \"all\", \"last\" or a list of layer indices")]
-pub enum LayerChoice {
-    Named(LayerName),
-    Indices(Vec<i64>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LayerName {
-    All,
-    Last,
 }
 
 /// Which heads.
@@ -111,15 +96,11 @@ impl Method for Attention {
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let spec = subject.spec;
-        let layers = match settings.layers.unwrap_or(LayerChoice::Named(LayerName::Last)) {
-            LayerChoice::Named(LayerName::All) => (0..spec.layers).collect(),
-            LayerChoice::Named(LayerName::Last) => (spec.layers.saturating_sub(1)..spec.layers).collect(),
-            LayerChoice::Indices(indices) => chosen("layers", "layer", &indices, spec.layers)?,
-        };
+        let layers = layers::resolve(settings.layers, LayerName::Last, spec.layers)?;
         let heads = match settings.heads.unwrap_or(HeadChoice::Named(HeadName::Mean)) {
             HeadChoice::Named(HeadName::All) => Heads::Indices((0..spec.heads).collect()),
             HeadChoice::Named(HeadName::Mean) => Heads::Mean(HeadName::Mean),
-            HeadChoice::Indices(indices) => Heads::Indices(chosen("heads", "head", &indices, spec.heads)?),
+            HeadChoice::Indices(indices) => Heads::Indices(layers::chosen("heads", "head", &indices, spec.heads)?),
         };
         let resolved = Resolved { layers, heads };
         let numbers = Self::values(&resolved, subject);
@@ -130,18 +111,18 @@ impl Method for Attention {
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        Cost { rows: 1, tokens: sequence(subject) as u64 }
+        Cost { rows: 1, tokens: sequence::length(subject) as u64 }
     }
 
     fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
-        let length = sequence(subject);
+        let length = sequence::length(subject);
         [resolved.heads.len(), length, length].iter().fold(resolved.layers.len(), |n, &m| n.saturating_mul(m))
     }
 
     fn taps(resolved: &Resolved) -> TapPlan {
         let mut attention = resolved.layers.clone();
         attention.sort_unstable();
-        TapPlan { attention }
+        TapPlan::attention(attention)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -157,38 +138,12 @@ impl Method for Attention {
 
 fn too_many(resolved: &Resolved, subject: &Subject<'_>, numbers: usize) -> SettingError {
     let (layers, heads) = (resolved.layers.len(), resolved.heads.len());
-    let (length, left) = (sequence(subject), subject.response_values);
+    let (length, left) = (sequence::length(subject), subject.response_values);
     let detail = format!(
         "{layers} layers × {heads} heads × {length} × {length} are {numbers} numbers and limits.response_values leaves \
          {left}; choose fewer layers or heads, or shorten the input"
     );
     SettingError::new(if layers > 1 || heads == 1 { "layers" } else { "heads" }, detail)
-}
-
-/// Length of what queries and keys count over.
-fn sequence(subject: &Subject<'_>) -> usize {
-    subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len() + subject.task.tail()))
-}
-
-/// Indices counted from 0 and in range; negative ones count from the end.
-fn chosen(field: &str, what: &str, indices: &[i64], count: usize) -> Result<Vec<usize>, SettingError> {
-    let mut resolved = Vec::with_capacity(indices.len());
-    for (position, &index) in indices.iter().enumerate() {
-        let place = format!("{field}/{position}");
-        let from_end = if index < 0 { index.checked_add_unsigned(count as u64) } else { Some(index) };
-        let Some(index) = from_end.and_then(|index| usize::try_from(index).ok()).filter(|&index| index < count) else {
-            let detail = format!("{what} {index} does not exist; the model has {count}, counted from 0");
-            return Err(SettingError::new(&place, detail));
-        };
-        if resolved.contains(&index) {
-            return Err(SettingError::new(&place, format!("{what} {index} is named twice")));
-        }
-        resolved.push(index);
-    }
-    if resolved.is_empty() {
-        return Err(SettingError::new(field, format!("an empty list chooses nothing; name a {what}")));
-    }
-    Ok(resolved)
 }
 
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -> Result<Attribution, Error> {
@@ -205,69 +160,11 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, maps: &[TappedAttention<'_>]) -
         });
     }
     let deepest = maps.iter().max_by_key(|map| map.layer).ok_or(Error::Missing { what: "the tapped attention" })?;
-    let row = reading_row(ctx, deepest);
-    let mut attribution = read(ctx, &row)?;
+    let row = sequence::reading(ctx, ctx.targets().first()).row(&mean(deepest), deepest.length);
+    let mut attribution = sequence::attribution(ctx, row, Presentation::default())?;
     attribution.scores.layers = Some(layers);
     attribution.diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
     Ok(attribution)
-}
-
-/// The row of the position that the head reads, mean of all heads; where it reads all positions, the mean of their rows,
-/// and where it reads any, that of the first target's token.
-fn reading_row(ctx: &dyn Ctx, map: &TappedAttention<'_>) -> Vec<f64> {
-    let (values, reads) = (mean(map), ctx.spec().reads);
-    let mut rows = values.chunks(map.length);
-    match reads {
-        Reads::First | Reads::Last { .. } => {
-            let position = reads.position(ctx.input().as_text().into_iter().flat_map(TextInput::ids));
-            rows.nth(position).unwrap_or_default().to_vec()
-        }
-        Reads::Each => {
-            let reading = ctx.targets().first().and_then(|target| ctx.task().reading(target));
-            rows.nth(reading.unwrap_or(0)).unwrap_or_default().to_vec()
-        }
-        Reads::Mean => {
-            let mut sum = vec![0.0; map.length];
-            rows.for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
-            sum.into_iter().map(|value| value / map.length as f64).collect()
-        }
-    }
-}
-
-/// The reading token's row as tokens and words, or as the patch grid.
-fn read(ctx: &dyn Ctx, row: &[f64]) -> Result<Attribution, Error> {
-    let mut scores = Scores::default();
-    let mut grid = None;
-    match ctx.input() {
-        Input::Text(text) => {
-            // Of a hypothesis behind the text nothing is scored.
-            let row = row.get(..text.tokens.len()).ok_or(Error::Missing { what: "the text's attention" })?;
-            scores.tokens = Some(settings::floats(row, "attention")?);
-            scores.words = Some(settings::floats(&reduce::words(text, row), "attention")?);
-        }
-        Input::Image(_) => {
-            if let Some(image) = &ctx.spec().image {
-                let over = Grid { rows: image.grid_rows, cols: image.grid_cols };
-                let cells = patches(image, row);
-                scores.grid = Some(reduce::rows(&settings::floats(&cells, "attention")?, over));
-                grid = Some(over);
-            }
-        }
-    }
-    Ok(Attribution { scores, grid, ..Attribution::default() })
-}
-
-/// The entries at patches, cell by cell; the other positions of the sequence are left out.
-fn patches(image: &ImageSpec, row: &[f64]) -> Vec<f64> {
-    let mut cells = vec![0.0; image.grid_rows * image.grid_cols];
-    for (item, &value) in image.sequence.iter().zip(row) {
-        if let SequenceItem::Patch([r, c]) = item
-            && let Some(cell) = cells.get_mut(r * image.grid_cols + c)
-        {
-            *cell = value;
-        }
-    }
-    cells
 }
 
 /// length × length of one head.

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 pub use super::findings::{Change, Edit, Rule, Tree};
 use crate::input::text::Word;
+use crate::tasks::ClassScore;
 
 /// Cells over the model's input: cell r covers rows ⌊r·H/rows⌋ … ⌊(r+1)·H/rows⌋.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -95,6 +96,25 @@ pub struct Warning {
     pub detail: String,
 }
 
+/// A unit of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Neuron {
+    pub layer: usize,
+    pub unit: usize,
+    /// Mean over the positions of the input.
+    pub activation: f32,
+    /// What it adds to the target's output, summed over positions.
+    pub influence: f32,
+}
+
+/// The answer of the model's head on one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LensLayer {
+    pub layer: usize,
+    /// As `prediction.scores`; of a question the target's alone.
+    pub scores: Vec<ClassScore>,
+}
+
 /// One explanation of one target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attribution {
@@ -133,6 +153,15 @@ pub struct Attribution {
     /// `output_value` − `base_value` − the sum of the finest list, for methods that promise completeness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<f32>,
+    /// `attention_relevance`: how much the target depends on each head, `[layer][head]` from `start_layer` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<Vec<f32>>>,
+    /// `neurons`: the units that stand out, the first foremost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neurons: Option<Vec<Neuron>>,
+    /// `logit_lens`: what the model's own head answers on each layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<LensLayer>>,
     pub diagnostics: Diagnostics,
     /// True where the deadline ended the work early and the best answer so far is given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -4,7 +4,7 @@
 use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::{Fill, Mask, Units};
-use crate::models::{Spec, TapPlan};
+use crate::models::{Recording, Spec, StateMap, TapPlan};
 use crate::nn::{Precision, Rule, Stopped};
 use crate::tasks::{OutputSpace, Readout, Target};
 
@@ -34,6 +34,13 @@ pub struct Objective {
     pub output: OutputSpace,
 }
 
+impl Objective {
+    /// One per target of `ctx`.
+    pub fn of_targets(ctx: &dyn Ctx, output: OutputSpace) -> Vec<Self> {
+        ctx.targets().iter().map(|target| Self { target: target.clone(), output }).collect()
+    }
+}
+
 /// Writes the embedding of the variant with that number.
 pub type WriteEmbedding<'a> = &'a dyn Fn(usize, &mut [f32]);
 
@@ -44,7 +51,8 @@ pub struct Pass<'a> {
     pub rows: usize,
     /// Writes variant `row`'s embedding; called once a variant, in any order. `None`: the input's own.
     pub embedding: Option<WriteEmbedding<'a>>,
-    /// Differentiated with respect to the embedding; empty: no gradient is computed.
+    /// Differentiated with respect to the embedding, or to what is tapped where `taps.gradients` says so; empty: no
+    /// gradient is computed.
     pub objectives: &'a [Objective],
     /// What stands in the gradients' place. DeepLIFT's variants come in pairs: variant 2i is an input, 2i + 1 its
     /// baseline, and both get the pair's multipliers.
@@ -58,10 +66,24 @@ pub struct RowView<'a> {
     pub logits: &'a [f32],
     /// One per objective: its value.
     pub values: &'a [f64],
-    /// One per objective: d value / d embedding, or what the pass's rule puts there.
+    /// One per objective: d value / d embedding, or what the pass's rule puts there; none where `taps.gradients` asks for
+    /// the taps' instead.
     pub gradients: &'a [&'a [f32]],
     /// One per tapped layer, in the plan's order.
     pub attention: &'a [TappedAttention<'a>],
+    /// What else was tapped.
+    pub inside: &'a Inside<'a>,
+}
+
+/// What a variant's forward showed beside its attention head by head, each list in the plan's order.
+#[derive(Debug, Clone, Default)]
+pub struct Inside<'a> {
+    pub fused: Vec<TappedMap<'a>>,
+    pub hidden: Vec<TappedState<'a>>,
+    pub activations: Vec<TappedState<'a>>,
+    pub maps: Vec<TappedState<'a>>,
+    /// What the head makes of a layer: logits as [`RowView::logits`], in one position.
+    pub lens: Vec<TappedState<'a>>,
 }
 
 /// One layer's attention probabilities for one variant.
@@ -73,6 +95,62 @@ pub struct TappedAttention<'a> {
     pub length: usize,
     /// heads × length × length (query, key).
     pub values: &'a [f32],
+}
+
+/// One layer's attention, its heads fused.
+#[derive(Debug, Clone)]
+pub struct TappedMap<'a> {
+    pub layer: usize,
+    pub length: usize,
+    /// One, or of relevance one an objective: length × length (query, key).
+    pub values: Vec<&'a [f32]>,
+    /// Of relevance, one an objective: Σ |A ∘ dA| of each head.
+    pub importance: Vec<&'a [f32]>,
+}
+
+/// One layer's numbers at every position.
+#[derive(Debug, Clone)]
+pub struct TappedState<'a> {
+    pub layer: usize,
+    /// Numbers of a position.
+    pub width: usize,
+    /// Of feature maps: rows and columns of the positions.
+    pub grid: Option<(usize, usize)>,
+    /// positions × width.
+    pub values: &'a [f32],
+    /// One an objective: d value / d `values`.
+    pub gradients: Vec<&'a [f32]>,
+}
+
+impl<'a> Inside<'a> {
+    /// Row `row` of a recording.
+    pub fn of_row(recording: &'a Recording, row: usize) -> (Vec<TappedAttention<'a>>, Self) {
+        let attention = recording.attention.iter().map(|map| {
+            let (layer, heads, length) = (map.layer, map.heads, map.lengths[row]);
+            TappedAttention { layer, heads, length, values: map.row(row) }
+        });
+        let fused = recording.fused.iter().map(|map| {
+            let (layer, length) = (map.layer, map.lengths[row]);
+            TappedMap { layer, length, values: map.row(row), importance: map.importance_of(row) }
+        });
+        let states = |maps: &'a [StateMap]| maps.iter().map(|map| TappedState::of_row(map, row)).collect();
+        let inside = Self {
+            fused: fused.collect(),
+            hidden: states(&recording.hidden),
+            activations: states(&recording.activations),
+            maps: states(&recording.maps),
+            lens: states(&recording.lens),
+        };
+        (attention.collect(), inside)
+    }
+}
+
+impl<'a> TappedState<'a> {
+    fn of_row(map: &'a StateMap, row: usize) -> Self {
+        let gradients = map.gradients.iter().map(|gradient| map.row(gradient, row)).collect();
+        let StateMap { layer, width, grid, .. } = *map;
+        Self { layer, width, grid, values: map.row(&map.values, row), gradients }
+    }
 }
 
 /// The running job, as a method sees it.

@@ -7,6 +7,8 @@
 mod adversarial;
 mod anchors;
 mod attention;
+mod attention_relevance;
+mod attention_rollout;
 pub mod attribution;
 mod counterfactual;
 mod ctx;
@@ -14,6 +16,7 @@ mod decision_tree;
 mod deep_lift;
 mod erased;
 mod findings;
+mod grad_cam;
 mod gradient;
 mod gradient_shap;
 mod guided_backprop;
@@ -21,6 +24,8 @@ mod input_x_gradient;
 mod integrated_gradients;
 mod kernel_shap;
 mod lime;
+mod logit_lens;
+mod neurons;
 mod occlusion;
 mod partition_shap;
 mod shapley_sampling;
@@ -28,6 +33,7 @@ mod smooth_grad;
 pub mod support;
 #[cfg(test)]
 mod tests;
+mod value_zeroing;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,8 +45,12 @@ use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, TargetSpec, Task};
 
-pub use attribution::{Attribution, Change, Diagnostics, Edit, Grid, PixelMap, Rule, Scores, Tree, Warning};
-pub use ctx::{Ctx, Masking, Objective, Pass, RowView, TappedAttention, Variant, WriteEmbedding};
+pub use attribution::{
+    Attribution, Change, Diagnostics, Edit, Grid, LensLayer, Neuron, PixelMap, Rule, Scores, Tree, Warning,
+};
+pub use ctx::{
+    Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, Variant, WriteEmbedding,
+};
 pub use erased::{ErasedMethod, Planned};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
@@ -51,8 +61,12 @@ pub static METHODS: &[&dyn ErasedMethod] = &[
     &smooth_grad::SmoothGrad,
     &gradient_shap::GradientShap,
     &deep_lift::DeepLift,
+    &grad_cam::GradCam,
     &guided_backprop::GuidedBackprop,
     &attention::Attention,
+    &attention_rollout::AttentionRollout,
+    &attention_relevance::AttentionRelevance,
+    &value_zeroing::ValueZeroing,
     &occlusion::Occlusion,
     &lime::Lime,
     &kernel_shap::KernelShap,
@@ -62,6 +76,8 @@ pub static METHODS: &[&dyn ErasedMethod] = &[
     &decision_tree::DecisionTree,
     &counterfactual::Counterfactual,
     &adversarial::Adversarial,
+    &neurons::Neurons,
+    &logit_lens::LogitLens,
 ];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.

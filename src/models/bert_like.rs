@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::config::{self, Common, Sizes};
 use super::embeddings::{Count, Embeddings, Positions, Step};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace};
-use super::{About, Capabilities, Capability, LoadError, Reads, Spec, Weights};
+use super::{About, Capabilities, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
 use crate::nn::{Activation, Linear};
 
@@ -188,7 +188,7 @@ impl Anatomy {
             token_types: if self.types > 1 { self.types } else { 0 },
             image: None,
             reads: if about == About::Sequence { Reads::First } else { Reads::Each },
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities::of_transformers(),
         })
     }
 

@@ -11,6 +11,7 @@ use super::config::{self, Common, Sizes};
 use super::decoder::{self, Decoder, Norm};
 use super::embeddings::{Count, Embeddings, Positions};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace, Sequences, outputs};
+use super::tap::Recorder;
 use super::vision::{self, Side};
 use super::{
     About, Capabilities, Capability, Family, ImageSpec, LoadError, Model, Outputs, Problem, Reads, Spec, TapPlan,
@@ -215,10 +216,18 @@ impl Vision {
             offsets: (0..=images).map(|image| image * (grid + 1)).collect(),
             read: (0..images).map(|image| image * (grid + 1)).collect(),
         };
-        let (x, maps) = self.encoder.forward(tape, x, &sequences, taps)?;
-        let x = self.last_norm.forward(tape, &x)?;
-        let logits = self.head.forward(tape, &x)?;
-        outputs(input, logits, maps)
+        let mut recorder = Recorder::new(taps, self.encoder.heads, &sequences.offsets, &sequences.read)
+            .with_patches((self.patches.grid_rows, self.patches.grid_cols), 1);
+        let x = self.encoder.forward(tape, x, &sequences, &mut recorder)?;
+        let logits = self.read(tape, &x)?;
+        recorder.read_lenses(tape, (self.encoder.layers.len(), &logits), |tape, x| self.read(tape, x))?;
+        outputs(input, logits, recorder.finish()?)
+    }
+
+    /// The image's own vector of hidden states at the positions read.
+    fn read(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
+        let x = self.last_norm.forward(tape, x)?;
+        self.head.forward(tape, &x)
     }
 }
 
@@ -319,6 +328,7 @@ impl Family for Clip {
             grid_rows: grid.0,
             grid_cols: grid.1,
             sequence: vision::sequence(["cls"].into_iter(), grid),
+            maps: sizes.layers,
         };
         let spec = Spec {
             architecture: "clip".into(),

@@ -33,7 +33,8 @@ fn logits_attention_and_gradients_are_those_of_transformers() {
     let cases = cases["cases"].as_array().unwrap();
     let mut tape = Tape::new(&(), true);
     let rows = (0..cases.len()).map(|case| values.row(case)).collect();
-    let outputs = forward(&*model, &mut tape, rows, &TapPlan { attention: vec![0, 1] });
+    let mut outputs = forward(&*model, &mut tape, rows, &TapPlan::attention(vec![0, 1]));
+    let attention = std::mem::take(&mut outputs.tapped).record().unwrap().attention;
     let columns = outputs.logits.cols();
     let mut seed = vec![0.0; outputs.logits.value().len()];
     for (index, case) in cases.iter().enumerate() {
@@ -42,7 +43,7 @@ fn logits_attention_and_gradients_are_those_of_transformers() {
         let cosines: Vec<f64> = texts.iter().map(|text| text.iter().zip(&image).map(|(a, b)| a * b).sum()).collect();
         let logits: Vec<f32> = cosines.iter().map(|cosine| (cosine * f64::from(scale)) as f32).collect();
         close(&format!("{index} logits"), &logits, &values.get(&format!("{index}.logits")), 1e-5);
-        for map in &outputs.attention {
+        for map in &attention {
             let oracle = values.get(&format!("{index}.attention.{}", map.layer));
             close(&format!("{index} attention {}", map.layer), map.row(index), &oracle, 1e-5);
         }

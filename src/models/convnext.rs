@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::config::{self, Common};
 use super::convolution::{Maps, Named, stages};
 use super::encoder::outputs;
+use super::tap::Recorder;
 use super::vision::{self, Side};
 use super::vision_transformer::projection;
 use super::{Family, LoadError, Model, Outputs, Spec, TapPlan, Weights};
@@ -83,6 +84,8 @@ struct Stage {
     /// Halves the maps; the first stage has none.
     halve: Option<(LayerNorm, Conv2d)>,
     blocks: Vec<Block>,
+    /// Rows and columns of its maps.
+    grid: (usize, usize),
 }
 
 /// x + down(activation(up(norm(depthwise(x))))).
@@ -111,7 +114,8 @@ impl ConvNextModel {
             stages.push(Stage::new(weights, &name, config, &mut maps, (index > 0, width, depth))?);
         }
         let (width, blocks) = (maps.channels, widths.iter().map(|(_, depth)| depth).sum());
-        let spec = vision::spec("convnext", common, vision::maps(size, (maps.rows, maps.cols)), (width, blocks, 0))?;
+        let spec =
+            vision::spec("convnext", common, vision::maps(size, (maps.rows, maps.cols), blocks), (width, blocks, 0))?;
         Ok(Self {
             patches,
             projection,
@@ -145,7 +149,7 @@ impl Stage {
         };
         let scaled = config.layer_scale_init_value > 0.0;
         let blocks = (0..depth).map(|index| Block::new(weights, &format!("{name}.layers.{index}"), *maps, scaled));
-        Ok(Self { halve, blocks: blocks.collect::<Result<_, _>>()? })
+        Ok(Self { halve, blocks: blocks.collect::<Result<_, _>>()?, grid: (maps.rows, maps.cols) })
     }
 }
 
@@ -184,11 +188,12 @@ impl Model for ConvNextModel {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
-        vision::no_attention(taps)?;
+        let mut recorder = Recorder::of_images(taps, batch.rows.len());
         let input = self.embed(tape, batch)?;
         let x = self.patches.forward(tape, &input)?;
         let x = self.projection.forward(tape, &x)?;
         let mut x = self.first_norm.forward(tape, &x)?;
+        let mut index = 0;
         for stage in &self.stages {
             if let Some((norm, conv)) = &stage.halve {
                 let normed = norm.forward(tape, &x)?;
@@ -196,12 +201,14 @@ impl Model for ConvNextModel {
             }
             for block in &stage.blocks {
                 x = block.forward(tape, &x, self.activation)?;
+                recorder.map(index, &x, stage.grid);
+                index += 1;
                 tape.step()?;
             }
         }
         let pooled = mean_rows(tape, &x, self.last, 0)?;
         let pooled = self.norm.forward(tape, &pooled)?;
         let logits = self.classifier.forward(tape, &pooled)?;
-        outputs(input, logits, Vec::new())
+        outputs(input, logits, recorder.finish()?)
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::embeddings::Embeddings;
 use super::encoder::outputs;
-use super::tap::Tapped;
+use super::tap::Recorder;
 use super::{Model, Outputs, Spec, TapPlan};
 use crate::nn::{
-    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, Probabilities, QueryKeyNorm, RmsNorm, Rope,
-    Rotary, Tape, add, select,
+    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, QueryKeyNorm, Recall, RmsNorm, Rope, Rotary,
+    Tape, add, select, silence,
 };
 
 /// A decoder with a head on the positions read.
@@ -81,7 +81,14 @@ impl Decoder {
         self.ropes.iter().map(|rope| rope.angles(offsets, &positions).map(Arc::new)).collect()
     }
 
-    fn feed_forward(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Node) -> Result<Node, nn::Error> {
+    fn feed_forward(
+        &self,
+        tape: &mut Tape<'_>,
+        index: usize,
+        x: &Node,
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Node, nn::Error> {
+        let layer = &self.layers[index];
         let inner = layer.feed_forward_norm.forward(tape, x)?;
         let up = match self.gated {
             true => {
@@ -90,7 +97,14 @@ impl Decoder {
             }
             false => layer.up.forward_activated(tape, &inner, self.activation)?,
         };
+        recorder.activations(index, &up);
         added(tape, &layer.down, layer.fed_norm.as_ref(), &up, x)
+    }
+
+    /// The logits of last hidden states.
+    fn read(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
+        let x = self.norm.forward(tape, x)?;
+        self.score.forward(tape, &x)
     }
 }
 
@@ -101,8 +115,8 @@ impl Layer {
         x: &Node,
         offsets: &[usize],
         angles: &[Arc<Angles>],
-        tapped: bool,
-    ) -> Result<(Node, Option<Probabilities>), nn::Error> {
+        (index, recorder): (usize, &mut Recorder<'_>),
+    ) -> Result<Node, nn::Error> {
         let normed = self.attention_norm.forward(tape, x)?;
         let mut qkv = self.qkv.forward(tape, &normed)?;
         if let Some(norm) = &self.head_norm {
@@ -112,7 +126,14 @@ impl Layer {
             let Attention { heads, kv_heads, depth, .. } = self.attention;
             qkv = Rotary { heads, kv_heads, depth }.forward(tape, qkv, angles)?;
         }
-        self.attention.forward(tape, &qkv, offsets, None, tapped)
+        let silenced = recorder.silenced();
+        if !silenced.is_empty() {
+            let Attention { heads, kv_heads, depth, .. } = self.attention;
+            qkv = silence(tape, &qkv, &silenced, (heads + kv_heads) * depth..qkv.cols())?;
+        }
+        let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
+        Ok(out)
     }
 }
 
@@ -130,21 +151,29 @@ impl Model for Decoder {
         let mut x = self.embeddings.forward(tape, &input, batch)?;
         let (offsets, read) = (batch.offsets(), batch.read());
         let angles = self.angles(&offsets)?;
-        let mut tapped = Tapped::new(taps, self.spec.heads, &offsets);
+        let mut recorder = Recorder::new(taps, self.spec.heads, &offsets, &read);
+        let layers = self.layers.len();
         for (index, layer) in self.layers.iter().enumerate() {
-            let (mut attended, map) = layer.attend(tape, &x, &offsets, &angles, tapped.wants(index))?;
-            // After the last attention only the positions read are computed.
-            if index + 1 == self.layers.len() {
+            x = recorder.enter(tape, index, x)?;
+            let mut attended = layer.attend(tape, &x, &offsets, &angles, (index, &mut recorder))?;
+            // After the last attention only the positions read are computed, unless a tap looks at the others.
+            let (last, whole) = (index + 1 == layers, recorder.whole(layers));
+            if last && !whole {
                 attended = select(tape, &attended, &read)?;
                 x = select(tape, &x, &read)?;
             }
             x = added(tape, &layer.output, layer.attended_norm.as_ref(), &attended, &x)?;
-            x = self.feed_forward(tape, layer, &x)?;
-            tapped.keep(index, map);
+            x = self.feed_forward(tape, index, &x, &mut recorder)?;
+            if last {
+                recorder.hidden(layers, &x);
+            }
+            if last && whole {
+                x = select(tape, &x, &read)?;
+            }
             tape.step()?;
         }
-        x = self.norm.forward(tape, &x)?;
-        let logits = self.score.forward(tape, &x)?;
-        outputs(input, logits, tapped.finish()?)
+        let logits = self.read(tape, &x)?;
+        recorder.read_lenses(tape, (layers, &logits), |tape, x| self.read(tape, x))?;
+        outputs(input, logits, recorder.finish()?)
     }
 }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::tap::Tapped;
-use super::{AttentionMap, Outputs, TapPlan};
+use super::Outputs;
+use super::tap::{Recorder, Tapped};
 use crate::nn::{
-    self, Activation, Angles, Attention, Bias, Disentangled, Gate, LayerNorm, Linear, Node, Rope, Rotary, Tape, Window,
-    add, neighbours, relative_bucket, select,
+    self, Activation, Angles, Attention, Bias, Disentangled, Gate, LayerNorm, Linear, Node, Recall, Rope, Rotary, Tape,
+    Window, add, neighbours, relative_bucket, select, silence,
 };
 
 /// Where the normalisation stands.
@@ -99,40 +99,47 @@ impl Encoder {
         Self { layers, heads, activation, norm, gated: false, ropes: Vec::new(), bias: None, convolution: None }
     }
 
-    /// The last hidden states at the positions read, and the tapped attention maps. After the last attention only
-    /// the positions read are computed.
+    /// The last hidden states at the positions read. After the last attention only these are computed, unless a tap
+    /// looks at the others.
     pub fn forward(
         &self,
         tape: &mut Tape<'_>,
         x: Node,
         sequences: &Sequences,
-        taps: &TapPlan,
-    ) -> Result<(Node, Vec<AttentionMap>), nn::Error> {
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Node, nn::Error> {
         let shared = self.shared(&sequences.offsets)?;
         let convolved = self.convolve(tape, &x, &sequences.offsets)?;
         let mut x = x;
-        let mut tapped = Tapped::new(taps, self.heads, &sequences.offsets);
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
-            let (attended, map) = self.attend(tape, layer, &x, &shared, tapped.wants(index))?;
+            x = recorder.enter(tape, index, x)?;
+            let attended = self.attend(tape, (index, layer), &x, &shared, recorder)?;
             // Where everything is read there is nothing to pick.
-            let (attended, residual) = if last && !sequences.read.iter().copied().eq(0..x.rows()) {
+            let picks = last && !sequences.read.iter().copied().eq(0..x.rows());
+            let early = picks && !recorder.whole(self.layers.len());
+            let (attended, residual) = if early {
                 (select(tape, &attended, &sequences.read)?, select(tape, &x, &sequences.read)?)
             } else {
                 (attended, x)
             };
-            x = self.feed_forward(tape, layer, &attended, residual)?;
+            x = self.feed_forward(tape, (index, layer), &attended, residual, recorder)?;
             if index == 0
                 && let Some((convolved, norm)) = &convolved
             {
-                let convolved = if last { select(tape, convolved, &sequences.read)? } else { convolved.clone() };
+                let convolved = if early { select(tape, convolved, &sequences.read)? } else { convolved.clone() };
                 x = add(tape, &x, &convolved)?;
                 x = norm.forward(tape, &x)?;
             }
-            tapped.keep(index, map);
+            if last {
+                recorder.hidden(index + 1, &x);
+            }
+            if picks && !early {
+                x = select(tape, &x, &sequences.read)?;
+            }
             tape.step()?;
         }
-        Ok((x, tapped.finish()?))
+        Ok(x)
     }
 
     fn shared<'a>(&self, offsets: &'a [usize]) -> Result<Shared<'a>, nn::Error> {
@@ -152,29 +159,40 @@ impl Encoder {
     fn attend(
         &self,
         tape: &mut Tape<'_>,
-        layer: &Layer,
+        (index, layer): (usize, &Layer),
         x: &Node,
         shared: &Shared<'_>,
-        tapped: bool,
-    ) -> Result<(Node, Option<nn::Probabilities>), nn::Error> {
+        recorder: &mut Recorder<'_>,
+    ) -> Result<Node, nn::Error> {
         let normed = match (self.norm, &layer.attention_norm) {
             (NormPlace::Before, Some(norm)) => Some(norm.forward(tape, x)?),
             _ => None,
         };
         let mut qkv = layer.qkv.forward(tape, normed.as_ref().unwrap_or(x))?;
-        let depth = qkv.cols() / 3 / self.heads.max(1);
+        let silenced = recorder.silenced();
+        if !silenced.is_empty() {
+            qkv = silence(tape, &qkv, &silenced, qkv.cols() / 3 * 2..qkv.cols())?;
+        }
+        let (depth, offsets) = (qkv.cols() / 3 / self.heads.max(1), shared.offsets);
         let mut attention = Attention::new(self.heads, depth);
+        let (mut bias, tapped) = (shared.bias.as_ref(), recorder.probabilities(index));
         match &layer.mixing {
-            Mixing::Disentangled(attention) => return attention.forward(tape, &qkv, shared.offsets, tapped),
+            Mixing::Disentangled(attention) => {
+                let (out, map) = attention.forward(tape, &qkv, offsets, tapped)?;
+                recorder.attended(index, map, || Recall::disentangled(attention, (&qkv, &out), offsets));
+                return Ok(out);
+            }
             Mixing::Plain => {}
-            Mixing::Biased(bias) => return attention.forward(tape, &qkv, shared.offsets, Some(bias), tapped),
+            Mixing::Biased(own) => bias = Some(own),
             Mixing::Rotary { rope, window } => {
                 let rotary = Rotary { heads: self.heads, kv_heads: self.heads, depth };
                 qkv = rotary.forward(tape, qkv, &shared.angles[*rope])?;
                 attention.window = *window;
             }
         }
-        attention.forward(tape, &qkv, shared.offsets, shared.bias.as_ref(), tapped)
+        let (out, map) = attention.forward(tape, &qkv, offsets, bias, tapped)?;
+        recorder.attended(index, map, || Recall::plain(attention, bias, (&qkv, &out), offsets));
+        Ok(out)
     }
 
     /// activation(conv(x)) of every token, and the norm of its sum with the first layer's result.
@@ -193,9 +211,10 @@ impl Encoder {
     fn feed_forward(
         &self,
         tape: &mut Tape<'_>,
-        layer: &Layer,
+        (index, layer): (usize, &Layer),
         attended: &Node,
         residual: Node,
+        recorder: &mut Recorder<'_>,
     ) -> Result<Node, nn::Error> {
         let x = layer.output.forward_add(tape, attended, &residual)?;
         let (inner, x) = match (self.norm, &layer.attention_norm) {
@@ -213,6 +232,7 @@ impl Encoder {
             }
             false => layer.up.forward_activated(tape, &inner, self.activation)?,
         };
+        recorder.activations(index, &up);
         let x = layer.down.forward_add(tape, &up, &x)?;
         match self.norm {
             NormPlace::Before => Ok(x),
@@ -222,9 +242,9 @@ impl Encoder {
 }
 
 /// Refuses what JSON cannot hold.
-pub fn outputs(input: Node, logits: Node, attention: Vec<AttentionMap>) -> Result<Outputs, nn::Error> {
+pub fn outputs(input: Node, logits: Node, tapped: Tapped) -> Result<Outputs, nn::Error> {
     if logits.numbers()?.iter().any(|logit| !logit.is_finite()) {
         return Err(nn::Error::NotFinite);
     }
-    Ok(Outputs { input, logits, attention })
+    Ok(Outputs { input, logits, tapped })
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::config::{self, Common, Sizes};
 use super::decoder::{Decoder, Layer, Norm};
 use super::embeddings::{Count, Embeddings, Positions};
-use super::{About, Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
+use super::{About, Capabilities, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::nn::Attention;
@@ -79,7 +79,7 @@ impl Config {
             token_types: 0,
             image: None,
             reads: Reads::Last { pad: self.pad_token_id.and_then(|id| u32::try_from(id).ok()) },
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities::of_transformers(),
         })
     }
 

@@ -7,7 +7,7 @@ use super::config::{self, Common};
 use super::decoder::{Decoder, Layer, Norm};
 use super::embeddings::Embeddings;
 use super::rope::RopeOf;
-use super::{About, Capabilities, Capability, LoadError, Reads, Spec, Weights};
+use super::{About, Capabilities, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
 use crate::nn::{Activation, Attention, Embedding, Linear, QueryKeyNorm, Rope, Window};
 
@@ -232,7 +232,7 @@ impl Anatomy {
             token_types: 0,
             image: None,
             reads: Reads::Last { pad: self.pad },
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities::of_transformers(),
         })
     }
 

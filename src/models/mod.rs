@@ -59,7 +59,7 @@ use crate::nn::{self, Node, Tape};
 
 pub use batch::{Batch, Content, Row};
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
-pub use tap::{AttentionMap, TapPlan};
+pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
 pub use weights::Weights;
 
 /// What one forward gives.
@@ -69,8 +69,8 @@ pub struct Outputs {
     pub input: Node,
     /// One row per position read × labels.
     pub logits: Node,
-    /// The layers named in [`TapPlan::attention`], in its order.
-    pub attention: Vec<AttentionMap>,
+    /// What the plan names.
+    pub tapped: Tapped,
 }
 
 /// A loaded model.

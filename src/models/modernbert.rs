@@ -8,7 +8,7 @@ use super::embeddings::{Embeddings, Step};
 use super::encoder::{Encoder, Layer, Mixing, NormPlace};
 use super::head::{Dense, Head};
 use super::text_encoder::TextEncoder;
-use super::{About, Capabilities, Capability, Family, LoadError, Model, Reads, Spec, Weights};
+use super::{About, Capabilities, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::nn::{LayerNorm, Rope, RopeScaling, Window};
@@ -161,7 +161,7 @@ impl Config {
             token_types: 0,
             image: None,
             reads: if about == About::Sequence { self.reads()? } else { Reads::Each },
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities::of_transformers(),
         })
     }
 

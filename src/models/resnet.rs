@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::config::{self, Common};
 use super::convolution::{Maps, Named, stages};
 use super::encoder::outputs;
+use super::tap::Recorder;
 use super::vision;
 use super::{Family, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::hub::ModelFolder;
@@ -99,7 +100,7 @@ impl ResNetModel {
             }
         }
         let shape = (maps.channels, blocks.len(), 0);
-        let spec = vision::spec("resnet", common, vision::maps(size, (maps.rows, maps.cols)), shape)?;
+        let spec = vision::spec("resnet", common, vision::maps(size, (maps.rows, maps.cols), blocks.len()), shape)?;
         Ok(Self {
             pixels: vision::as_rows(size),
             stem,
@@ -166,6 +167,11 @@ impl Block {
         }
         Ok(activation.forward(tape, y))
     }
+
+    /// Rows and columns of what it gives.
+    fn grid(&self) -> (usize, usize) {
+        self.convolutions.last().map_or((0, 0), Conv2d::out)
+    }
 }
 
 impl Model for ResNetModel {
@@ -178,18 +184,19 @@ impl Model for ResNetModel {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
-        vision::no_attention(taps)?;
+        let mut recorder = Recorder::of_images(taps, batch.rows.len());
         let input = self.embed(tape, batch)?;
         let x = self.pixels.forward(tape, &input)?;
         let x = self.stem.forward_activated(tape, &x, self.activation)?;
         let mut x = self.pool.forward(tape, &x)?;
         tape.step()?;
-        for block in &self.blocks {
+        for (index, block) in self.blocks.iter().enumerate() {
             x = block.forward(tape, &x, self.activation)?;
+            recorder.map(index, &x, block.grid());
             tape.step()?;
         }
         let pooled = mean_rows(tape, &x, self.last, 0)?;
         let logits = self.classifier.forward(tape, &pooled)?;
-        outputs(input, logits, Vec::new())
+        outputs(input, logits, recorder.finish()?)
     }
 }

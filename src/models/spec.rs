@@ -11,7 +11,12 @@ use crate::input::Kind;
 pub enum Capability {
     Forward,
     Gradient,
+    /// Attention probabilities over one sequence.
     Attention,
+    /// Hidden states, feed-forward activations, and the head on any layer's state.
+    Hidden,
+    /// Maps over the image that keep its rows and columns.
+    FeatureMap,
 }
 
 /// A set of [`Capability`].
@@ -20,6 +25,11 @@ pub enum Capability {
 pub struct Capabilities(pub Vec<Capability>);
 
 impl Capabilities {
+    /// What every transformer over text has.
+    pub fn of_transformers() -> Self {
+        Self(vec![Capability::Forward, Capability::Gradient, Capability::Attention, Capability::Hidden])
+    }
+
     pub fn covers(&self, required: &[Capability]) -> bool {
         required.iter().all(|capability| self.0.contains(capability))
     }
@@ -98,6 +108,8 @@ pub struct ImageSpec {
     pub grid_cols: usize,
     /// What query and key count over; empty for models without attention over a sequence.
     pub sequence: Vec<SequenceItem>,
+    /// As many feature maps as [`super::TapPlan`] can ask for.
+    pub maps: usize,
 }
 
 impl ImageSpec {

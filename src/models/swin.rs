@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::config::{self, Common};
 use super::encoder::outputs;
 use super::swin_layer::{Layer, Merging, Widths};
+use super::tap::Recorder;
 use super::vision::{self, Side};
 use super::vision_transformer::projection;
 use super::{Family, LoadError, Model, Outputs, Spec, TapPlan, Weights};
@@ -113,6 +114,8 @@ struct SwinModel {
 
 struct Stage {
     layers: Vec<Layer>,
+    /// Rows and columns of its maps.
+    grid: (usize, usize),
     /// Behind all stages but the last.
     merging: Option<Merging>,
 }
@@ -157,13 +160,14 @@ impl SwinModel {
             let merging = (!last)
                 .then(|| Merging::new(weights, &format!("{name}.downsample"), hidden, grid, EPSILON))
                 .transpose()?;
+            let own = grid;
             if !last {
                 grid = (grid.0.div_ceil(2), grid.1.div_ceil(2));
             }
-            stages.push(Stage { layers, merging });
+            stages.push(Stage { layers, grid: own, merging });
         }
-        let width = width << (config.depths.len() - 1);
-        let spec = vision::spec("swin", common, vision::maps(size, grid), (width, config.depths.iter().sum(), 0))?;
+        let (width, layers) = (width << (config.depths.len() - 1), config.depths.iter().sum());
+        let spec = vision::spec("swin", common, vision::maps(size, grid, layers), (width, layers, 0))?;
         Ok(Self {
             patches,
             projection,
@@ -200,7 +204,7 @@ impl Model for SwinModel {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
-        vision::no_attention(taps)?;
+        let mut recorder = Recorder::of_images(taps, batch.rows.len());
         let input = self.embed(tape, batch)?;
         let x = self.patches.forward(tape, &input)?;
         let x = self.projection.forward(tape, &x)?;
@@ -209,9 +213,12 @@ impl Model for SwinModel {
             let positions = Array::new(positions.repeat(batch.rows.len()), x.rows(), x.cols());
             x = add_constant(tape, &x, &positions)?;
         }
+        let mut index = 0;
         for stage in &self.stages {
             for layer in &stage.layers {
                 x = layer.forward(tape, &x, self.activation)?;
+                recorder.map(index, &x, stage.grid);
+                index += 1;
                 tape.step()?;
             }
             if let Some(merging) = &stage.merging {
@@ -221,6 +228,6 @@ impl Model for SwinModel {
         let x = self.norm.forward(tape, &x)?;
         let pooled = mean_rows(tape, &x, self.last, 0)?;
         let logits = self.classifier.forward(tape, &pooled)?;
-        outputs(input, logits, Vec::new())
+        outputs(input, logits, recorder.finish()?)
     }
 }

@@ -1,80 +1,110 @@
-//! Taps: what a forward shows beside its outputs.
+//! Taps: what a forward shows beside its outputs, what gradients may be asked at, and what may be put in its place.
+//!
+//! A family hands a [`Recorder`] what passes by; only what the plan names is kept. The numbers are read off at the end
+//! ([`Tapped::record`]), gradients by one walk back an objective ([`Tapped::differentiate`]).
 
-use crate::nn::{self, Probabilities};
+mod record;
+mod recorder;
 
-/// What to record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub use record::{AttentionMap, FusedMap, Recording, StateMap};
+pub use recorder::{Recorder, Tapped};
+
+use std::sync::Arc;
+
+/// What to record. Layers count from 0.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TapPlan {
-    /// Layers whose attention probabilities are recorded.
+    /// Layers whose attention probabilities are recorded, head by head.
     pub attention: Vec<usize>,
+    /// Layers whose attention is recorded as one map, and how heads become one.
+    pub fused: Option<Fused>,
+    /// Hidden states: l is what enters layer l, and the number of layers what leaves the last, before a final norm.
+    pub hidden: Vec<usize>,
+    /// Layers whose feed-forward activations are recorded: what the product back to the hidden size reads.
+    pub activations: Vec<usize>,
+    /// Feature maps: of convolutional models what leaves block l, of transformers the patches that enter layer l.
+    pub maps: Vec<usize>,
+    /// Hidden states (counted as in `hidden`) that the model's own head reads as if they were the last.
+    pub lens: Vec<usize>,
+    /// Objectives are differentiated with respect to what is recorded, in place of the embedding.
+    pub gradients: bool,
+    /// What stands in for the forward's own numbers.
+    pub replace: Option<Replacement>,
+}
+
+/// One map a layer, length × length a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fused {
+    pub layers: Vec<usize>,
+    pub by: Fusion,
+}
+
+/// How the heads of a layer become one map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fusion {
+    Mean,
+    Max,
+    Min,
+    /// The mean of max(0, A ∘ dA), one map an objective: needs `gradients`.
+    Relevance,
+}
+
+/// Numbers put in the forward's place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Replacement {
+    /// For each row of the pass, a token whose values no query gets: a zeroed column of every layer's attention.
+    pub silenced: Vec<Option<usize>>,
+    /// For each layer, what enters it in place of what the layer before gave, in every row alike: tokens × hidden.
+    /// What was given is recorded, not this.
+    pub states: Vec<Option<Arc<Vec<f32>>>>,
 }
 
 impl TapPlan {
-    /// Adds what `other` records beside it.
+    /// Nothing is recorded.
+    pub const NOTHING: &'static Self = &Self {
+        attention: Vec::new(),
+        fused: None,
+        hidden: Vec::new(),
+        activations: Vec::new(),
+        maps: Vec::new(),
+        lens: Vec::new(),
+        gradients: false,
+        replace: None,
+    };
+
+    /// Attention probabilities alone.
+    pub fn attention(layers: Vec<usize>) -> Self {
+        Self { attention: layers, ..Self::default() }
+    }
+
+    /// Adds what `other` records beside it. Of two ways to fuse heads the first stays.
     pub fn join(&mut self, other: &Self) {
-        self.attention.extend(&other.attention);
-        self.attention.sort_unstable();
-        self.attention.dedup();
-    }
-}
-
-/// The attention probabilities of one layer for every row of a batch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttentionMap {
-    pub layer: usize,
-    pub heads: usize,
-    /// Length of each row's sequence.
-    pub lengths: Vec<usize>,
-    /// Row after row: heads × length × length (query, key), each query's entries summing to 1.
-    pub values: Vec<f32>,
-}
-
-impl AttentionMap {
-    /// heads × length × length of one row.
-    pub fn row(&self, row: usize) -> &[f32] {
-        let size = |n: usize| self.heads * n * n;
-        let start: usize = self.lengths[..row].iter().map(|&n| size(n)).sum();
-        &self.values[start..start + size(self.lengths[row])]
-    }
-}
-
-/// Attention maps on their way from the layers to the outputs.
-pub struct Tapped<'a> {
-    plan: &'a TapPlan,
-    heads: usize,
-    lengths: Vec<usize>,
-    maps: Vec<Option<AttentionMap>>,
-}
-
-impl<'a> Tapped<'a> {
-    /// Of rows between `offsets`.
-    pub fn new(plan: &'a TapPlan, heads: usize, offsets: &[usize]) -> Self {
-        let lengths = offsets.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        Self { plan, heads, lengths, maps: vec![None; plan.attention.len()] }
-    }
-
-    pub fn wants(&self, layer: usize) -> bool {
-        self.plan.attention.contains(&layer)
-    }
-
-    /// Keeps what layer `layer` recorded.
-    pub fn keep(&mut self, layer: usize, probabilities: Option<Probabilities>) {
-        let Some(probabilities) = probabilities else { return };
-        let map =
-            AttentionMap { layer, heads: self.heads, lengths: self.lengths.clone(), values: probabilities.values };
-        for (slot, _) in self.maps.iter_mut().zip(&self.plan.attention).filter(|(_, wanted)| **wanted == layer) {
-            *slot = Some(map.clone());
+        let add = |own: &mut Vec<usize>, other: &[usize]| {
+            own.extend(other);
+            own.sort_unstable();
+            own.dedup();
+        };
+        add(&mut self.attention, &other.attention);
+        add(&mut self.hidden, &other.hidden);
+        add(&mut self.activations, &other.activations);
+        add(&mut self.maps, &other.maps);
+        add(&mut self.lens, &other.lens);
+        match (&mut self.fused, &other.fused) {
+            (Some(own), Some(other)) if own.by == other.by => add(&mut own.layers, &other.layers),
+            (own @ None, Some(other)) => *own = Some(other.clone()),
+            _ => {}
         }
     }
 
-    /// The maps in the plan's order.
-    ///
-    /// # Errors
-    /// A layer that the plan names and the model has not.
-    pub fn finish(self) -> Result<Vec<AttentionMap>, nn::Error> {
-        let maps = self.maps.into_iter().zip(&self.plan.attention).map(|(map, wanted)| {
-            map.ok_or_else(|| nn::Error::Shape { op: "tap", detail: format!("the model has no layer {wanted}") })
+    /// The part of it that concerns `rows` of a pass.
+    pub fn of_rows(&self, rows: std::ops::Range<usize>) -> Self {
+        let replace = self.replace.as_ref().map(|replace| Replacement {
+            silenced: replace.silenced.get(rows).unwrap_or_default().to_vec(),
+            states: replace.states.clone(),
         });
-        maps.collect()
+        Self { replace, ..self.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;

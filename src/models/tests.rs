@@ -131,7 +131,8 @@ fn parity_on(device: &Device) {
         let attends = model.spec().capabilities.covers(&[Capability::Attention]);
         let layers: Vec<usize> = (0..if attends { model.spec().layers } else { 0 }).collect();
         let mut tape = Tape::new(&(), true).on(device);
-        let outputs = model.forward(&mut tape, &batch, &TapPlan { attention: layers }).unwrap();
+        let mut outputs = model.forward(&mut tape, &batch, &TapPlan::attention(layers)).unwrap();
+        let attention = std::mem::take(&mut outputs.tapped).record().unwrap().attention;
         let name = &format!("{name} on {device:?}");
         let labels = model.spec().labels.len();
         let mut worst = [0f32; 2];
@@ -139,7 +140,7 @@ fn parity_on(device: &Device) {
             let logits = &outputs.logits.value()[case * labels..][..labels];
             let off = close(&format!("{name} {case} logits"), logits, &golden.get(&format!("{case}.logits")), 1e-5);
             worst[0] = worst[0].max(off);
-            for map in &outputs.attention {
+            for map in &attention {
                 let oracle = golden.get(&format!("{case}.attention.{}", map.layer));
                 let off = close(&format!("{name} {case} attention {}", map.layer), map.row(case), &oracle, 1e-5);
                 worst[1] = worst[1].max(off);
@@ -267,9 +268,10 @@ fn rows_may_be_short_but_not_too_long() {
     for name in TEXT {
         let model = load(&folder(name)).unwrap();
         let spec = model.spec();
-        let taps = TapPlan { attention: (0..spec.layers).collect() };
+        let taps = TapPlan::attention((0..spec.layers).collect());
         let outputs = model.forward(&mut Tape::new(&(), true), &tokens(vec![2]), &taps).unwrap();
-        assert!(outputs.attention.iter().all(|map| map.values.iter().all(|p| *p == 1.0)), "{name}");
+        let attention = outputs.tapped.record().unwrap().attention;
+        assert!(attention.iter().all(|map| map.values.iter().all(|p| *p == 1.0)), "{name}");
         let run = |ids| model.forward(&mut Tape::new(&(), false), &tokens(ids), &TapPlan::default());
         assert!(run(vec![5; spec.max_positions]).is_ok(), "{name}");
         // Without a position table length is the tokenizer's business.

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoder, Sequences, outputs};
 use super::head::Head;
+use super::tap::Recorder;
 use super::{Model, Outputs, Reads, Spec, TapPlan};
 use crate::nn::{self, LayerNorm, Node, Tape, mean};
 
@@ -15,6 +16,21 @@ pub struct TextEncoder {
     /// Behind the last layer, in families that normalise before each.
     pub norm: Option<LayerNorm>,
     pub head: Head,
+}
+
+impl TextEncoder {
+    /// The logits of last hidden states: of the positions read, or of all those between `offsets`.
+    fn read(&self, tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, nn::Error> {
+        let normed = self.norm.as_ref().map(|norm| norm.forward(tape, x)).transpose()?;
+        let x = normed.as_ref().unwrap_or(x);
+        match self.spec.reads {
+            Reads::Mean => {
+                let x = mean(tape, x, offsets)?;
+                self.head.forward(tape, &x)
+            }
+            Reads::First | Reads::Each | Reads::Last { .. } => self.head.forward(tape, x),
+        }
+    }
 }
 
 impl Model for TextEncoder {
@@ -32,14 +48,11 @@ impl Model for TextEncoder {
         let averaged = self.spec.reads == Reads::Mean;
         let read = if averaged { (0..x.rows()).collect() } else { batch.read() };
         let sequences = Sequences { offsets: batch.offsets(), read };
-        let (mut x, maps) = self.encoder.forward(tape, x, &sequences, taps)?;
-        if let Some(norm) = &self.norm {
-            x = norm.forward(tape, &x)?;
-        }
-        if averaged {
-            x = mean(tape, &x, &sequences.offsets)?;
-        }
-        let logits = self.head.forward(tape, &x)?;
-        outputs(input, logits, maps)
+        let mut recorder = Recorder::new(taps, self.spec.heads, &sequences.offsets, &sequences.read);
+        let x = self.encoder.forward(tape, x, &sequences, &mut recorder)?;
+        let logits = self.read(tape, &x, &sequences.offsets)?;
+        let lens = (self.encoder.layers.len(), &logits);
+        recorder.read_lenses(tape, lens, |tape, x| self.read(tape, x, &sequences.offsets))?;
+        outputs(input, logits, recorder.finish()?)
     }
 }

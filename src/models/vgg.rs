@@ -6,6 +6,7 @@ use super::batch::Batch;
 use super::config::{self, Common, TIMM};
 use super::convolution::{Maps, Named};
 use super::encoder::outputs;
+use super::tap::Recorder;
 use super::vision;
 use super::{Family, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::hub::ModelFolder;
@@ -59,6 +60,8 @@ struct VggModel {
 struct Stage {
     convolutions: Vec<Conv2d>,
     pool: MaxPool,
+    /// Rows and columns of what it gives.
+    grid: (usize, usize),
 }
 
 impl VggModel {
@@ -76,13 +79,14 @@ impl VggModel {
                 convolutions.push(convolution(weights, root, index, normed, &mut maps)?);
                 index += if normed { 3 } else { 2 };
             }
-            features.push(Stage { convolutions, pool: maps.pool(2, 2, 0)? });
+            let pool = maps.pool(2, 2, 0)?;
+            features.push(Stage { convolutions, pool, grid: (maps.rows, maps.cols) });
             index += 1;
         }
         let grid = (maps.rows, maps.cols);
         let dense = dense(weights, root, &mut maps)?;
         let shape = (maps.channels, depths.iter().sum::<usize>() + dense.len(), 0);
-        let spec = vision::spec(common.architecture(), common, vision::maps(size, grid), shape)?;
+        let spec = vision::spec(common.architecture(), common, vision::maps(size, grid, features.len()), shape)?;
         Ok(Self {
             pixels: vision::as_rows(size),
             features,
@@ -168,15 +172,16 @@ impl Model for VggModel {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
-        vision::no_attention(taps)?;
+        let mut recorder = Recorder::of_images(taps, batch.rows.len());
         let input = self.embed(tape, batch)?;
         let mut x = self.pixels.forward(tape, &input)?;
-        for stage in &self.features {
+        for (index, stage) in self.features.iter().enumerate() {
             for convolution in &stage.convolutions {
                 x = convolution.forward_activated(tape, &x, Activation::RELU)?;
                 tape.step()?;
             }
             x = stage.pool.forward(tape, &x)?;
+            recorder.map(index, &x, stage.grid);
         }
         for layer in &self.dense {
             x = layer.forward_activated(tape, &x, Activation::RELU)?;
@@ -184,7 +189,7 @@ impl Model for VggModel {
         }
         let pooled = mean_rows(tape, &x, self.last, 0)?;
         let logits = self.classifier.forward(tape, &pooled)?;
-        outputs(input, logits, Vec::new())
+        outputs(input, logits, recorder.finish()?)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::batch::{Batch, Content};
 use super::config::{self, Common};
-use super::{About, Capabilities, Capability, ImageSpec, LoadError, Reads, SequenceItem, Spec, TapPlan, Weights};
+use super::{About, Capabilities, Capability, ImageSpec, LoadError, Reads, SequenceItem, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::input::image;
@@ -74,9 +74,10 @@ pub fn grid(size: (usize, usize), patch: (usize, usize)) -> Result<(usize, usize
 }
 
 /// What a convolutional model of `size` pixels says about its input: its last feature map is the grid, and there is
-/// no sequence.
-pub fn maps(size: (usize, usize), grid: (usize, usize)) -> ImageSpec {
-    ImageSpec { channels: 3, rows: size.0, cols: size.1, grid_rows: grid.0, grid_cols: grid.1, sequence: Vec::new() }
+/// no sequence. `maps` is how many maps a tap can ask for.
+pub fn maps(size: (usize, usize), grid: (usize, usize), maps: usize) -> ImageSpec {
+    let (rows, cols) = size;
+    ImageSpec { channels: 3, rows, cols, grid_rows: grid.0, grid_cols: grid.1, sequence: Vec::new(), maps }
 }
 
 /// The sequence `named` tokens and the patches make.
@@ -95,8 +96,9 @@ pub fn spec(
     let labels = common.labels()?;
     let mut capabilities = vec![Capability::Forward, Capability::Gradient];
     if !image.sequence.is_empty() {
-        capabilities.push(Capability::Attention);
+        capabilities.extend([Capability::Attention, Capability::Hidden]);
     }
+    capabilities.push(Capability::FeatureMap);
     Ok(Spec {
         architecture: name.into(),
         kind: Kind::Image,
@@ -158,12 +160,4 @@ pub fn named(weights: &Weights<'_>, root: &str, names: &[&str]) -> String {
 /// Pixels as rows and channels as columns: what convolutions read.
 pub fn as_rows((rows, cols): (usize, usize)) -> Patches {
     Patches { channels: 3, patch_rows: 1, patch_cols: 1, grid_rows: rows, grid_cols: cols }
-}
-
-/// Refuses attention maps of a model that has none.
-pub fn no_attention(taps: &TapPlan) -> Result<(), nn::Error> {
-    match taps.attention.is_empty() {
-        true => Ok(()),
-        false => Err(nn::Error::Shape { op: "tap", detail: "the model has no attention over a sequence".into() }),
-    }
 }

@@ -7,6 +7,7 @@ use super::batch::Batch;
 use super::config::{self, Common, Sizes};
 use super::encoder::{Encoder, NormPlace, Sequences, outputs};
 use super::positions::{Resampling, resample};
+use super::tap::Recorder;
 use super::vision::{self, Side};
 use super::vision_stack::Stack;
 use super::{ImageSpec, LoadError, Model, Outputs, Spec, TapPlan, Weights};
@@ -216,7 +217,8 @@ fn spec(design: &Design, common: &Common, grid: (usize, usize), sizes: &Sizes) -
     let named = design.tokens.iter().flat_map(|token| std::iter::repeat_n(token.name, token.count));
     let (rows, cols) = design.size;
     let sequence = vision::sequence(named, grid);
-    let image = ImageSpec { channels: 3, rows, cols, grid_rows: grid.0, grid_cols: grid.1, sequence };
+    let (grid_rows, grid_cols) = grid;
+    let image = ImageSpec { channels: 3, rows, cols, grid_rows, grid_cols, sequence, maps: sizes.layers };
     vision::spec(design.name, common, image, (sizes.hidden, sizes.layers, sizes.heads))
 }
 
@@ -325,13 +327,17 @@ impl Model for VisionTransformer {
                 self.projection.forward_add(tape, &patches, &Node::constant(positions))?
             }
         };
-        let grid = self.patches.grid_rows * self.patches.grid_cols;
-        let x = prepend(tape, &x, &self.tokens, grid)?;
-        let length = grid + self.before();
-        let offsets = (0..=images).map(|image| image * length).collect();
-        let read = (0..images).flat_map(|image| self.kept.iter().map(move |at| image * length + at)).collect();
-        let (x, maps) = self.encoder.forward(tape, x, &Sequences { offsets, read }, taps)?;
+        let (grid_rows, grid_cols) = (self.patches.grid_rows, self.patches.grid_cols);
+        let x = prepend(tape, &x, &self.tokens, grid_rows * grid_cols)?;
+        let length = grid_rows * grid_cols + self.before();
+        let offsets: Vec<usize> = (0..=images).map(|image| image * length).collect();
+        let read: Vec<usize> =
+            (0..images).flat_map(|image| self.kept.iter().map(move |at| image * length + at)).collect();
+        let mut recorder =
+            Recorder::new(taps, self.spec.heads, &offsets, &read).with_patches((grid_rows, grid_cols), self.before());
+        let x = self.encoder.forward(tape, x, &Sequences { offsets, read }, &mut recorder)?;
         let logits = self.read(tape, &x)?;
-        outputs(input, logits, maps)
+        recorder.read_lenses(tape, (self.spec.layers, &logits), |tape, x| self.read(tape, x))?;
+        outputs(input, logits, recorder.finish()?)
     }
 }

@@ -42,7 +42,7 @@ mod tests;
 pub use activation::Activation;
 pub use arrange::Arrangement;
 pub use array::Array;
-pub use attention::{Attention, Bias, Probabilities, Window, relative_bucket};
+pub use attention::{Attention, Bias, Probabilities, Recall, Window, relative_bucket};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use device::{Device, DeviceError, DeviceKind};
@@ -58,7 +58,7 @@ pub use precision::Precision;
 pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use rule::Rule;
-pub use shape::{add, add_constant, mean, neighbours, prepend, select};
+pub use shape::{add, add_constant, mean, neighbours, prepend, select, silence};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

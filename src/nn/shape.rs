@@ -1,4 +1,7 @@
-//! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side, average.
+//! The few operations on rows that families need: add, prepend a token, pick rows, put neighbours side by side,
+//! average, silence.
+
+use std::ops::Range;
 
 use super::device;
 use super::kernel::add_assign;
@@ -221,6 +224,43 @@ impl Backward for Select {
             add_assign(&mut out[row * self.cols..][..self.cols], grad);
         }
         inputs.add(0, out);
+    }
+
+    fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
+        // Linear.
+        self.backward(multiplier, inputs);
+    }
+}
+
+/// Zeros in the columns `cols` of the rows that `rows` names.
+pub fn silence(tape: &mut Tape<'_>, x: &Node, rows: &[usize], cols: Range<usize>) -> Result<Node, Error> {
+    if cols.start > cols.end || cols.end > x.cols() || rows.iter().any(|&row| row >= x.rows()) {
+        return Err(Error::shape("silence", format!("columns {cols:?} of {} × {}", x.rows(), x.cols())));
+    }
+    let op = Silence { rows: rows.to_vec(), cols, width: x.cols() };
+    let mut y = x.value().to_vec();
+    op.clear(&mut y);
+    Ok(tape.record(Array::new(y, x.rows(), x.cols()), [Some(x), None], || op))
+}
+
+struct Silence {
+    rows: Vec<usize>,
+    cols: Range<usize>,
+    width: usize,
+}
+
+impl Silence {
+    fn clear(&self, values: &mut [f32]) {
+        for row in &self.rows {
+            values[row * self.width..][self.cols.clone()].fill(0.0);
+        }
+    }
+}
+
+impl Backward for Silence {
+    fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
+        self.clear(&mut grad);
+        inputs.add(0, grad);
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

@@ -284,18 +284,22 @@ impl<'a> Tape<'a> {
         grads.resize_with(start + 1, || None);
         grads[start] = Some(seed.to_vec());
         for index in (variable + 1..=start).rev() {
-            let (Some(mut grad), Op::Host(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
-            let inputs = &mut Inputs::new(self.entries[index].inputs, &mut grads);
-            if self.rule == Rule::Guided && op.unit() == Unit::Relu {
-                grad.iter_mut().for_each(|grad| *grad = grad.max(0.0));
-            }
-            match self.rule {
-                Rule::Gradient | Rule::Guided => op.backward(grad, inputs),
-                Rule::DeepLift => op.lift(grad, inputs),
-            }
-            self.pace.step()?;
+            let (Some(grad), Op::Host(op)) = (grads[index].take(), &self.entries[index].op) else { continue };
+            self.back(&**op, grad, &mut Inputs::new(self.entries[index].inputs, &mut grads))?;
         }
         Ok(grads[variable].take().unwrap_or_else(|| vec![0.0; wrt.rows() * wrt.cols()]))
+    }
+
+    /// One step back through `op`, by the tape's rule.
+    fn back(&self, op: &dyn Backward, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) -> Result<(), Error> {
+        if self.rule == Rule::Guided && op.unit() == Unit::Relu {
+            grad.iter_mut().for_each(|grad| *grad = grad.max(0.0));
+        }
+        match self.rule {
+            Rule::Gradient | Rule::Guided => op.backward(grad, inputs),
+            Rule::DeepLift => op.lift(grad, inputs),
+        }
+        Ok(self.pace.step()?)
     }
 
     /// Whether the rule has a meaning for these operations, the last of which has `rows` rows.
@@ -316,5 +320,57 @@ impl<'a> Tape<'a> {
         let found = if found.is_empty() { "no activation at all" } else { &found };
         let detail = format!("is defined for networks of ReLUs, and this model has {found}; use another method");
         Err(Error::NoRule { rule: "guided backpropagation", detail })
+    }
+
+    /// d (Σ seed · `of`) / d each of `wrt`, which are nodes of the forward that led to `of`: one walk back for all of
+    /// them, as far as the first.
+    ///
+    /// # Errors
+    /// As [`Tape::backward`].
+    pub fn gradients(&self, of: &Node, seed: &[f32], wrt: &[&Node]) -> Result<Vec<Vec<f32>>, Error> {
+        let numbers = of.rows() * of.cols();
+        if seed.len() != numbers {
+            return Err(Error::shape("backward", format!("a seed of {} for {numbers} numbers", seed.len())));
+        }
+        let Some(wanted) = wrt.iter().map(|node| node.entry).collect::<Option<Vec<usize>>>() else {
+            return Err(Error::shape("backward", "gradients are asked for where nothing was recorded"));
+        };
+        let mut found: Vec<Option<Vec<f32>>> = vec![None; wrt.len()];
+        if let (Some(start), Some(&first)) = (of.entry, wanted.iter().min()) {
+            self.check_rule(&self.entries[..=start], of.rows())?;
+            match self.device_of(of) {
+                Some(session) => {
+                    let stop = (first, wanted.as_slice());
+                    found = device::gradients(&session, &self.entries, (start, seed), stop, || self.step())?;
+                }
+                None => self.walk((start, seed), first, &wanted, &mut found)?,
+            }
+        }
+        let whole =
+            |(found, node): (Option<Vec<f32>>, &&Node)| found.unwrap_or_else(|| vec![0.0; node.rows() * node.cols()]);
+        Ok(found.into_iter().zip(wrt).map(whole).collect())
+    }
+
+    /// Goes back from entry `start` to entry `first` and copies the gradients of the `wanted` entries into `found`.
+    fn walk(
+        &self,
+        (start, seed): (usize, &[f32]),
+        first: usize,
+        wanted: &[usize],
+        found: &mut [Option<Vec<f32>>],
+    ) -> Result<(), Error> {
+        let mut grads: Vec<Option<Vec<f32>>> = Vec::new();
+        grads.resize_with(start + 1, || None);
+        grads[start] = Some(seed.to_vec());
+        for index in (first..=start).rev() {
+            let Some(grad) = grads[index].take() else { continue };
+            for (_, found) in wanted.iter().zip(found.iter_mut()).filter(|(wanted, _)| **wanted == index) {
+                *found = Some(grad.clone());
+            }
+            if let (true, Op::Host(op)) = (index > first, &self.entries[index].op) {
+                self.back(&**op, grad, &mut Inputs::new(self.entries[index].inputs, &mut grads))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,13 @@ pub struct ClassScore {
     pub probability: Option<f32>,
 }
 
+impl ClassScore {
+    /// Whether JSON can hold its numbers.
+    pub fn is_finite(&self) -> bool {
+        self.logit.is_finite() && self.probability.is_none_or(f32::is_finite)
+    }
+}
+
 /// What a classifier says of the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ClassPrediction {
@@ -75,7 +82,7 @@ impl Prediction {
     }
     /// Whether JSON can hold all of its numbers.
     pub fn is_finite(&self) -> bool {
-        let scores = finite;
+        let scores = |scores: &[ClassScore]| scores.iter().all(ClassScore::is_finite);
         match self {
             Self::Class(class) => class.is_finite(),
             Self::Tokens(TokensPrediction { tokens }) => tokens.iter().flatten().all(|token| {

@@ -15,6 +15,7 @@ mod events;
 mod explain_image;
 mod explain_text;
 mod gradients;
+mod inside;
 mod limits;
 mod logs;
 mod models_methods;

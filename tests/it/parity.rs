@@ -34,7 +34,7 @@ pub fn tiny(name: &str) -> Catalog {
     catalog(Source::Folder(golden(name)))
 }
 
-fn bundled(name: &str) -> Catalog {
+pub fn bundled(name: &str) -> Catalog {
     catalog(Source::Bundled(name.into()))
 }
 
@@ -81,11 +81,11 @@ pub fn floats(value: &Value) -> Vec<f32> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
 }
 
-fn logits(answer: &Answer) -> Vec<f32> {
+pub fn logits(answer: &Answer) -> Vec<f32> {
     answer.prediction.classes().iter().map(|score| score.logit).collect()
 }
 
-fn request(case: &Value, item: Value, target: Value) -> Value {
+pub fn request(case: &Value, item: Value, target: Value) -> Value {
     let mut request = json!({"text": case["text"], "explain": [item], "target": target});
     if case["pair"].is_string() {
         request["pair"] = case["pair"].clone();

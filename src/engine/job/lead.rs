@@ -7,7 +7,7 @@ use super::super::evaluate::{Evaluate, Evaluation, Question};
 use super::super::executor::Seat;
 use super::super::sizing;
 use super::{Means, Spent, Work};
-use crate::models::{AttentionMap, Batch, Row};
+use crate::models::{Batch, Recording, Row};
 use crate::nn::{self, Pace, Precision, Stopped};
 use crate::tasks::InputRow;
 
@@ -62,14 +62,14 @@ impl Lead<'_> {
     }
 
     /// The logits of the whole input's rows, and of a single one what the job taps.
-    pub fn whole(&self, work: Work<'_>, rows: &[InputRow]) -> Result<(Vec<f32>, Vec<AttentionMap>), nn::Error> {
+    pub fn whole(&self, work: Work<'_>, rows: &[InputRow]) -> Result<(Vec<f32>, Recording), nn::Error> {
         if let [row] = rows {
             let question = Question { taps: work.taps, ..Question::logits(Precision::F32) };
             let evaluation = self.evaluate(work.model, &Batch::new(vec![row.row.clone()]), question)?;
-            return Ok((evaluation.logits, evaluation.attention));
+            return Ok((evaluation.logits, evaluation.taps));
         }
         let rows = rows.iter().map(|row| row.row.clone()).collect();
-        Ok((self.logits(work.model, rows, Precision::F32)?.0, Vec::new()))
+        Ok((self.logits(work.model, rows, Precision::F32)?.0, Recording::default()))
     }
 
     /// The logits of `rows`, in forwards of a turn's budget, and how many labels each position has.

@@ -7,8 +7,8 @@ use super::super::evaluate::{Evaluation, Question};
 use super::super::sizing;
 use super::JobCtx;
 use super::course::Course;
-use crate::methods::{Error, Objective, Pass, RowView, TappedAttention};
-use crate::models::{AttentionMap, Batch, Content, Row, TapPlan};
+use crate::methods::{Error, Inside, Objective, Pass, RowView};
+use crate::models::{Batch, Content, Row, TapPlan};
 use crate::nn::{self, Precision, Rule};
 use crate::tasks::InputRow;
 
@@ -21,9 +21,10 @@ impl JobCtx<'_> {
         if let Some(evaluation) = self.known(pass, &course) {
             return self.deliver(pass, &course, 0, &evaluation, sink);
         }
-        let recording = !pass.objectives.is_empty();
-        let weight =
-            |row: &&InputRow| sizing::weight(self.spec(), self.spec().row_tokens(row.row.len()), recording, &pass.taps);
+        let objectives = pass.objectives.len();
+        let weight = |row: &&InputRow| {
+            sizing::weight(self.spec(), self.spec().row_tokens(row.row.len()), objectives, &pass.taps)
+        };
         let (weight, budget) = (course.rows.iter().map(weight).sum(), self.lead.means.tokens_per_turn);
         let together = course.rows.len() == 1 || weight <= budget;
         let variants_a_turn = match (pass.rule, together) {
@@ -37,7 +38,7 @@ impl JobCtx<'_> {
             let variants = variants_a_turn.min(pass.rows - first);
             let rows = (first..first + variants).flat_map(|index| self.variant(pass, &course, index)).collect();
             let evaluation = match together {
-                true => self.evaluate_together(pass, &course, rows, variants)?,
+                true => self.evaluate_together(pass, &course, rows, first..first + variants)?,
                 false => self.evaluate_apart(pass, &course, &rows)?,
             };
             self.deliver(pass, &course, first, &evaluation, sink)?;
@@ -86,9 +87,10 @@ impl JobCtx<'_> {
         pass: &Pass<'_>,
         course: &Course<'_>,
         rows: Vec<Row>,
-        variants: usize,
+        variants: std::ops::Range<usize>,
     ) -> Result<Evaluation, nn::Error> {
-        let Pass { taps, objectives, rule, .. } = pass;
+        let Pass { objectives, rule, .. } = pass;
+        let (taps, variants) = (&pass.taps.of_rows(variants.clone()), variants.len());
         let seed = |objective: usize, logits: &[f32]| course.seeds(*rule, &objectives[objective], logits, variants);
         let question =
             Question { taps, objectives: objectives.len(), seed: &seed, rule: *rule, precision: Precision::F32 };
@@ -125,7 +127,7 @@ impl JobCtx<'_> {
             from += own;
         }
         let gradients = gradients.into_iter().map(|rows| rows.concat()).collect();
-        Ok(Evaluation { logits, labels, gradients, attention: Vec::new() })
+        Ok(Evaluation { logits, labels, gradients, ..Evaluation::default() })
     }
 
     /// As [`crate::methods::Ctx::embedding`].
@@ -213,14 +215,10 @@ impl JobCtx<'_> {
         if self.several() || pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
             return None;
         }
-        let map = |layer: &usize| {
-            let place = self.work.taps.attention.iter().position(|recorded| recorded == layer)?;
-            self.attention.get(place).cloned()
-        };
-        let attention = pass.taps.attention.iter().map(map).collect::<Option<Vec<_>>>()?;
+        let taps = self.recording.part(self.work.taps, &pass.taps)?;
         let logits = self.focus.logits.clone();
         let read: usize = course.rows.iter().map(|row| row.row.read.len()).sum();
-        Some(Evaluation { labels: logits.len() / read.max(1), logits, gradients: Vec::new(), attention })
+        Some(Evaluation { labels: logits.len() / read.max(1), logits, gradients: Vec::new(), taps })
     }
 
     /// Hands the variants of a chunk that begins at variant `first` to the sink.
@@ -241,9 +239,9 @@ impl JobCtx<'_> {
             let detail = format!("a gradient is not {variants} rows of {size}");
             return Err(nn::Error::Shape { op: "backward", detail }.into());
         }
-        if evaluation.attention.iter().any(|map| map.lengths.len() != variants) {
+        if !evaluation.taps.is_of(variants) {
             let detail = format!("a tapped layer is not {variants} rows");
-            return Err(nn::Error::Shape { op: "attention", detail }.into());
+            return Err(nn::Error::Shape { op: "tap", detail }.into());
         }
         for (row, logits) in evaluation.logits.chunks(per_variant).enumerate() {
             let logits = course.composed(logits);
@@ -252,13 +250,14 @@ impl JobCtx<'_> {
             let own = |gradient: &Vec<f32>| self.gathered(course, &sizes, &gradient[row * size..][..size]);
             let gradients: Vec<Vec<f32>> = evaluation.gradients.iter().map(own).collect();
             let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
-            let attention: Vec<_> = evaluation.attention.iter().map(|map| tapped(map, row)).collect();
+            let (attention, inside) = Inside::of_row(&evaluation.taps, row);
             let view = RowView {
                 row: first + row,
                 logits: &logits,
                 values: &values,
                 gradients: &gradients,
                 attention: &attention,
+                inside: &inside,
             };
             sink(&view)?;
         }
@@ -284,9 +283,4 @@ impl JobCtx<'_> {
         }
         sums
     }
-}
-
-/// One row of a tapped layer.
-fn tapped(map: &AttentionMap, row: usize) -> TappedAttention<'_> {
-    TappedAttention { layer: map.layer, heads: map.heads, length: map.lengths[row], values: map.row(row) }
 }

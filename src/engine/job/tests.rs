@@ -182,7 +182,7 @@ fn what_a_pass_says_of_a_token_is_the_sum_of_its_rows() {
             Ok(())
         })
         .unwrap();
-        let looked = Pass { taps: TapPlan { attention: vec![0] }, ..pass };
+        let looked = Pass { taps: TapPlan::attention(vec![0]), ..pass };
         assert!(job.pass(&looked, &mut |_| Ok(())).is_err(), "no single row has the layers");
         seen
     };
@@ -214,12 +214,12 @@ fn pass_delivers_variants_in_order_whatever_the_chunks() {
     let stage = Stage::new(2, 40);
     let job = stage.begin().unwrap();
     let mut seen = Vec::new();
-    job.pass(&pass(TapPlan { attention: vec![2] }), &mut |view| {
+    job.pass(&pass(TapPlan::attention(vec![2])), &mut |view| {
         let sum = 8.0 * view.row as f32;
         assert_eq!(view.logits, [sum, 1.0 - sum]);
         assert_eq!(view.values, [f64::from(sum), f64::from(1.0 - sum)]);
         assert_eq!(view.gradients, [[1.0; 8].as_slice(), [-1.0; 8].as_slice()]);
-        let attention = view.attention[0];
+        let attention = &view.attention[0];
         assert_eq!((attention.layer, attention.heads, attention.length, attention.values.len()), (2, 1, 4, 16));
         seen.push(view.row);
         Ok(())
@@ -326,14 +326,14 @@ fn a_warning_stands_once() {
 #[test]
 fn what_methods_tap_of_the_input_is_recorded_with_the_prediction() {
     let mut stage = Stage::new(3, 100);
-    stage.taps.join(&TapPlan { attention: vec![2, 1] });
+    stage.taps.join(&TapPlan::attention(vec![2, 1]));
     let job = stage.begin().unwrap();
     let pass = |layers| Pass {
         rows: 1,
         embedding: None,
         objectives: &[],
         rule: Rule::Gradient,
-        taps: TapPlan { attention: layers },
+        taps: TapPlan::attention(layers),
     };
     let mut layers = Vec::new();
     job.pass(&pass(vec![2]), &mut |view| {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::methods::Grid;
 use crate::methods::erased::ErasedMethod;
 use crate::methods::support::fake::{self, Fake, HEADS, LAYERS};
 

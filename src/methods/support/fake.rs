@@ -1,5 +1,6 @@
 //! A job over plain functions, for tests of methods: no model, no tokenizer, no clock.
 
+pub mod inside;
 mod lexicon;
 
 use std::cell::{Cell, RefCell};
@@ -8,7 +9,7 @@ use crate::input::image::{ImageInput, Normalisation, Region};
 use crate::input::text::{Lexicon, SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::methods::{Ctx, Error, Masking, Pass, RowView, Subject, TappedAttention, Variant, Warning};
+use crate::methods::{Ctx, Error, Inside, Masking, Pass, RowView, Subject, Variant, Warning};
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
@@ -58,7 +59,8 @@ impl Fake {
         let grid = side / 2;
         let patches = (0..grid * grid).map(|cell| SequenceItem::Patch([cell / grid, cell % grid]));
         let sequence = std::iter::once(SequenceItem::Named("cls".into())).chain(patches).collect();
-        let spec = ImageSpec { channels: 3, rows: side, cols: side, grid_rows: grid, grid_cols: grid, sequence };
+        let spec =
+            ImageSpec { channels: 3, rows: side, cols: side, grid_rows: grid, grid_cols: grid, sequence, maps: LAYERS };
         Self::over(Input::Image(image(side)), Kind::Image, Some(spec))
     }
 
@@ -78,7 +80,7 @@ impl Fake {
             token_types: 0,
             image,
             reads: Reads::First,
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities([Capabilities::of_transformers().0, vec![Capability::FeatureMap]].concat()),
         };
         Self {
             spec,
@@ -215,14 +217,6 @@ impl Ctx for Fake {
     }
 
     fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        let maps: Vec<Vec<f32>> = pass.taps.attention.iter().map(|&layer| attention(layer, self.length())).collect();
-        let attention: Vec<TappedAttention<'_>> = pass
-            .taps
-            .attention
-            .iter()
-            .zip(&maps)
-            .map(|(&layer, values)| TappedAttention { layer, heads: HEADS, length: self.length(), values })
-            .collect();
         for row in 0..pass.rows {
             self.step()?;
             let mut embedding = self.own_embedding();
@@ -237,8 +231,11 @@ impl Ctx for Fake {
                 _ => (self.backward)(&embedding, &self.task.cotangent(&logits, &at.target, at.output)),
             };
             let gradients: Vec<Vec<f32>> = pass.objectives.iter().map(gradient).collect();
-            let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
-            sink(&RowView { row, logits: &logits, values: &values, gradients: &gradients, attention: &attention })?;
+            let recording = self.record(&pass.taps, row, (&embedding, &logits), &gradients);
+            let (attention, inside) = Inside::of_row(&recording, 0);
+            let (attention, inside) = (&attention[..], &inside);
+            let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).filter(|_| !pass.taps.gradients).collect();
+            sink(&RowView { row, logits: &logits, values: &values, gradients: &gradients, attention, inside })?;
         }
         Ok(())
     }

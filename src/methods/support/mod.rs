@@ -1,5 +1,5 @@
-//! Pieces that several methods share: settings, units, baselines, finest scores, gradients, samples, games, reductions
-//! to words and cells, the linear surrogate.
+//! Pieces that several methods share: settings, units, choices of layers, baselines, finest scores, gradients, samples,
+//! games, reductions to words and cells, what a head reads of a sequence, the linear surrogate.
 
 pub mod baseline;
 pub mod decision;
@@ -11,6 +11,7 @@ pub mod finest;
 pub mod game;
 pub mod goal;
 pub mod gradients;
+pub mod layers;
 pub mod lexical;
 #[cfg(test)]
 pub mod mlp;
@@ -18,6 +19,7 @@ pub mod naming;
 pub mod precision;
 pub mod reduce;
 pub mod sampling;
+pub mod sequence;
 pub mod settings;
 pub mod shapley;
 pub mod surrogate;

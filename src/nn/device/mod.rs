@@ -32,7 +32,7 @@ pub(super) use linear::{After, Layer};
 pub(super) use norm::Norm;
 pub(super) use patches::patches;
 pub(super) use resident::Resident;
-pub(super) use reverse::gradient;
+pub(super) use reverse::{gradient, gradients};
 pub(super) use session::Session;
 pub(super) use shape::{add_constant, prepend, select};
 pub(super) use weights::Uploaded;

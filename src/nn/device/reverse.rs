@@ -16,17 +16,37 @@ use crate::nn::tape::{Entry, Inputs, Op};
 pub(in crate::nn) fn gradient(
     session: &Arc<Session>,
     entries: &[Entry],
-    (start, seed): (usize, &[f32]),
+    from: (usize, &[f32]),
     variable: usize,
     step: impl Fn() -> std::result::Result<(), Error>,
 ) -> std::result::Result<Option<Vec<f32>>, Error> {
+    let found = gradients(session, entries, from, (variable, &[variable]), step)?;
+    Ok(found.into_iter().next().flatten())
+}
+
+/// The same for several entries, of which `first` is the first.
+///
+/// # Errors
+/// As [`gradient`].
+pub(in crate::nn) fn gradients(
+    session: &Arc<Session>,
+    entries: &[Entry],
+    (start, seed): (usize, &[f32]),
+    (first, wanted): (usize, &[usize]),
+    step: impl Fn() -> std::result::Result<(), Error>,
+) -> std::result::Result<Vec<Option<Vec<f32>>>, Error> {
     let failed = |error: candle_core::Error| session.error("backward", &error);
     let mut grads: Vec<Option<Tensor>> = vec![None; start + 1];
+    let mut found: Vec<Option<Tensor>> = vec![None; wanted.len()];
     grads[start] = Some(session.upload(seed, entries[start].shape).map_err(failed)?);
-    for index in (variable + 1..=start).rev() {
+    for index in (first..=start).rev() {
         let entry = &entries[index];
         let Some(grad) = grads[index].take() else { continue };
+        for (_, found) in wanted.iter().zip(&mut found).filter(|(wanted, _)| **wanted == index) {
+            *found = Some(grad.clone());
+        }
         let parts = match &entry.op {
+            _ if index == first => break,
             Op::Variable => continue,
             Op::Device(op) => op.backward(&grad, entry.inputs.map(|input| input.is_some())),
             Op::Host(op) => on_host(session, entries, entry, &**op, &grad),
@@ -42,8 +62,8 @@ pub(in crate::nn) fn gradient(
         }
         step()?;
     }
-    let gradient = grads[variable].take();
-    gradient.map(|grad| grad.flatten_all()?.to_vec1()).transpose().map_err(failed)
+    let numbers = |grad: Option<Tensor>| grad.map(|grad| grad.flatten_all()?.to_vec1()).transpose().map_err(failed);
+    found.into_iter().map(numbers).collect()
 }
 
 /// The gradients that an operation of the host gives its inputs.

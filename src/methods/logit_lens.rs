@@ -1,0 +1,133 @@
+//! `logit_lens`: the model's own head on every layer. One forward, the prediction's own; the head is applied by the
+//! model's taps.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::attribution::LensLayer;
+use super::support::layers::{self, LayerChoice, LayerName};
+use super::support::{sequence, settings};
+use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, SettingError, Subject};
+use crate::input::Kind;
+use crate::models::{Capability, TapPlan};
+use crate::nn::Rule;
+use crate::tasks::{ClassScore, ClassTarget, OutputSpace, Target, TokenTarget};
+
+pub struct LogitLens;
+
+/// What the model would answer if it stopped after a layer: at which depth the answer appears, and what it was before.
+///
+/// # What it computes
+/// For each chosen layer the state that it gives at the position the head reads (the mean over positions where the head
+/// reads that) goes through the rest of the model as if it were the last: the final norm where the family has one, the
+/// pooler or dense layer of the head, the classifier. `layers[i]` = `{layer, scores}`, `scores` as `prediction.scores`:
+/// every label with its logit and probability (of a question the target's alone). The last layer's are the model's own
+/// answer. `scores` holds no list.
+///
+/// # Settings
+/// `layers` chooses which; the answer keeps their order.
+///
+/// # Same numbers as
+/// transformers' head applied to `hidden_states`, within 1e-5 of the largest logit.
+///
+/// # Limits
+/// The head was trained on the last layer. What it makes of others tells when a state begins to point in the answer's
+/// direction, no more; early answers of encoders with poolers are often far from the labels' prior.
+///
+/// nostalgebraist, interpreting GPT: the logit lens, 2020; Belrose et al., Eliciting Latent Predictions from
+/// Transformers with the Tuned Lens, 2023.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LogitLensSettings)]
+pub struct Settings {
+    /// `"all"` (default), `"last"`, or a list of layer indices from 0; negative ones count from the end.
+    pub layers: Option<LayerChoice>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Resolved {
+    layers: Vec<usize>,
+    #[serde(skip)]
+    probability: bool,
+}
+
+impl Method for LogitLens {
+    const NAME: &'static str = "logit_lens";
+    const GROUP: &'static str = "inside";
+    const REQUIRES: &'static [Capability] = &[Capability::Hidden];
+    const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
+    const TARGETED: bool = true;
+    type Settings = Settings;
+    type Resolved = Resolved;
+
+    fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
+        Ok(Resolved {
+            layers: layers::resolve(settings.layers, LayerName::All, subject.spec.layers)?,
+            probability: subject.task.has_probability(subject.target),
+        })
+    }
+
+    fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
+        Cost { rows: 1, tokens: sequence::length(subject) as u64 }
+    }
+
+    /// What a layer gives is what enters the next.
+    fn taps(resolved: &Resolved) -> TapPlan {
+        let mut lens: Vec<usize> = resolved.layers.iter().map(|layer| layer + 1).collect();
+        lens.sort_unstable();
+        TapPlan { lens, ..TapPlan::default() }
+    }
+
+    fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
+        let pass = Pass { rows: 1, embedding: None, objectives: &[], rule: Rule::Gradient, taps: Self::taps(resolved) };
+        let mut attributions = Vec::new();
+        ctx.pass(&pass, &mut |view| {
+            for target in ctx.targets() {
+                let layer = |&layer: &usize| {
+                    let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
+                    let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
+                    Ok(LensLayer { layer, scores: scores(ctx, target, logits, resolved.probability)? })
+                };
+                let layers = resolved.layers.iter().map(layer).collect::<Result<_, Error>>()?;
+                let diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
+                attributions.push(Attribution { layers: Some(layers), diagnostics, ..Attribution::default() });
+            }
+            Ok(())
+        })?;
+        Ok(attributions)
+    }
+}
+
+/// Every label's score where `target` is read.
+fn scores(ctx: &dyn Ctx, target: &Target, logits: &[f32], probability: bool) -> Result<Vec<ClassScore>, Error> {
+    let value = |target: &Target, output| ctx.task().value(logits, target, output);
+    let score = |(target, label, index): (Target, String, usize)| {
+        let probability = probability.then(|| value(&target, OutputSpace::Probability));
+        Ok(ClassScore {
+            label,
+            index,
+            logit: settings::float(value(&target, OutputSpace::Logit), "a layer's logit")?,
+            probability: probability.map(|value| settings::float(value, "a layer's probability")).transpose()?,
+        })
+    };
+    siblings(&ctx.spec().labels, target).into_iter().map(score).collect()
+}
+
+/// The targets that stand beside `target`, one a label; itself alone where it is none of the model's labels.
+fn siblings(labels: &[String], target: &Target) -> Vec<(Target, String, usize)> {
+    let each = |of: &dyn Fn(String, usize) -> Target| {
+        labels.iter().cloned().enumerate().map(|(index, label)| (of(label.clone(), index), label, index)).collect()
+    };
+    match target {
+        Target::Class(ClassTarget { label, index, .. }) if labels.get(*index) == Some(label) => {
+            each(&|label, index| Target::class(label, index))
+        }
+        Target::Token(TokenTarget { token, .. }) => {
+            each(&|label, index| Target::Token(TokenTarget { token: *token, label, index, against: None }))
+        }
+        other => vec![(other.clone(), other.to_string(), other.index())],
+    }
+}
+
+#[cfg(test)]
+mod tests;
