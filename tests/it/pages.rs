@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use explaind::explain::Answer;
+use explaind::explain::{Answer, Catalog, ServedModel};
+use explaind::hub::{HubOptions, HubOverrides, Source};
 use explaind::render;
 use reqwest::blocking::multipart::{Form, Part};
 use serde_json::Value;
 
-use crate::app::TestApp;
+use crate::app::{TestApp, bundled};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,7 +29,7 @@ fn pages() -> Vec<(String, String)> {
 
 /// The curl commands of a page, each as its words.
 fn commands(page: &str) -> Vec<Vec<String>> {
-    let blocks = page.split("```").skip(1).step_by(2).filter(|block| block.trim_start().starts_with("curl "));
+    let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.find("curl ").map(|at| &block[at..]));
     let mut commands: Vec<Vec<String>> = Vec::new();
     for word in blocks.flat_map(|block| shlex::split(block).unwrap()) {
         match commands.last_mut() {
@@ -119,7 +121,13 @@ fn picture(name: &str, drawn: &[u8]) {
 
 #[test]
 fn every_command_is_answered_and_drawn() {
-    let app = TestApp::start();
+    let app = TestApp::unloaded(|_| {});
+    app.load_with(|| {
+        let relu = Source::Folder(root().join("tests/golden/tiny-resnet"));
+        let offline = HubOverrides { cache: None, offline: Some(true), deadline: Duration::ZERO, progress: false };
+        let relu = ServedModel::load(None, &relu, &HubOptions::from_env(|_| None, offline))?;
+        Catalog::new(vec![bundled("sentiment")?, bundled("blood-cells")?, relu])
+    });
     for (name, page) in pages() {
         let commands = commands(&page);
         assert!(!commands.is_empty(), "docs/methods/{name}.md has no command");

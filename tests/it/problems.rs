@@ -45,7 +45,7 @@ fn what_is_not_there_is_404_or_405() {
 #[test]
 fn media_types_are_406_and_415() {
     let app = TestApp::start();
-    for accept in ["text/event-stream", "text/html", "application/json;q=0"] {
+    for accept in ["text/event-stream;q=0", "text/html", "application/json;q=0"] {
         let refused = app.post("/explain").header("accept", accept).json(&json!({"text": TEXT})).send().unwrap();
         problem(refused, 406, "not-acceptable");
     }
