@@ -21,7 +21,9 @@ perturbation_settings! {
     /// present, the others filled. At most 12 units whose 2^units coalitions fit into `max_evaluations` are enumerated.
     /// Otherwise φ is the weighted least squares fit of v over drawn coalitions under the constraint
     /// Σ φ = v(all) − v(none). Every coalition comes with its complement; the smallest and the largest are complete
-    /// first. More are drawn until the largest standard error is within `tolerance` of the largest score.
+    /// first. Of a probability only what a logistic curve over units and their pairs misses is sampled: the curve's own
+    /// values cost no evaluation. More are drawn until the largest standard error is within `tolerance` of the largest
+    /// score.
     ///
     /// # Settings
     /// `samples` fixes the number of coalitions. `interactions` adds the Shapley interaction index of each pair, of few
@@ -37,7 +39,8 @@ perturbation_settings! {
     /// suffice, `unstable` where there were fewer samples than units.
     ///
     /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Covert and Lee, Improving
-    /// KernelSHAP, AISTATS 2021; Grabisch and Roubens, An Axiomatic Approach to the Concept of Interaction, 1999.
+    /// KernelSHAP, AISTATS 2021; Witter et al., Regression-adjusted Monte Carlo Estimators for Shapley Values and
+    /// Probabilistic Values, 2025; Grabisch and Roubens, An Axiomatic Approach to the Concept of Interaction, 1999.
     KernelShapSettings {
         /// Coalitions drawn beside the empty and the full one, an even number from 2. Default: none, all of few units,
         /// else until `tolerance`.
