@@ -124,7 +124,10 @@ fn deep_lift_adds_up_at_every_task() {
     for output in ["logit", "probability", "log_probability"] {
         ask(json!({"model": "tiny-bert-tokens", "text": "not a bad film", "target": {"token": 2, "label": 1}}), output);
         ask(json!({"model": "tiny-bert-multilabel", "text": "not a bad film", "target": 2}), output);
-        let question = json!({"model": "tiny-roberta-answers", "text": "what film?", "pair": "not a bad film", "target": {"start": 9}});
+        let mut question = json!({"model": "tiny-roberta-answers", "text": "what film?", "pair": "not a bad film"});
+        let answer = app.ask("/predict", &question);
+        let context = answer["input"]["tokens"].as_array().unwrap().iter().rposition(|token| token["sequence"] == 1);
+        question["target"] = json!({"start": context.unwrap()});
         ask(question, output);
     }
     ask(json!({"model": "tiny-roberta-answers", "text": "what film?", "pair": "not a bad film"}), "logit");
