@@ -41,9 +41,8 @@ pub struct Adversarial;
 /// a colour, of 1.
 ///
 /// # Same numbers as
-/// FGSM and PGD of torchattacks (without random start, `clamp` to 0 … 1) and Captum's `FGSM` and `PGD` (norm `Linf`) with
-/// the same loss, up to rounding to 8 bits; flips are verified by evaluating each, and the first-order gains equal brute
-/// force over the vocabulary.
+/// Captum 0.9.0, `FGSM` and `PGD` (norm `Linf`, no random start) with bounds 0 and 1 and the output as their loss: the
+/// same picture after rounding to 8 bits. A flip of most gain equals brute force over the vocabulary.
 ///
 /// # Limits
 /// `change.found` false: none was found, which does not say that there is none. Words of several tokens stay. A flipped

@@ -35,8 +35,8 @@ perturbation_settings! {
     /// what makes it answer. All sets of one unit are tried, then all of two, and so on while they fit into
     /// `max_evaluations`; where such a size holds a change, none is smaller and `change.minimal` is true. Beyond, the
     /// `beam` best sets of a size are extended by one, and what is found loses every unit that it does not need
-    /// (`minimal`: false). Of equally many removed units those are given that change the answer most clearly, of
-    /// replaced words those nearest to their own.
+    /// (`minimal`: false, unless all smaller sets were tried). Of equally many removed units those are given that change
+    /// the answer most clearly, of replaced words those nearest to their own.
     ///
     /// # Settings
     /// `replace` is for words that are one token: their neighbours are the words of the model's own embedding table with

@@ -376,3 +376,30 @@ proptest! {
         check_words(&input, &format!("{which} {text:?} {pair:?}"));
     }
 }
+
+/// A word that is one token is what the token's piece writes, in whatever case the tokenizer has.
+#[test]
+fn pieces_write_their_words() {
+    let text = "The film was good and not bad in 2010 , said the critics of Rome about it";
+    let mut found = Vec::new();
+    for name in ["sentiment", "byte_level", "metaspace", "tiny-roberta", "tiny-xlm-roberta", "tiny-llama"] {
+        let processor = processor(name, 64);
+        let input = processor.encode(text, None, Truncation::Truncate).unwrap();
+        let mut known = 0;
+        for (index, word) in input.words.iter().enumerate() {
+            let tokens: Vec<&Token> = input.tokens.iter().filter(|token| token.word == Some(index)).collect();
+            let [token] = tokens.as_slice() else { continue };
+            if processor.vocabulary().kind(token.id).is_some() {
+                let piece = processor.vocabulary().piece(token.id).unwrap();
+                assert_eq!(piece.text.to_lowercase(), word.text.to_lowercase(), "{name}");
+                assert!(piece.join == Join::Word || index == 0, "{name} {piece:?}");
+                known += 1;
+            }
+        }
+        assert!(input.tokens.iter().filter(|token| token.special).all(|t| processor.vocabulary().kind(t.id).is_none()));
+        found.push(known);
+    }
+    assert!(found[0] >= 10 && found.iter().sum::<usize>() > found[0], "{found:?}");
+    assert_eq!(BERT.read(text, None), Some(encode(text).ids().collect()));
+    assert_eq!(BERT.name(encode("").tokens[0].id).as_deref(), Some("[CLS]"));
+}

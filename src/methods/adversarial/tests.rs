@@ -174,3 +174,29 @@ fn settings_that_cannot_be_are_refused_in_place() {
         refused(&Fake::image(4), &settings, path);
     }
 }
+
+/// tests/golden/attacks.py: Captum's FGSM and PGD over a sum of sines.
+#[test]
+fn pictures_are_captums() {
+    let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/methods/attacks.json")).unwrap();
+    let fake = Fake::image(4).white(
+        |x| vec![0.0, x.iter().enumerate().map(|(index, x)| (4.0 * x + index as f32).sin()).sum()],
+        |x, cotangent| {
+            x.iter().enumerate().map(|(index, x)| cotangent[1] * 4.0 * (4.0 * x + index as f32).cos()).collect()
+        },
+    );
+    assert!((f64::from(fake.logits[1]) - golden["start"].as_f64().unwrap()).abs() < 1e-4);
+    let bytes = |expected: &Value| -> Vec<u8> {
+        expected["picture"].as_array().unwrap().iter().map(|byte| byte.as_u64().unwrap() as u8).collect()
+    };
+    let (fgsm, pgd) = (&golden["fgsm"], &golden["pgd"]);
+    let threshold = 0.5 * (fgsm["value"].as_f64().unwrap() + golden["start"].as_f64().unwrap());
+    let settings = json!({"attack": "fgsm", "epsilon": 4.0 / 255.0, "threshold": threshold, "output": "logit"});
+    assert_eq!(picture(&explain(&fake, &settings).change.unwrap()), bytes(fgsm));
+    let settings = json!({"epsilon": 9.0 / 255.0, "step_size": 1.3 / 255.0, "steps": pgd["steps"], "output": "logit",
+        "threshold": pgd["threshold"]});
+    let found = explain(&fake, &settings);
+    assert_eq!(picture(&found.change.unwrap()), bytes(pgd));
+    // The input, and a gradient and a look at each step: none was enough before the last.
+    assert_eq!(found.diagnostics.evaluations, 13);
+}

@@ -10,6 +10,9 @@ use crate::methods::support::lexical::{self, Place, Query, dot};
 use crate::methods::support::{edits, reduce, settings};
 use crate::methods::{Attribution, Change, Error, Objective, Pass, Variant};
 
+/// d output / d embedding at every place, and the embeddings themselves: places × width.
+type Slopes = (Vec<f32>, Vec<f32>);
+
 /// Flips as changes: (place, id of the word that stands there).
 struct Flips<'a> {
     job: &'a Job<'a>,
@@ -32,8 +35,8 @@ impl Flips<'_> {
         ids
     }
 
-    /// d output / d embedding at every place, for each set of flips, with the embeddings themselves: places × width.
-    fn gradients(&mut self, sets: &[Changes]) -> Result<Vec<(Vec<f32>, Vec<f32>)>, Error> {
+    /// For each set of flips.
+    fn gradients(&mut self, sets: &[Changes]) -> Result<Vec<Slopes>, Error> {
         let embeddings =
             sets.iter().map(|set| self.job.ctx.vectors(&self.ids(set))).collect::<Result<Vec<Vec<f32>>, _>>()?;
         let width = embeddings.first().map_or(0, |values| values.len() / self.text.tokens.len().max(1));

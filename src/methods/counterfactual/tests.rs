@@ -131,15 +131,13 @@ fn replaced_words_are_the_nearest_that_do_it() {
     let ids: Vec<u32> = fake.input.as_text().unwrap().ids().collect();
     let first = |id: u32| word_embedding(id)[0];
     let mut best: Option<(f32, usize, u32)> = None;
-    for token in 1..4 {
-        let own = unit(&word_embedding(ids[token]));
-        let mut near: Vec<(f32, u32)> = (0..100)
-            .filter(|&id| id != ids[token])
-            .map(|id| (1.0 - dot(&own, &unit(&word_embedding(id))), id))
-            .collect();
+    for (token, &old) in ids.iter().enumerate().take(4).skip(1) {
+        let own = unit(&word_embedding(old));
+        let mut near: Vec<(f32, u32)> =
+            (0..100).filter(|&id| id != old).map(|id| (1.0 - dot(&own, &unit(&word_embedding(id))), id)).collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0));
         for &(distance, id) in &near[..12] {
-            let flips = 0.5 - first(ids[token]) + first(id) < 0.0;
+            let flips = 0.5 - first(old) + first(id) < 0.0;
             if flips && best.is_none_or(|(least, ..)| distance < least) {
                 best = Some((distance, token, id));
             }

@@ -96,7 +96,7 @@ impl Fake {
             left: Cell::new(None),
             rows: Cell::new(0),
             warnings: RefCell::new(Vec::new()),
-            lexicon: FakeLexicon::new(),
+            lexicon: FakeLexicon::default(),
         }
     }
 

@@ -37,7 +37,7 @@ pub fn search(
     attempts: &mut dyn Attempt,
 ) -> Result<Option<Fewest>, Error> {
     let sizes = counts(options);
-    let mut complete = true;
+    let (mut complete, mut exhausted) = (true, 0);
     let mut best: Vec<Changes> = vec![Changes::new()];
     for size in 1..=most.min(options.len()) {
         complete = complete && sizes.get(size).is_some_and(|&count| count <= attempts.left());
@@ -55,8 +55,9 @@ pub fn search(
         });
         if let Some((changes, _)) = tried.first().filter(|(_, reached)| reached.reached) {
             let changes = if complete { changes.clone() } else { pruned(changes.clone(), attempts)? };
-            return Ok(Some(Fewest { minimal: complete, changes }));
+            return Ok(Some(Fewest { minimal: changes.len() <= exhausted + 1, changes }));
         }
+        exhausted = if complete { size } else { exhausted };
         best = tried.into_iter().take(beam).map(|(changes, _)| changes).collect();
     }
     Ok(None)
@@ -82,8 +83,9 @@ fn all(options: &[usize], size: usize) -> Vec<Changes> {
         for set in &sets {
             let next = set.last().map_or(0, |(place, _)| place + 1);
             // Places enough must be left for what is still to come.
-            for place in next..=options.len() - (size - taken) {
-                for option in 0..options[place] {
+            let last = options.len() - (size - taken);
+            for (place, &options) in options.iter().enumerate().take(last + 1).skip(next) {
+                for option in 0..options {
                     let mut set = set.clone();
                     set.push((place, option));
                     longer.push(set);
@@ -180,14 +182,17 @@ mod tests {
         // Six sets of one, of fifteen pairs there is no room for all.
         let found = found(weights, 20, 1).unwrap();
         assert_eq!((found.changes.len(), found.minimal), (4, false));
+        // All of one were tried, so two are the fewest, though not all pairs were.
+        let found = self::found(&[&[0.6], &[0.5], &[0.1], &[0.1], &[0.1], &[0.1]], 12, 1).unwrap();
+        assert_eq!(found, Fewest { changes: vec![(0, 0), (1, 0)], minimal: true });
     }
 
     #[test]
     fn sets_are_counted_as_they_are_made() {
         let options = [2, 1, 3, 2];
         let counts = counts(&options);
-        for size in 0..=4 {
-            assert_eq!(all(&options, size).len(), counts[size], "{size}");
+        for (size, &count) in counts.iter().enumerate() {
+            assert_eq!(all(&options, size).len(), count, "{size}");
         }
         assert_eq!(extended(&all(&options, 1), &options, 99).len(), counts[2]);
         assert_eq!(extended(&all(&options, 1), &options, 3).len(), 3);

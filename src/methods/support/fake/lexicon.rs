@@ -5,8 +5,8 @@ use crate::input::text::{Join, Lexicon, Piece, Vocabulary};
 /// A hundred words of letters alone, of which every text reads as none.
 pub struct FakeLexicon(Vocabulary);
 
-impl FakeLexicon {
-    pub fn new() -> Self {
+impl Default for FakeLexicon {
+    fn default() -> Self {
         let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
         let text = |id: usize| [letter(id / 26), letter(id), 'x'].into_iter().collect();
         Self(Vocabulary::new((0..100).map(|id| Some(Piece { text: text(id), join: Join::Word })).collect()))
