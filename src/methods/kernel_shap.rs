@@ -9,8 +9,13 @@ use crate::models::Capability;
 
 pub struct KernelShap;
 
-const SAMPLER: Sampler =
-    Sampler { name: KernelShap::NAME, rows: coalitions::rows, least: coalitions::least, run: coalitions::run };
+const SAMPLER: Sampler = Sampler {
+    name: KernelShap::NAME,
+    fits: true,
+    rows: coalitions::rows,
+    least: coalitions::least,
+    run: coalitions::run,
+};
 
 perturbation_settings! {
     /// How much each word or image region moved the output, as its Shapley value: its gain, averaged fairly over all
@@ -34,7 +39,8 @@ perturbation_settings! {
     ///
     /// # Limits
     /// The values depend on what absence looks like (`fill`). `not_converged` warns where `max_evaluations` did not
-    /// suffice, `unstable` where there were fewer samples than units.
+    /// suffice, `unstable` where fewer pairs than units were drawn: then there are no standard errors. At most 2000
+    /// units.
     ///
     /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Covert and Lee, Improving
     /// KernelSHAP, AISTATS 2021; Grabisch and Roubens, An Axiomatic Approach to the Concept of Interaction, 1999.

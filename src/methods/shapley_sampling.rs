@@ -9,8 +9,13 @@ use crate::models::Capability;
 
 pub struct ShapleySampling;
 
-const SAMPLER: Sampler =
-    Sampler { name: ShapleySampling::NAME, rows: orders::rows, least: orders::least, run: orders::run };
+const SAMPLER: Sampler = Sampler {
+    name: ShapleySampling::NAME,
+    fits: false,
+    rows: orders::rows,
+    least: orders::least,
+    run: orders::run,
+};
 
 perturbation_settings! {
     /// How much each word or image region moved the output, as its Shapley value, estimated by adding the units one by

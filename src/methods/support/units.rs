@@ -25,6 +25,8 @@ pub use answer::{Scored, answer, matrix, nothing};
 
 const DEFAULT_SEGMENTS: usize = 50;
 const MOST_SEGMENTS: usize = 1000;
+/// Units that a regression is fitted over at most: its matrix has units² numbers, and is inverted.
+const MOST_FITTED: usize = 2000;
 
 /// Declares the `Settings` of a perturbation method: the method's own fields between those that all of them have.
 /// `Settings::units` gives the part that [`Choice::resolve`] reads.
@@ -229,6 +231,23 @@ impl Choice {
         match input {
             Input::Text(text) if self.unit == UnitKind::Token => text.tokens.len(),
             _ => self.count().unwrap_or(0),
+        }
+    }
+
+    /// For methods that fit a regression over the units.
+    ///
+    /// # Errors
+    /// More units than its matrix may have rows.
+    pub fn fitted(&self) -> Result<(), SettingError> {
+        match self.count() {
+            Some(units) if units > MOST_FITTED => Err(SettingError::new(
+                "unit",
+                format!(
+                    "{units} units are more than the {MOST_FITTED} that a regression is fitted over; use the unit \
+                     \"sentence\" or \"span\", or the method occlusion or partition_shap"
+                ),
+            )),
+            _ => Ok(()),
         }
     }
 
