@@ -40,6 +40,7 @@ pub struct GradientShap;
 ///
 /// # Limits
 /// With one baseline it is `integrated_gradients` by chance: that one needs fewer rows. Scores depend on the baselines.
+/// By pixel the standard errors count against `limits.response_values`.
 ///
 /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Erion et al., Improving
 /// Performance of Deep Learning Models with Axiomatic Attribution Priors and Expected Gradients, Nature Machine
@@ -56,8 +57,9 @@ pub struct Settings {
     /// Samples drawn, whatever their error; 1 to `limits.max_evaluations` less the baselines. Default: none, drawn until `tolerance`.
     #[schema(minimum = 1)]
     pub samples: Option<usize>,
-    /// Model rows at most; 2 to `limits.max_evaluations`. Default: 512 and the baselines; with `samples`, no less than these take.
-    #[schema(minimum = 2)]
+    /// Model rows at most, the baselines' included; 2 more than there are baselines, to `limits.max_evaluations`.
+    /// Default: 512 and the baselines; with `samples`, no less than these take.
+    #[schema(minimum = 3)]
     pub max_evaluations: Option<usize>,
     /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
     /// `samples` it only judges `converged`.
@@ -108,16 +110,22 @@ impl Method for GradientShap {
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
         let baselines = baselines(settings.baselines, subject.input)?;
         let beside = baselines.len();
-        Ok(Resolved {
+        let resolved = Resolved {
             baselines,
             sampling: Sampling::resolve(samples, max_evaluations, tolerance, beside, subject.max_evaluations)?,
             shown: Shown::resolve(asked, subject)?,
-        })
+        };
+        resolved.shown.errors_fit(subject)?;
+        Ok(resolved)
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         let baselines = resolved.baselines.len();
         gradients::cost(baselines, resolved.sampling.most(baselines), subject)
+    }
+
+    fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        resolved.shown.errors(subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

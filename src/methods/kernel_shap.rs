@@ -53,7 +53,8 @@ perturbation_settings! {
         /// 5000, image 1000. With `samples`, no less than these.
         #[schema(minimum = 2)]
         pub max_evaluations: Option<usize>,
-        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05.
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
         /// Adds the matrix `interactions`, where all coalitions are evaluated. Default false.

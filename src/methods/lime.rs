@@ -56,7 +56,8 @@ perturbation_settings! {
         /// `samples`, no less than these.
         #[schema(minimum = 4)]
         pub max_evaluations: Option<usize>,
-        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05.
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
         /// Width of the kernel, in cosine distance × 100 (text, default 25) or cosine distance (images, default

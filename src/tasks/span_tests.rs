@@ -73,7 +73,8 @@ fn targets_are_the_answer_or_one_end() {
 #[test]
 fn a_target_counts_where_it_is_first_written() {
     let (start, end) = (TargetSpec::Start(4), TargetSpec::End(3));
-    let list = TargetSpec::List(vec![start.clone(), end, start, TargetSpec::Predicted, TargetSpec::Name("answer".into())]);
+    let list =
+        TargetSpec::List(vec![start.clone(), end, start, TargetSpec::Predicted, TargetSpec::Name("answer".into())]);
     assert_eq!(QuestionAnswering.check_target(&list), Ok(3));
     let (_, targets) = focus(&list);
     let expected = [

@@ -37,7 +37,12 @@ fn labels_and_template_make_hypotheses() {
         (nli(), asked(&[], false), "labels", "empty"),
         (nli(), asked(&["x", " "], false), "labels", "label 1 is empty"),
         (nli(), asked(&["x", "y", "x"], false), "labels", "label 2, \"x\", is named twice"),
-        (nli(), Hypotheses { labels: numbered(MOST_LABELS + 1), ..asked(&[], false) }, "labels", "1001 labels are more"),
+        (
+            nli(),
+            Hypotheses { labels: numbered(MOST_LABELS + 1), ..asked(&[], false) },
+            "labels",
+            "1001 labels are more",
+        ),
         (nli(), Hypotheses { template: Some("no".into()), ..asked(&["x"], false) }, "hypothesis_template", "{}"),
     ] {
         let error = ZeroShot::new(&spec, asked).unwrap_err();

@@ -278,9 +278,8 @@ fn drawn(mask: Option<&str>, image: &ImageInput) -> Result<Segmentation, Setting
 
 /// What `rows` perturbed inputs cost at most.
 pub fn cost(rows: usize, subject: &Subject<'_>) -> Cost {
-    let length = subject.input.as_text().map_or(1, |text| text.tokens.len());
     let rows = rows as u64;
-    Cost { rows, tokens: rows.saturating_mul(subject.spec.row_tokens(length) as u64) }
+    Cost { rows, tokens: rows.saturating_mul(subject.row_tokens() as u64) }
 }
 
 /// How the image is cut, where it is.
