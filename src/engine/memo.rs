@@ -10,14 +10,15 @@ use crate::nn::Precision;
 /// Logits by mask.
 pub type Shelf = HashMap<Mask, Box<[f32]>>;
 
-/// Numbers kept at most (32 MiB): a hundred thousand masks of a thousand labels would be 400 MB.
-const MOST_NUMBERS: usize = 8 << 20;
+/// Bytes of masks and logits kept at most: a hundred thousand masks of a thousand labels would be 400 MB, and as many of
+/// fifty thousand units 600.
+const MOST_BYTES: usize = 32 << 20;
 
 /// A shelf for each way of taking units away. A request has few, so they are searched one by one.
 #[derive(Debug, Default)]
 pub struct Memo {
     shelves: Vec<((Units, Fill, Precision), Shelf)>,
-    numbers: usize,
+    bytes: usize,
 }
 
 impl Memo {
@@ -36,9 +37,10 @@ impl Memo {
     /// Keeps what `mask` gave while there is room; what comes later goes to `beyond` and is computed again where it is
     /// asked for again, with the same bits.
     pub fn keep(&mut self, masking: Masking<'_>, mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
-        let room = self.numbers + logits.len() <= MOST_NUMBERS;
+        let size = mask.bytes() + size_of_val(logits);
+        let room = self.bytes + size <= MOST_BYTES;
         if room {
-            self.numbers += logits.len();
+            self.bytes += size;
         }
         let shelf = if room { self.shelf(masking) } else { beyond };
         shelf.insert(mask.clone(), logits.into());
@@ -68,10 +70,23 @@ mod tests {
         let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
         let (mut memo, mut beyond) = (Memo::default(), Shelf::new());
         let (first, second) = (Mask::empty(2), Mask::full(2));
-        let half = vec![0.0; MOST_NUMBERS / 2 + 1];
+        let half = vec![0.0; MOST_BYTES / 8 + 1];
         memo.keep(masking, &first, &half, &mut beyond);
         memo.keep(masking, &second, &half, &mut beyond);
         assert!(memo.shelf(masking).contains_key(&first));
         assert!(!memo.shelf(masking).contains_key(&second) && beyond.contains_key(&second));
+    }
+
+    #[test]
+    fn masks_take_room_too() {
+        let count = MOST_BYTES * 4;
+        let units = Units::Text { kind: UnitKind::Word, members: vec![Vec::new()] };
+        let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
+        let (mut memo, mut beyond) = (Memo::default(), Shelf::new());
+        let mut second = Mask::empty(count);
+        second.set(1, true);
+        memo.keep(masking, &Mask::empty(count), &[0.0], &mut beyond);
+        memo.keep(masking, &second, &[0.0], &mut beyond);
+        assert!(beyond.len() == 1 && beyond.contains_key(&second));
     }
 }

@@ -16,6 +16,9 @@ use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::nn::Precision;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
+/// Targets that a list may name for each that may be explained: written again they count once.
+const REPEATS: usize = 16;
+
 /// The largest integer that every JSON reader keeps exactly.
 const MAX_SEED: u64 = (1 << 53) - 1;
 
@@ -157,7 +160,14 @@ fn choose(
     };
     // A prediction alone has no target to miss.
     let unasked = wanted == Wanted::Prediction && *target == TargetSpec::Predicted && task.needs_target();
-    let checked = if unasked { Ok(0) } else { task.check_target(target) };
+    let checked = match target {
+        _ if unasked => Ok(0),
+        TargetSpec::List(list) if list.len() / REPEATS > limits.explanations => {
+            fields.push(Field::new("/target", long_list(list.len(), limits.explanations)));
+            return (chosen, 1);
+        }
+        target => task.check_target(target),
+    };
     let targets = checked.unwrap_or_else(|error| {
         fields.push(wrong_target(error));
         1
@@ -174,6 +184,13 @@ fn choose(
         fields.push(Field::new(if targets > chosen.len() { "/target" } else { "/explain" }, detail));
     }
     (chosen, targets)
+}
+
+fn long_list(targets: usize, limit: usize) -> String {
+    format!(
+        "{targets} targets are far more than the {limit} explanations of a request (limits.explanations); send fewer, \
+         each once"
+    )
 }
 
 fn wrong_target(error: TargetError) -> Field {

@@ -61,6 +61,7 @@ fn each_wrong_field_has_its_pointer_and_says_what_is_wrong() {
         (json!({"text": "a", "evaluate": true}), None, "/evaluate", "not available"),
         (json!({"text": "a", "target": [0, {"index": 7}]}), None, "/target/1/index", "no class 7"),
         (json!({"text": "a", "target": "1"}), None, "/target", "NEGATIVE"),
+        (json!({"text": "a", "target": vec![0; 80]}), None, "/target", "80 targets are far more"),
         (json!({"text": "a", "explain": []}), None, "/explain", "empty"),
         (json!({"text": "a", "explain": ["lime"], "method": "lime"}), None, "/method", "either"),
         (json!({"text": "a", "method": "lyme"}), None, "/method", "integrated_gradients"),
@@ -87,6 +88,12 @@ fn each_wrong_field_has_its_pointer_and_says_what_is_wrong() {
         let found = fields.iter().any(|(at, detail)| at == pointer && detail.contains(part));
         assert!(found, "{request}: {fields:?}");
     }
+}
+
+#[test]
+fn a_target_counts_once_however_often_it_is_written() {
+    let plan = plan_of(json!({"text": "a", "target": vec![0; 79], "method": "lime"}), None, Wanted::Explanations);
+    assert_eq!(plan.ok().unwrap().methods.len(), 1);
 }
 
 #[test]

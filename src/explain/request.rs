@@ -27,7 +27,8 @@ pub struct ExplainRequest {
     /// Base64 of a PNG, JPEG or WebP file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Zero-shot classification over these labels: of texts by a model of natural language inference, of images by CLIP.
+    /// Zero-shot classification over these labels, at most 1000: of texts by a model of natural language inference, of
+    /// images by CLIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
     /// With `labels`: the sentence that each makes in place of `{}`; "This example is {}." (images: "This is a photo of {}.")

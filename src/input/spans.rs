@@ -182,14 +182,16 @@ fn check(span: &Span, texts: &Texts) -> Result<(), String> {
     Ok(())
 }
 
-/// Tokens of each span; `order` is that of their places.
+/// Tokens of each span; `order` is that of their places, in which both starts and ends grow: spans do not overlap.
 fn members(input: &TextInput, spans: &[Span], order: &[usize], texts: &Texts) -> Vec<Vec<usize>> {
     let mut members = vec![Vec::new(); spans.len()];
     for (index, token) in input.tokens.iter().enumerate().filter(|(_, token)| !token.special) {
         let sequence = token.sequence.flatten().unwrap_or(0);
         let (start, end) = texts.trimmed(sequence, token.start, token.end).unwrap_or((token.start, token.end));
-        let holds = |span: &Span| span.sequence == sequence && span.start < end.max(start + 1) && start < span.end;
-        if let Some(&span) = order.iter().find(|&&span| holds(&spans[span])) {
+        // The first span that does not end before the token holds it, or none does.
+        let first = order.partition_point(|&span| (spans[span].sequence, spans[span].end) <= (sequence, start));
+        let Some(&span) = order.get(first) else { continue };
+        if spans[span].sequence == sequence && spans[span].start < end.max(start + 1) {
             members[span].push(index);
         }
     }

@@ -151,6 +151,25 @@ fn spans_are_written_as_lists() {
 }
 
 proptest! {
+    /// Tokens in turn against spans in turn, as the rule says it.
+    #[test]
+    fn spans_take_what_the_rule_gives_them(cuts in prop::collection::btree_set(0usize..24, 2..8), odd in any::<bool>()) {
+        let text = alone("ab cdef g hi jklm no pqrs", &["ab", "cd", "ef", " g", " h", "i", "jklm", " no", "pq", "rs"]);
+        let cuts: Vec<usize> = cuts.into_iter().collect();
+        let mut given: Vec<Span> = cuts.windows(2).skip(usize::from(odd)).map(|pair| span(pair[0], pair[1])).collect();
+        given.reverse();
+        let texts = Texts::new(&text);
+        let mut expected = vec![Vec::new(); given.len()];
+        for (index, token) in text.tokens.iter().enumerate().filter(|(_, token)| !token.special) {
+            let (start, end) = texts.trimmed(0, token.start, token.end).unwrap();
+            let held = given.iter().enumerate().rev().find(|(_, span)| span.start < end && start < span.end);
+            held.into_iter().for_each(|(span, _)| expected[span].push(index));
+        }
+        if let Ok(found) = spans(&text, &given) {
+            prop_assert_eq!(found.members, expected);
+        }
+    }
+
     #[test]
     fn any_text_has_each_token_in_one_sentence(words in prop::collection::vec("[a-zA-Z.!?。,é😀\\n]{1,6}", 0..12)) {
         let text = words.join(" ");

@@ -56,25 +56,27 @@ pub struct Scores {
 pub struct Diagnostics {
     /// Distinct model rows this explanation needed, shared with others or not.
     pub evaluations: usize,
-    /// Whether the method's own error estimate came inside `tolerance`; absent where nothing is estimated.
+    /// Whether the method's own error estimate came inside `tolerance` (of `partition_shap`, whether every group was
+    /// split); absent where nothing is estimated, as with a fixed number of samples of perturbation methods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converged: Option<bool>,
     /// Captum's `convergence_delta`: sum of scores − (output − base), the residual's negative.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convergence_delta: Option<f32>,
-    /// The residual's standard error, where the scores are sampled.
+    /// `gradient_shap`: the residual's standard error. A residual within about twice as much is chance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual_error: Option<f32>,
     /// Points of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
-    /// Everything that counts was evaluated: the scores have no sampling error.
+    /// Everything that counts was evaluated, so the scores have no sampling error: all combinations of units, of
+    /// `occlusion` all windows, of `partition_shap` all groups of its hierarchy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,
     /// Samples drawn, repeated masks counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// One per score of the finest list.
+    /// One per score of the finest list; absent where the samples are too few to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standard_error: Option<Vec<f32>>,
     /// The surrogate's weighted R².
@@ -129,7 +131,8 @@ pub struct Attribution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<String>,
     /// Shapley methods with `interactions`: the Shapley interaction index of every pair, a row and a column for each
-    /// entry of the finest list; on the diagonal the score less half the rest of its row.
+    /// entry of the finest list; on the diagonal the score less half the rest of its row. Above 0, two units say more
+    /// together than each by itself; below 0, they say the same in part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interactions: Option<Vec<Vec<f32>>>,
     /// `anchors`.

@@ -118,7 +118,8 @@ fn cost<M: Method>(resolved: &M::Resolved, subject: &Subject<'_>) -> Cost {
         false => 1,
     };
     let (windows, extra) = subject.input.as_text().map_or((1, 0), TextInput::reread);
-    let mut cost = M::cost(resolved, subject).over(rows, subject.task.tail() * windows + extra);
+    let tail = subject.task.tail() * windows + extra;
+    let mut cost = M::cost(resolved, subject).over(rows, subject.row_tokens(), tail);
     cost.rows = cost.rows.saturating_mul(windows as u64);
     cost
 }

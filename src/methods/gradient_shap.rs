@@ -40,6 +40,7 @@ pub struct GradientShap;
 ///
 /// # Limits
 /// With one baseline it is `integrated_gradients` by chance: that one needs fewer rows. Scores depend on the baselines.
+/// By pixel the standard errors count against `limits.response_values`.
 ///
 /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Erion et al., Improving
 /// Performance of Deep Learning Models with Axiomatic Attribution Priors and Expected Gradients, Nature Machine
@@ -110,15 +111,21 @@ impl Method for GradientShap {
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
         let baselines = baselines(settings.baselines, subject.input)?;
         let beside = beside(&baselines);
-        Ok(Resolved {
+        let resolved = Resolved {
             baselines,
             sampling: Sampling::resolve(samples, max_evaluations, tolerance, beside, subject.max_evaluations)?,
             shown: Shown::resolve(asked, subject)?,
-        })
+        };
+        resolved.shown.errors_fit(subject)?;
+        Ok(resolved)
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         gradients::cost(resolved.baselines.len(), resolved.sampling.most(beside(&resolved.baselines)), subject)
+    }
+
+    fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        resolved.shown.errors(subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

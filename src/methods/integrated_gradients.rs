@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use self::path::{Ladder, PathResult};
 use super::support::baseline::Baseline;
 use super::support::finest::{Finest, Resolution};
+use super::support::gradients;
 use super::support::settings::{self, Normalize, Precision, Presentation};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, SettingError, Subject};
 use crate::input::Kind;
@@ -132,11 +133,7 @@ impl Method for IntegratedGradients {
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let nodes = resolved.steps.unwrap_or(quadrature::NESTED[resolved.last_rule]) as u64;
-        // One forward a node, and a backward, as dear as two forwards, for each target.
-        let rows = nodes.saturating_mul(1 + 2 * subject.targets.max(1) as u64).saturating_add(1);
-        let length = subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len()));
-        Cost { rows, tokens: rows.saturating_mul(length as u64) }
+        gradients::cost(1, resolved.steps.unwrap_or(quadrature::NESTED[resolved.last_rule]), subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

@@ -9,8 +9,13 @@ use crate::models::Capability;
 
 pub struct KernelShap;
 
-const SAMPLER: Sampler =
-    Sampler { name: KernelShap::NAME, rows: coalitions::rows, least: coalitions::least, run: coalitions::run };
+const SAMPLER: Sampler = Sampler {
+    name: KernelShap::NAME,
+    fits: true,
+    rows: coalitions::rows,
+    least: coalitions::least,
+    run: coalitions::run,
+};
 
 perturbation_settings! {
     /// How much each word or image region moved the output, as its Shapley value: its gain, averaged fairly over all
@@ -36,7 +41,8 @@ perturbation_settings! {
     ///
     /// # Limits
     /// The values depend on what absence looks like (`fill`). `not_converged` warns where `max_evaluations` did not
-    /// suffice, `unstable` where there were fewer samples than units.
+    /// suffice, `unstable` where fewer pairs than units were drawn: then there are no standard errors. At most 2000
+    /// units.
     ///
     /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Covert and Lee, Improving
     /// KernelSHAP, AISTATS 2021; Witter et al., Regression-adjusted Monte Carlo Estimators for Shapley Values and
@@ -50,7 +56,8 @@ perturbation_settings! {
         /// 5000, image 1000. With `samples`, no less than these.
         #[schema(minimum = 2)]
         pub max_evaluations: Option<usize>,
-        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05.
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
         /// Adds the matrix `interactions`, where all coalitions are evaluated. Default false.

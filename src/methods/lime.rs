@@ -43,7 +43,7 @@ perturbation_settings! {
     /// # Limits
     /// The scores depend on what absence looks like (`fill`) and need not add up to the output. A low `diagnostics.r2`
     /// says that a linear model does not describe the output. `not_converged` warns where `max_evaluations` did not
-    /// suffice.
+    /// suffice. At most 2000 units.
     ///
     /// Ribeiro, Singh and Guestrin, "Why Should I Trust You?", KDD 2016; White, A Heteroskedasticity-Consistent Covariance
     /// Matrix Estimator, Econometrica 48, 1980.
@@ -56,7 +56,8 @@ perturbation_settings! {
         /// `samples`, no less than these.
         #[schema(minimum = 4)]
         pub max_evaluations: Option<usize>,
-        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05.
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
         /// Width of the kernel, in cosine distance × 100 (text, default 25) or cosine distance (images, default
@@ -97,6 +98,7 @@ impl Method for Lime {
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let text = subject.input.kind() == Kind::Text;
         let units = Choice::resolve(settings.units(), subject)?;
+        units.fitted()?;
         let (samples, max_evaluations) = budget(&settings, subject, if text { 5000 } else { 1000 })?;
         let kernel_width = settings.kernel_width.unwrap_or(if text { 25.0 } else { 0.25 });
         if !(kernel_width > 0.0 && kernel_width.is_finite()) {

@@ -98,21 +98,29 @@ pub struct Subject<'a> {
     pub response_values: usize,
 }
 
+impl Subject<'_> {
+    /// Tokens of a row that is the whole input, a task's own beside them left out.
+    pub fn row_tokens(&self) -> usize {
+        self.spec.row_tokens(self.input.as_text().map_or(1, |text| text.tokens.len()))
+    }
+}
+
 /// What a job will need at most, known before it runs; admission adds them up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Model rows, at most. A row that is differentiated counts three.
+    /// Model rows, at most, differentiated or not: what `progress.budget` says.
     pub rows: u64,
-    /// Rows × tokens of a row: what the queue is bounded in.
+    /// Tokens of the rows: what the queue is bounded in. Those of a row that is differentiated for one target count three
+    /// times, two more for each other target.
     pub tokens: u64,
 }
 
 impl Cost {
-    /// Where each row is `rows` of them with `tail` more tokens.
-    pub(crate) fn over(self, rows: usize, tail: usize) -> Self {
-        let rows_of_all = self.rows.saturating_mul(rows as u64);
-        let tails = rows_of_all.saturating_mul(tail as u64);
-        Self { rows: rows_of_all, tokens: self.tokens.saturating_mul(rows as u64).saturating_add(tails) }
+    /// Where each row, of `length` tokens, is `rows` of them with `tail` more tokens, which count as often as its own.
+    pub(crate) fn over(self, rows: usize, length: usize, tail: usize) -> Self {
+        let tails = u128::from(self.tokens) * tail as u128 / length.max(1) as u128;
+        let tokens = u64::try_from(u128::from(self.tokens) + tails).unwrap_or(u64::MAX);
+        Self { rows: self.rows.saturating_mul(rows as u64), tokens: tokens.saturating_mul(rows as u64) }
     }
 }
 

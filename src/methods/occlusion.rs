@@ -5,7 +5,7 @@ mod windows;
 use serde::Serialize;
 
 use self::windows::Windows;
-use super::support::game::Game;
+use super::support::game::{CHUNK, Game};
 use super::support::settings::{self, Precision, Presentation};
 use super::support::units::{self, Choice, Scored, perturbation_settings};
 use super::support::{precision, settings::float};
@@ -99,9 +99,9 @@ impl Method for Occlusion {
                 windows
             }
             _ => {
-                let windows = Windows::runs(units.settle(subject), window.unwrap_or(1), stride.unwrap_or(1));
-                within_limits(windows.windows.len(), 0, subject)?;
-                windows
+                let (count, window, stride) = (units.settle(subject), window.unwrap_or(1), stride.unwrap_or(1));
+                within_limits(windows::count(count, window, stride), 0, subject)?;
+                Windows::runs(count, window, stride)
             }
         };
         Ok(Resolved {
@@ -117,7 +117,7 @@ impl Method for Occlusion {
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        units::cost(resolved.windows.windows.len() + 2 + precision::cost(resolved.precision), subject)
+        units::cost(resolved.windows.len() + 2 + precision::cost(resolved.precision), subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -127,24 +127,22 @@ impl Method for Occlusion {
             return ctx.targets().iter().map(nothing).collect();
         }
         let masking = Masking { units: &units, fill: resolved.units.fill, precision: resolved.precision };
-        let mut game = Game::new(ctx, masking, resolved.output)?;
+        let game = Game::new(ctx, masking, resolved.output)?;
         let windows = &resolved.windows;
-        let masks: Vec<_> = (0..windows.windows.len()).map(|index| windows.mask(index)).collect();
-        let in_time = game.evaluate_in_time(masks.iter().cloned())?;
-        let known: Vec<_> = masks.into_iter().take_while(|mask| game.index(mask).is_some()).collect();
-        if !in_time && known.is_empty() {
+        let Worths { values, new, in_time } = worths(&game, windows)?;
+        if !in_time && new == 0 {
             return Err(game.stopped());
         }
-        let check = game.check()?;
+        let check = precision::check(ctx, masking, resolved.output, |index| windows.mask(index), &values)?;
         let answer = |target: usize| {
             let (base, output) = game.ends(target)?;
-            let drops = known.iter().map(|mask| Ok(output - game.value(target, mask)?));
-            let scores = windows.scores(&drops.collect::<Result<Vec<f64>, Error>>()?);
+            let drops: Vec<f64> = values[target].iter().map(|value| output - value).collect();
+            let scores = windows.scores(&drops);
             let scored = Scored { scores: &scores, errors: None, base, output, complete: false };
             let shown = units::answer(&resolved.units, resolved.presentation, ctx.input(), &units, &scored)?;
             let error = check.as_ref().and_then(|check| check.errors.get(target));
             let diagnostics = Diagnostics {
-                evaluations: game.evaluations() + check.as_ref().map_or(0, |check| check.evaluations),
+                evaluations: game.evaluations() + new + check.as_ref().map_or(0, |check| check.evaluations),
                 exact: Some(in_time),
                 precision_error: error.map(|&error| float(error, "the precision's error")).transpose()?,
                 ..Diagnostics::default()
@@ -157,6 +155,28 @@ impl Method for Occlusion {
         };
         (0..game.targets()).map(answer).collect()
     }
+}
+
+/// What is left without each window.
+struct Worths {
+    /// Per target, one a window.
+    values: Vec<Vec<f64>>,
+    /// Masks that were not known before.
+    new: usize,
+    /// False where the deadline passed before all were evaluated.
+    in_time: bool,
+}
+
+/// Evaluates the windows, of whose masks a few are held at once: over an image each may have thousands of cells.
+fn worths(game: &Game<'_>, windows: &Windows) -> Result<Worths, Error> {
+    let mut worths = Worths { values: vec![Vec::new(); game.targets()], new: 0, in_time: true };
+    for start in (0..windows.len()).step_by(CHUNK) {
+        let masks: Vec<_> = (start..windows.len().min(start + CHUNK)).map(|index| windows.mask(index)).collect();
+        let Some(found) = game.passing(&masks)? else { return Ok(Worths { in_time: false, ..worths }) };
+        worths.values.iter_mut().zip(found).for_each(|(values, found)| values.extend(found));
+        worths.new += masks.iter().filter(|mask| game.index(mask).is_none()).count();
+    }
+    Ok(worths)
 }
 
 /// `window` and `stride` with their defaults and ranges.

@@ -10,7 +10,7 @@ use crate::models::Capability;
 pub struct ShapleySampling;
 
 const SAMPLER: Sampler =
-    Sampler { name: ShapleySampling::NAME, rows: orders::rows, least: orders::least, run: orders::run };
+    Sampler { name: ShapleySampling::NAME, fits: false, rows: orders::rows, least: orders::least, run: orders::run };
 
 perturbation_settings! {
     /// How much each word or image region moved the output, as its Shapley value, estimated by adding the units one by
@@ -47,7 +47,8 @@ perturbation_settings! {
         /// 5000, image 1000. With `samples`, no less than these take.
         #[schema(minimum = 2)]
         pub max_evaluations: Option<usize>,
-        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05.
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
         /// Adds the matrix `interactions`, where all coalitions are evaluated. Default false.

@@ -17,6 +17,9 @@ use crate::models::Capability;
 use crate::numerics::sampling::{generator_of, normal};
 use crate::tasks::OutputSpace;
 
+/// Numbers of mean gradients kept at once at most, all targets' together (512 MiB).
+const MOST_MEANS: usize = 64 << 20;
+
 pub struct SmoothGrad;
 
 /// How strongly the output answers to a small change of each token or image region, averaged over noisy copies of the
@@ -39,7 +42,9 @@ pub struct SmoothGrad;
 ///
 /// # Limits
 /// A standard error says how far the samples' mean is from its limit, not how good the limit is: that hangs on `noise`. Of a
-/// mean it is taken along the direction that the mean had before each sample, which is exact in the limit.
+/// mean it is taken along the direction that the mean had before each sample, which is exact in the limit. `mean` and
+/// `variance` keep the mean gradient of every target: targets times numbers of the embedding may be 64 Mi at most. By pixel
+/// the standard errors count against `limits.response_values`.
 ///
 /// Smilkov et al., SmoothGrad: removing noise by adding noise, 2017; Hooker et al., A Benchmark for Interpretability
 /// Methods in Deep Neural Networks, NeurIPS 2019 (`squared`); Adebayo et al., Local Explanation Methods for Deep Neural
@@ -89,6 +94,13 @@ pub enum Variant {
     Variance,
 }
 
+impl Variant {
+    /// Whether the mean gradient is kept, number by number.
+    fn keeps_means(self) -> bool {
+        self != Self::Squared
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub struct Resolved {
     variant: Variant,
@@ -118,16 +130,25 @@ impl Method for SmoothGrad {
             precision: settings.precision,
         };
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
-        Ok(Resolved {
+        let resolved = Resolved {
             variant: settings.variant.unwrap_or_default(),
             noise: noise(settings.noise)?,
             sampling: Sampling::resolve(samples, max_evaluations, tolerance, 0, subject.max_evaluations)?,
             shown: Shown::resolve(asked, subject)?,
-        })
+        };
+        if resolved.variant.keeps_means() {
+            means_fit(subject)?;
+        }
+        resolved.shown.errors_fit(subject)?;
+        Ok(resolved)
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         gradients::cost(0, resolved.sampling.most(0), subject)
+    }
+
+    fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        resolved.shown.errors(subject)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -141,6 +162,19 @@ impl Method for SmoothGrad {
         };
         smooth(resolved, ctx, &write)
     }
+}
+
+/// Whether the mean gradients of all targets may be kept.
+fn means_fit(subject: &Subject<'_>) -> Result<(), SettingError> {
+    let (targets, numbers) = (subject.targets, gradients::numbers(subject));
+    if targets.saturating_mul(numbers) <= MOST_MEANS {
+        return Ok(());
+    }
+    let detail = format!(
+        "the mean gradients of {targets} targets over {numbers} numbers of the embedding are more than {MOST_MEANS} \
+         numbers; send fewer targets or a shorter text, or use \"squared\""
+    );
+    Err(SettingError::new("variant", detail))
 }
 
 fn noise(asked: Option<f64>) -> Result<f64, SettingError> {

@@ -109,11 +109,13 @@ impl Encoder {
         recorder: &mut Recorder<'_>,
     ) -> Result<Node, nn::Error> {
         let shared = self.shared(&sequences.offsets)?;
+        let mut x = recorder.enter(tape, 0, x)?;
         let convolved = self.convolve(tape, &x, &sequences.offsets)?;
-        let mut x = x;
         for (index, layer) in self.layers.iter().enumerate() {
             let last = index + 1 == self.layers.len();
-            x = recorder.enter(tape, index, x)?;
+            if index > 0 {
+                x = recorder.enter(tape, index, x)?;
+            }
             let attended = self.attend(tape, (index, layer), &x, &shared, recorder)?;
             // Where everything is read there is nothing to pick.
             let picks = last && !sequences.read.iter().copied().eq(0..x.rows());

@@ -3,6 +3,8 @@
 //! One input is one row with two logits a token: that an answer begins, and that it ends there. Probabilities are a
 //! softmax over the context's tokens alone; where perturbation deletes some, over those that are left.
 
+use std::collections::HashSet;
+
 use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::tokens::check_token;
@@ -82,10 +84,10 @@ fn target(spec: &TargetSpec, path: &str) -> Result<Target, TargetError> {
 
 /// The distinct targets in the order written, each with its place in the request's.
 fn distinct(spec: &TargetSpec) -> Result<Vec<(String, Target)>, TargetError> {
-    let mut all: Vec<(String, Target)> = Vec::new();
+    let (mut known, mut all) = (HashSet::new(), Vec::new());
     for (path, spec) in spec.flat() {
         let target = target(spec, &path)?;
-        if all.iter().all(|(_, known)| *known != target) {
+        if known.insert(target.clone()) {
             all.push((path, target));
         }
     }
@@ -123,7 +125,7 @@ impl Task for QuestionAnswering {
             };
             let path = format!("{path}/{key}");
             check_token(token as u64, &path, input.as_text())?;
-            if !context.contains(&token) {
+            if context.binary_search(&token).is_err() {
                 let detail = format!("token {token} belongs to the question; an answer is in the context");
                 return Err(TargetError { path, detail });
             }

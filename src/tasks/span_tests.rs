@@ -71,6 +71,21 @@ fn targets_are_the_answer_or_one_end() {
 }
 
 #[test]
+fn a_target_counts_where_it_is_first_written() {
+    let (start, end) = (TargetSpec::Start(4), TargetSpec::End(3));
+    let list =
+        TargetSpec::List(vec![start.clone(), end, start, TargetSpec::Predicted, TargetSpec::Name("answer".into())]);
+    assert_eq!(QuestionAnswering.check_target(&list), Ok(3));
+    let (_, targets) = focus(&list);
+    let expected = [
+        Target::Start(StartTarget { start: 4 }),
+        Target::End(EndTarget { end: 3 }),
+        Target::Answer(AnswerTarget::Answer),
+    ];
+    assert_eq!(targets, expected);
+}
+
+#[test]
 fn cotangents_are_the_derivatives() {
     let list = TargetSpec::List(vec![TargetSpec::Start(4), TargetSpec::Predicted, TargetSpec::End(6)]);
     let (focus, targets) = focus(&list);

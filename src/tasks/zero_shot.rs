@@ -4,6 +4,7 @@
 //! scores. A label's logit is its row's entailment logit. What gradients say of a token is the sum over its rows;
 //! attention is that of one label's row.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::perturb::text_rows;
@@ -21,6 +22,8 @@ use super::classification::{sigmoid, softplus};
 
 /// The pipelines' own.
 const TEMPLATE: &str = "This example is {}.";
+/// Labels of one request at most: each is a row of its own, whatever is asked of the model.
+pub(super) const MOST_LABELS: usize = 1000;
 /// Where a template has the label.
 pub(super) const SLOT: &str = "{}";
 
@@ -43,17 +46,22 @@ impl Hypotheses {
     /// The template, `otherwise` where there is none.
     ///
     /// # Errors
-    /// No labels, an empty one, one twice, or a template without a place for them.
+    /// No labels, more than 1000, an empty one, one twice, or a template without a place for them.
     pub(super) fn checked(&self, otherwise: &str) -> Result<String, HypothesisError> {
         let error = |field, detail: String| Err(HypothesisError { field, detail });
         if self.labels.is_empty() {
             return error("labels", "the list is empty; name at least one label".to_owned());
         }
+        if self.labels.len() > MOST_LABELS {
+            let detail = format!("{} labels are more than {MOST_LABELS}; ask in several requests", self.labels.len());
+            return error("labels", detail);
+        }
+        let mut known = HashSet::new();
         for (place, label) in self.labels.iter().enumerate() {
             if label.trim().is_empty() {
                 return error("labels", format!("label {place} is empty; give it a name"));
             }
-            if self.labels[..place].contains(label) {
+            if !known.insert(label) {
                 return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
             }
         }

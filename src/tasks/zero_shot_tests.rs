@@ -29,11 +29,20 @@ fn labels_and_template_make_hypotheses() {
     assert_eq!(task.hypotheses().collect::<Vec<_>>(), ["x or not x", "y or not y"]);
     let plain = ZeroShot::new(&nli(), asked(&["x"], false)).unwrap();
     assert_eq!(plain.hypotheses().collect::<Vec<_>>(), ["This example is x."]);
+    let numbered = |count: usize| -> Vec<String> { (0..count).map(|label| label.to_string()).collect() };
+    let most = Hypotheses { labels: numbered(MOST_LABELS), ..asked(&[], false) };
+    assert_eq!(ZeroShot::new(&nli(), most).unwrap().hypotheses().count(), MOST_LABELS);
     for (spec, asked, field, part) in [
         (spec(About::Sequence, &["a", "not_entailment"]), asked(&["x"], false), "labels", "natural language inference"),
         (nli(), asked(&[], false), "labels", "empty"),
         (nli(), asked(&["x", " "], false), "labels", "label 1 is empty"),
-        (nli(), asked(&["x", "y", "x"], false), "labels", "named twice"),
+        (nli(), asked(&["x", "y", "x"], false), "labels", "label 2, \"x\", is named twice"),
+        (
+            nli(),
+            Hypotheses { labels: numbered(MOST_LABELS + 1), ..asked(&[], false) },
+            "labels",
+            "1001 labels are more",
+        ),
         (nli(), Hypotheses { template: Some("no".into()), ..asked(&["x"], false) }, "hypothesis_template", "{}"),
     ] {
         let error = ZeroShot::new(&spec, asked).unwrap_err();

@@ -113,3 +113,18 @@ fn settings_out_of_range_are_refused_in_place() {
         assert_eq!(planned.err().unwrap().path, path, "{settings}");
     }
 }
+
+fn plan(settings: &Value, subject: &Subject<'_>) -> Result<Box<dyn crate::methods::Planned>, SettingError> {
+    GradientShap.plan(settings.as_object().cloned().unwrap_or_default(), subject)
+}
+
+#[test]
+fn standard_errors_by_pixel_count_as_numbers_of_the_answer() {
+    let fake = Fake::image(4);
+    let subject = |response_values| Subject { targets: 3, response_values, ..fake.subject() };
+    let pixels = json!({"resolution": "pixel"});
+    assert_eq!(plan(&pixels, &subject(48)).unwrap().values(), 48);
+    let error = plan(&pixels, &subject(47)).err().unwrap();
+    assert!(error.path == "/resolution" && error.detail.contains("leaves 47"), "{error}");
+    assert_eq!(plan(&json!({}), &subject(0)).unwrap().values(), 0);
+}

@@ -147,6 +147,40 @@ fn sampled_values_add_up_and_say_how_good_they_are() {
     assert_eq!(fake.codes().last().unwrap(), "unstable");
 }
 
+/// Through as many pairs as unknowns goes a fit without residuals, which says nothing about the next pair.
+#[test]
+fn fewer_pairs_than_units_have_no_error() {
+    let fake = oracle::text(15, oracle::smooth(15));
+    for samples in [6, 28] {
+        let found = explain("kernel_shap", &fake, &json!({"samples": samples})).remove(0);
+        assert_eq!((found.diagnostics.standard_error, found.diagnostics.converged), (None, None), "{samples}");
+    }
+    assert_eq!(fake.codes(), ["unstable"; 2]);
+    let found = explain("kernel_shap", &fake, &json!({"samples": 60})).remove(0);
+    assert!(found.diagnostics.standard_error.unwrap().iter().any(|error| *error > 0.0));
+    assert_eq!(fake.codes().len(), 2);
+    let tight = oracle::text(14, oracle::smooth(14));
+    let found = explain("kernel_shap", &tight, &json!({"max_evaluations": 30})).remove(0);
+    assert_eq!((found.diagnostics.converged, found.diagnostics.standard_error), (Some(false), None));
+    assert!(tight.warnings.borrow()[0].detail.contains("reached no standard error"));
+}
+
+#[test]
+fn more_units_than_can_be_computed_with_are_refused() {
+    for (method, units, says) in [
+        ("kernel_shap", 2001, "2001 units are more than the 2000"),
+        ("lime", 2001, "partition_shap"),
+        ("shapley_sampling", 10_001, "20002 evaluations at least"),
+    ] {
+        let (path, detail) = refused(method, &Fake::text(units), &json!({}));
+        assert!(path == "/unit" && detail.contains(says), "{method}: {path} {detail}");
+        assert!(plan(method, &Fake::text(units - 1), &json!({})).is_ok(), "{method}");
+    }
+    assert!(plan("occlusion", &Fake::text(2001), &json!({})).is_ok());
+    let (path, _) = refused("shapley_sampling", &Fake::text(10_001), &json!({"samples": 2}));
+    assert_eq!(path, "/unit");
+}
+
 #[test]
 fn tokens_and_their_interactions_stand_in_the_inputs_order() {
     let fake = oracle::text(3, oracle::smooth(3));

@@ -1,27 +1,42 @@
 //! What `occlusion` takes away at once: single units, runs of units, or boxes over an image.
 
+use std::ops::Range;
+
 use crate::input::ImageInput;
 use crate::input::segment::Segmentation;
 use crate::input::units::Mask;
 
-/// Windows over units, each a list of the units it takes away.
+/// Windows over units that stand in rows: each takes away what lies in a range of rows and a range of columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windows {
     pub units: usize,
-    pub windows: Vec<Vec<usize>>,
+    /// Units of a row.
+    cols: usize,
+    down: Vec<Range<usize>>,
+    across: Vec<Range<usize>>,
 }
 
 impl Windows {
     /// Runs of `window` consecutive units every `stride`; the last one ends with the units.
     pub fn runs(units: usize, window: usize, stride: usize) -> Self {
-        let windows = starts(units, window, stride).map(|start| (start..units.min(start + window)).collect());
-        Self { units, windows: windows.collect() }
+        let across = starts(units, window, stride).map(|start| start..units.min(start + window)).collect();
+        Self { units, cols: units, down: std::iter::once(0..1).collect(), across }
+    }
+
+    pub fn len(&self) -> usize {
+        self.down.len() * self.across.len()
+    }
+
+    /// The units that window `index` takes away, row by row.
+    fn window(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        let (rows, cols) = (self.down[index / self.across.len()].clone(), &self.across[index % self.across.len()]);
+        rows.flat_map(move |row| cols.clone().map(move |col| row * self.cols + col))
     }
 
     /// The mask with everything present but window `index`.
     pub fn mask(&self, index: usize) -> Mask {
         let mut mask = Mask::full(self.units);
-        self.windows[index].iter().for_each(|&unit| mask.set(unit, false));
+        self.window(index).for_each(|unit| mask.set(unit, false));
         mask
     }
 
@@ -29,8 +44,8 @@ impl Windows {
     /// no window covers has 0.
     pub fn scores(&self, drops: &[f64]) -> Vec<f64> {
         let (mut sums, mut counts) = (vec![0.0; self.units], vec![0_usize; self.units]);
-        for (window, drop) in self.windows.iter().zip(drops) {
-            for &unit in window {
+        for (index, drop) in drops.iter().enumerate().take(self.len()) {
+            for unit in self.window(index) {
                 sums[unit] += drop;
                 counts[unit] += 1;
             }
@@ -39,15 +54,19 @@ impl Windows {
     }
 }
 
+/// How many runs of `window` units there are every `stride`.
+pub fn count(units: usize, window: usize, stride: usize) -> usize {
+    units.saturating_sub(window).div_ceil(stride.max(1)) + usize::from(units > 0)
+}
+
 /// Where windows begin along `length`: every `stride`, until one reaches the end.
 fn starts(length: usize, window: usize, stride: usize) -> impl Iterator<Item = usize> + Clone {
-    let count = length.saturating_sub(window).div_ceil(stride.max(1)) + usize::from(length > 0);
-    (0..count).map(move |index| index * stride)
+    (0..count(length, window, stride)).map(move |index| index * stride)
 }
 
 /// How many boxes slide over an image, and how many cells their borders cut it into.
 pub fn size(image: &ImageInput, window: usize, stride: usize) -> (usize, usize) {
-    let along = |length: usize| (starts(length, window, stride).count(), cuts(length, window, stride).len() - 1);
+    let along = |length: usize| (count(length, window, stride), cuts(length, window, stride).len() - 1);
     let (down, across) = (along(image.rows), along(image.cols));
     (down.0 * across.0, down.1 * across.1)
 }
@@ -61,18 +80,12 @@ pub fn boxes(image: &ImageInput, window: usize, stride: usize) -> (Windows, Segm
     let labels = row_of.iter().flat_map(|row| col_of.iter().map(move |col| (row * cols + col) as u16)).collect();
     let count = (down.len() - 1) * cols;
     let segmentation = Segmentation { rows: image.rows, cols: image.cols, labels, count };
-    let within = |cuts: &[usize], start: usize| -> Vec<usize> {
-        (0..cuts.len() - 1).filter(|&strip| cuts[strip] >= start && cuts[strip] < start + window).collect()
+    let ranges = |length: usize, cuts: &[usize]| -> Vec<Range<usize>> {
+        let strip = |place: usize| cuts[..cuts.len() - 1].partition_point(|&cut| cut < place);
+        starts(length, window, stride).map(|start| strip(start)..strip(start + window)).collect()
     };
-    let mut windows = Vec::new();
-    for top in starts(image.rows, window, stride) {
-        let rows = within(&down, top);
-        for left in starts(image.cols, window, stride) {
-            let cells = within(&across, left);
-            windows.push(rows.iter().flat_map(|row| cells.iter().map(move |col| row * cols + col)).collect());
-        }
-    }
-    (Windows { units: count, windows }, segmentation)
+    let (down, across) = (ranges(image.rows, &down), ranges(image.cols, &across));
+    (Windows { units: count, cols, down, across }, segmentation)
 }
 
 /// Where windows begin and end along `length`, both ends of it included, in order.
@@ -98,11 +111,16 @@ mod tests {
 
     #[test]
     fn runs_end_with_the_units() {
-        assert_eq!(Windows::runs(5, 2, 2).windows, [vec![0, 1], vec![2, 3], vec![4]]);
-        assert_eq!(Windows::runs(5, 3, 1).windows.len(), 3);
-        assert_eq!(Windows::runs(2, 4, 1).windows, [vec![0, 1]]);
-        assert_eq!(Windows::runs(1, 1, 1).windows, [vec![0]]);
-        assert!(Windows::runs(0, 1, 1).windows.is_empty());
+        let runs = |units, window, stride| -> Vec<Vec<usize>> {
+            let windows = Windows::runs(units, window, stride);
+            assert_eq!(windows.len(), count(units, window, stride));
+            (0..windows.len()).map(|index| windows.window(index).collect()).collect()
+        };
+        assert_eq!(runs(5, 2, 2), [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!(runs(5, 3, 1).len(), 3);
+        assert_eq!(runs(2, 4, 1), [vec![0, 1]]);
+        assert_eq!(runs(1, 1, 1), [vec![0]]);
+        assert!(runs(0, 1, 1).is_empty());
     }
 
     #[test]
@@ -119,7 +137,7 @@ mod tests {
         let Input::Image(image) = Fake::image(10).input else { unreachable!() };
         for (window, stride) in [(3, 2), (4, 4), (10, 1), (12, 5), (1, 1), (7, 3)] {
             let (windows, cut) = boxes(&image, window, stride);
-            assert_eq!(size(&image, window, stride), (windows.windows.len(), cut.count));
+            assert_eq!(size(&image, window, stride), (windows.len(), cut.count));
             for (index, (top, left)) in starts(10, window, stride)
                 .flat_map(|top| starts(10, window, stride).map(move |left| (top, left)))
                 .enumerate()

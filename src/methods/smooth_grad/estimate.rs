@@ -1,4 +1,5 @@
-//! Running means of noisy gradients. Memory is a few numbers for every number of the embedding, whatever the samples.
+//! Running means of noisy gradients. Memory is a few numbers for every score, and one for every number of the embedding
+//! where the variant needs the mean gradient, whatever the samples.
 
 use super::Variant;
 use crate::methods::support::finest::Sums;
@@ -10,19 +11,18 @@ pub struct Smoothed<'a> {
     variant: Variant,
     sums: &'a Sums,
     count: usize,
-    /// Of every number of the embedding.
+    /// Of every number of the embedding; none of the mean square.
     means: Vec<f64>,
     /// Of each score's own samples: of the mean, its squared deviations along the mean's direction; of the mean square
     /// and the variance, the squares.
     spread: Vec<f64>,
     moments: Moments,
-    direction: Vec<f64>,
 }
 
 impl<'a> Smoothed<'a> {
     pub fn new(variant: Variant, sums: &'a Sums) -> Self {
         let (spread, moments) = (vec![0.0; sums.count()], Moments::new(sums.count()));
-        Self { variant, sums, count: 0, means: Vec::new(), spread, moments, direction: Vec::new() }
+        Self { variant, sums, count: 0, means: Vec::new(), spread, moments }
     }
 
     /// What a new sample adds to a sum of squared deviations, as a share of its distance from the mean so far.
@@ -32,9 +32,8 @@ impl<'a> Smoothed<'a> {
 
     /// Adds the deviation from the mean so far along the direction in which a score moves with the mean.
     fn spread_along(&mut self, gradient: &[f64]) {
-        self.sums.directions(&self.means, &mut self.direction);
-        let (means, direction) = (&self.means, &self.direction);
-        let off = self.sums.of_terms(gradient.len(), |at| direction[at] * (gradient[at] - means[at]));
+        let means = &self.means;
+        let off = self.sums.along(means, |at| gradient[at] - means[at]);
         let share = self.share();
         self.spread.iter_mut().zip(off).for_each(|(spread, off)| *spread += share * off * off);
     }
@@ -50,8 +49,9 @@ impl<'a> Smoothed<'a> {
 impl Estimate for Smoothed<'_> {
     fn add(&mut self, _sample: usize, gradient: &[f32]) {
         let gradient = wide(gradient);
-        self.means.resize(gradient.len(), 0.0);
-        self.direction.resize(gradient.len(), 0.0);
+        if self.variant.keeps_means() {
+            self.means.resize(gradient.len(), 0.0);
+        }
         match self.variant {
             Variant::Mean => self.spread_along(&gradient),
             Variant::Variance => self.spread_around(&gradient),

@@ -44,6 +44,11 @@ impl Finest {
         Ok(Self { cells, resolution: Some(resolution.unwrap_or(Resolution::Cell)), grid: Some(grid) })
     }
 
+    /// Scores of an answer that are pixels'.
+    pub fn pixels(&self, input: &Input) -> usize {
+        input.as_image().filter(|_| self.by_pixel()).map_or(0, |image| image.rows * image.cols)
+    }
+
     fn by_pixel(&self) -> bool {
         self.resolution == Some(Resolution::Pixel)
     }
@@ -152,20 +157,19 @@ impl Sums {
         }
     }
 
-    /// d [`Sums::magnitudes`] / d gradient, number by number; 0 where a magnitude has none.
-    pub fn directions(&self, gradient: &[f64], out: &mut [f64]) {
+    /// How [`Sums::magnitudes`] change, to first order, as each number of the gradient moves by `step(number)`; not at
+    /// all where a magnitude has no derivative.
+    pub fn along(&self, gradient: &[f64], step: impl Fn(usize) -> f64) -> Vec<f64> {
         match self {
             Self::Chunks { count } => {
                 let size = (gradient.len() / (*count).max(1)).max(1);
-                for (gradient, out) in gradient.chunks(size).zip(out.chunks_mut(size)) {
-                    let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-                    let scale = if norm > 0.0 { norm.recip() } else { 0.0 };
-                    gradient.iter().zip(out).for_each(|(gradient, out)| *out = scale * gradient);
-                }
+                let scale = |norm: f64| if norm > 0.0 { norm.recip() } else { 0.0 };
+                let scales: Vec<f64> = self.magnitudes(gradient).into_iter().map(scale).collect();
+                self.of_terms(gradient.len(), |number| scales[number / size] * gradient[number] * step(number))
             }
             Self::Planes { .. } => {
                 let sign = |gradient: f64| if gradient == 0.0 { 0.0 } else { gradient.signum() };
-                gradient.iter().zip(out).for_each(|(gradient, out)| *out = sign(*gradient));
+                self.of_terms(gradient.len(), |number| sign(gradient[number]) * step(number))
             }
         }
     }
@@ -197,21 +201,20 @@ mod tests {
     }
 
     proptest! {
-        /// A small step moves the magnitudes by direction · step.
+        /// A small step of one number against the magnitudes themselves.
         #[test]
-        fn directions_are_derivatives(numbers in prop::collection::vec(0.1f64..1.0, 12), signs in 0u32..4096, at in 0usize..12) {
+        fn steps_move_magnitudes_by_their_derivatives(numbers in prop::collection::vec(0.1f64..1.0, 12), signs in 0u32..4096, at in 0usize..12) {
             let gradient: Vec<f64> =
                 numbers.iter().enumerate().map(|(i, x)| if signs >> i & 1 == 1 { *x } else { -x }).collect();
             for sums in [Sums::Chunks { count: 3 }, Sums::Planes { place: vec![0, 1, 1, 2, 0, 2], count: 3 }] {
-                let mut direction = vec![0.0; 12];
-                sums.directions(&gradient, &mut direction);
+                let change: f64 = sums.along(&gradient, |number| f64::from(u8::from(number == at))).iter().sum();
                 let moved = |step: f64| {
                     let mut gradient = gradient.clone();
                     gradient[at] += step;
                     sums.magnitudes(&gradient).iter().sum::<f64>()
                 };
                 let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-                prop_assert!((slope - direction[at]).abs() < 1e-6, "{} {}", slope, direction[at]);
+                prop_assert!((slope - change).abs() < 1e-6, "{} {}", slope, change);
             }
         }
     }

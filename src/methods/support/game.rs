@@ -9,10 +9,10 @@ use super::precision::{self, Check};
 use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking};
 use crate::nn::Stopped;
-use crate::tasks::OutputSpace;
+use crate::tasks::{OutputSpace, Target};
 
 /// Masks asked for at once: what a deadline can lose.
-const CHUNK: usize = 128;
+pub const CHUNK: usize = 128;
 
 /// What is known of a game; each mask is evaluated once.
 pub struct Game<'a> {
@@ -106,14 +106,36 @@ impl<'a> Game<'a> {
         Ok(())
     }
 
-    fn record(&mut self, mask: Mask, logits: &[f32]) -> Result<(), Error> {
-        for (values, target) in self.values.iter_mut().zip(self.ctx.targets()) {
-            let value = self.ctx.task().value(logits, target, self.output);
-            if !value.is_finite() {
-                return Err(Error::NotFinite { what: "the explained output of a perturbed input" });
-            }
-            values.push(value);
+    /// The worth of `masks` to each target, one after another, of which nothing is kept; `None` where the deadline
+    /// passed and the caller wants what there is.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn passing(&self, masks: &[Mask]) -> Result<Option<Vec<Vec<f64>>>, Error> {
+        let outputs = match self.ctx.outputs(self.masking, masks) {
+            Err(error) if self.ctx.partial() && error.stopped() == Some(Stopped::Deadline) => return Ok(None),
+            outputs => outputs?,
+        };
+        if outputs.len() != masks.len() {
+            return Err(Error::Missing { what: "the output of every mask" });
         }
+        let worth = |target| outputs.iter().map(|logits| self.worth(target, logits)).collect();
+        self.ctx.targets().iter().map(worth).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn worth(&self, target: &Target, logits: &[f32]) -> Result<f64, Error> {
+        let value = self.ctx.task().value(logits, target, self.output);
+        match value.is_finite() {
+            true => Ok(value),
+            false => Err(Error::NotFinite { what: "the explained output of a perturbed input" }),
+        }
+    }
+
+    fn record(&mut self, mask: Mask, logits: &[f32]) -> Result<(), Error> {
+        let ctx = self.ctx;
+        let values: Vec<f64> =
+            ctx.targets().iter().map(|target| self.worth(target, logits)).collect::<Result<_, _>>()?;
+        self.values.iter_mut().zip(values).for_each(|(all, value)| all.push(value));
         self.known.insert(mask.clone(), self.masks.len());
         self.masks.push(mask);
         Ok(())
@@ -152,7 +174,7 @@ impl<'a> Game<'a> {
     /// The model failed or had to stop.
     pub fn check(&self) -> Result<Option<Check>, Error> {
         let values: Vec<Vec<f64>> = self.values.iter().map(|values| values[1..].to_vec()).collect();
-        precision::check(self.ctx, self.masking, self.output, &self.masks[1..], &values)
+        precision::check(self.ctx, self.masking, self.output, |index| self.masks[index + 1].clone(), &values)
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::finest::{Finest, Resolution};
 use super::settings::{self, Normalize, Precision, Presentation};
+use crate::input::Input;
 use crate::methods::{Attribution, Cost, Ctx, Diagnostics, Error, Objective, Pass, SettingError, Subject};
 use crate::models::TapPlan;
 use crate::nn::Rule;
@@ -38,6 +39,28 @@ impl Shown {
             presentation: Presentation::new(asked.normalize, asked.absolute),
             precision: settings::gradient_precision(asked.precision)?,
         })
+    }
+
+    /// Numbers of `diagnostics.standard_error` by pixel, all targets' together: unlike the scores they are no base64.
+    pub fn errors(&self, subject: &Subject<'_>) -> usize {
+        subject.targets.saturating_mul(self.finest.pixels(subject.input))
+    }
+
+    /// For methods that answer with standard errors.
+    ///
+    /// # Errors
+    /// More of them than the answer may hold.
+    pub fn errors_fit(&self, subject: &Subject<'_>) -> Result<(), SettingError> {
+        let (numbers, left) = (self.errors(subject), subject.response_values);
+        if numbers <= left {
+            return Ok(());
+        }
+        let detail = format!(
+            "standard errors of {} targets by pixel are {numbers} numbers and limits.response_values leaves {left}; send \
+             fewer targets or use \"cell\"",
+            subject.targets
+        );
+        Err(SettingError::new("resolution", detail))
     }
 
     /// What is differentiated, one a target.
@@ -93,10 +116,41 @@ pub fn step(input: &[f32], baseline: &[f32]) -> Vec<f64> {
     input.iter().zip(baseline).map(|(x, from)| f64::from(*x) - f64::from(*from)).collect()
 }
 
-/// `plain` forwards, and `differentiated` ones with a backward, as dear as two forwards, for each target.
+/// Numbers of the input's embedding: what a gradient has.
+pub fn numbers(subject: &Subject<'_>) -> usize {
+    match subject.input {
+        Input::Text(text) => text.tokens.len().saturating_mul(subject.spec.embedding),
+        Input::Image(image) => image.pixels.len(),
+    }
+}
+
+/// `plain` rows run forwards, and `differentiated` ones with a backward, as dear as two forwards, for each target.
 pub fn cost(plain: usize, differentiated: usize, subject: &Subject<'_>) -> Cost {
-    let backwards = 1 + 2 * subject.targets.max(1) as u64;
-    let rows = (differentiated as u64).saturating_mul(backwards).saturating_add(plain as u64);
-    let length = subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len()));
-    Cost { rows, tokens: rows.saturating_mul(length as u64) }
+    let (plain, differentiated) = (plain as u64, differentiated as u64);
+    let forwards = differentiated.saturating_mul(1 + 2 * subject.targets.max(1) as u64).saturating_add(plain);
+    Cost { rows: differentiated.saturating_add(plain), tokens: forwards.saturating_mul(subject.row_tokens() as u64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::METHODS;
+    use crate::methods::support::fake::{self, Fake};
+
+    /// A row is one row, however dear.
+    #[test]
+    fn a_differentiated_row_costs_its_backwards_in_tokens() {
+        let mut fake = Fake::text(4);
+        fake.targets = vec![fake::target(0), fake::target(1)];
+        assert_eq!(cost(2, 10, &fake.subject()), Cost { rows: 12, tokens: (2 + 5 * 10) * 6 });
+        for (method, rows, tokens) in [("gradient", 1, 30), ("deep_lift", 2, 60), ("integrated_gradients", 9, 246)] {
+            let method = METHODS.iter().find(|known| known.name() == method).unwrap();
+            let settings = match method.name() {
+                "integrated_gradients" => serde_json::json!({"steps": 8}),
+                _ => serde_json::json!({}),
+            };
+            let planned = method.plan(settings.as_object().unwrap().clone(), &fake.subject()).unwrap();
+            assert_eq!(planned.cost(), Cost { rows, tokens }, "{}", method.name());
+        }
+    }
 }

@@ -23,21 +23,23 @@ pub struct Check {
     pub errors: Vec<f64>,
 }
 
-/// Evaluates up to 32 of `masks`, evenly chosen, in f32, and compares with `known` (per target, one output a mask).
-/// `None` where they are f32 already, or where the deadline passed and what is there is wanted.
+/// Evaluates up to 32 of the masks that `known` is of (per target, one output a mask), evenly chosen, in f32, and
+/// compares; `mask` makes one by its number. `None` where they are f32 already, or where the deadline passed and what is
+/// there is wanted.
 pub fn check(
     ctx: &dyn Ctx,
     masking: Masking<'_>,
     output: OutputSpace,
-    masks: &[Mask],
+    mask: impl Fn(usize) -> Mask,
     known: &[Vec<f64>],
 ) -> Result<Option<Check>, Error> {
-    if masking.precision == Precision::F32 || masks.is_empty() {
+    let masks = known.first().map_or(0, Vec::len);
+    if masking.precision == Precision::F32 || masks == 0 {
         return Ok(None);
     }
-    let evaluations = masks.len().min(CHECKED);
-    let chosen: Vec<usize> = (0..evaluations).map(|index| index * masks.len() / evaluations).collect();
-    let again: Vec<Mask> = chosen.iter().map(|&index| masks[index].clone()).collect();
+    let evaluations = masks.min(CHECKED);
+    let chosen: Vec<usize> = (0..evaluations).map(|index| index * masks / evaluations).collect();
+    let again: Vec<Mask> = chosen.iter().map(|&index| mask(index)).collect();
     let outputs = match ctx.outputs(Masking { precision: Precision::F32, ..masking }, &again) {
         Err(error) if ctx.partial() && error.stopped() == Some(Stopped::Deadline) => return Ok(None),
         outputs => outputs?,
@@ -65,5 +67,5 @@ pub fn recheck(
     let Some(outputs) = in_time(ctx, ctx.outputs(masking, masks))? else { return Ok(None) };
     let of_target = |target| outputs.iter().map(|logits| ctx.task().value(logits, target, output)).collect();
     let known: Vec<Vec<f64>> = ctx.targets().iter().map(of_target).collect();
-    check(ctx, masking, output, masks, &known)
+    check(ctx, masking, output, |index| masks[index].clone(), &known)
 }

@@ -96,6 +96,8 @@ pub struct Resolved {
 /// What differs between the sampling methods.
 pub struct Sampler {
     pub name: &'static str,
+    /// Whether it fits a regression over the units.
+    pub fits: bool,
     /// Rows that so many samples of so many players take.
     pub rows: fn(samples: usize, players: usize) -> usize,
     /// The fewest rows that say anything about so many players.
@@ -107,6 +109,9 @@ impl Sampler {
     pub fn resolve(&self, shared: Shared, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let mut units = Choice::resolve(shared.units, subject)?;
         let players = units.settle(subject);
+        if self.fits {
+            units.fitted()?;
+        }
         let default = if matches!(subject.input, Input::Text(_)) { 5000 } else { 1000 };
         let (samples, max_evaluations) =
             self.budget(shared.samples, shared.max_evaluations, default, players, subject)?;
@@ -153,6 +158,16 @@ impl Sampler {
     ) -> Result<(Option<usize>, usize), SettingError> {
         let (limit, from) = (subject.max_evaluations, " (limits.max_evaluations)");
         let least = if players <= FEW { (self.least)(players).min(1 << players) } else { (self.least)(players) };
+        // The fewest samples that a caller may fix take a pair.
+        let needed = if samples.is_some() { (self.rows)(2, players).min(least) } else { least };
+        if needed > limit {
+            let detail = format!(
+                "{} over {players} units takes {needed} evaluations at least, and limits.max_evaluations is {limit}; use a \
+                 coarser unit",
+                self.name
+            );
+            return Err(SettingError::new("unit", detail));
+        }
         let evaluations = asked.unwrap_or(default.max(least).min(limit));
         let evaluations = settings::within("max_evaluations", evaluations, least.min(limit)..=limit, from)?;
         let Some(samples) = samples else { return Ok((None, evaluations)) };
@@ -206,8 +221,8 @@ impl Sampler {
         }
         if !outcome.unique {
             let detail = format!(
-                "{name} of \"{target}\" has fewer different samples than units, so that it cannot tell them apart and \
-                 gives scores near to equal ones; raise max_evaluations or samples"
+                "{name} of \"{target}\" has too few different samples to tell its units apart or to say how good the \
+                 scores are, so the most equal ones that fit are given; raise max_evaluations or samples"
             );
             ctx.warn("unstable", detail);
         }

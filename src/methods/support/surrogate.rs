@@ -390,8 +390,9 @@ impl Table {
     /// What another precision than f32 cost. The full mask is f32 anyway.
     fn check(&self, plan: &Plan<'_>) -> Result<Option<Check>, Error> {
         let evaluated = self.evaluated();
-        let values: Vec<Vec<f64>> = self.values.iter().map(|values| values[EMPTY..].to_vec()).collect();
-        precision::check(plan.ctx, plan.masking(), plan.output, &self.masks[EMPTY..evaluated], &values)
+        let values: Vec<Vec<f64>> = self.values.iter().map(|values| values[EMPTY..evaluated].to_vec()).collect();
+        let mask = |index: usize| self.masks[EMPTY + index].clone();
+        precision::check(plan.ctx, plan.masking(), plan.output, mask, &values)
     }
 }
 

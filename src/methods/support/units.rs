@@ -25,6 +25,8 @@ pub use answer::{Scored, answer, matrix, nothing};
 
 const DEFAULT_SEGMENTS: usize = 50;
 const MOST_SEGMENTS: usize = 1000;
+/// Units that a regression is fitted over at most: its matrix has units² numbers, and is inverted.
+const MOST_FITTED: usize = 2000;
 
 /// Declares the `Settings` of a perturbation method: the method's own fields between those that all of them have.
 /// `Settings::units` gives the part that [`Choice::resolve`] reads.
@@ -232,6 +234,23 @@ impl Choice {
         }
     }
 
+    /// For methods that fit a regression over the units.
+    ///
+    /// # Errors
+    /// More units than its matrix may have rows.
+    pub fn fitted(&self) -> Result<(), SettingError> {
+        match self.count() {
+            Some(units) if units > MOST_FITTED => Err(SettingError::new(
+                "unit",
+                format!(
+                    "{units} units are more than the {MOST_FITTED} that a regression is fitted over; use the unit \
+                     \"sentence\" or \"span\", or the method occlusion or partition_shap"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// How many units there will be; `None` where only cutting the image tells.
     pub fn count(&self) -> Option<usize> {
         self.known.as_ref().map(Units::len)
@@ -259,9 +278,8 @@ fn drawn(mask: Option<&str>, image: &ImageInput) -> Result<Segmentation, Setting
 
 /// What `rows` perturbed inputs cost at most.
 pub fn cost(rows: usize, subject: &Subject<'_>) -> Cost {
-    let length = subject.input.as_text().map_or(1, |text| text.tokens.len());
     let rows = rows as u64;
-    Cost { rows, tokens: rows.saturating_mul(subject.spec.row_tokens(length) as u64) }
+    Cost { rows, tokens: rows.saturating_mul(subject.row_tokens() as u64) }
 }
 
 /// How the image is cut, where it is.

@@ -229,15 +229,21 @@ fn early(game: &Game<'_>, results: Vec<Option<Outcome>>, last: Vec<Option<Solved
 fn solve(game: &Game<'_>, sizes: &[Size], counts: &[usize], target: usize, seed: u64) -> Result<Solved, Error> {
     let players = game.players();
     let exact = sizes.iter().zip(counts).all(|(size, &count)| size.full(count));
+    // A fit through every pair leaves no residual to tell an error by.
+    let over = counts.iter().sum::<usize>() >= players;
+    let errors = |fit: &Fit| match exact {
+        true => Some(vec![0.0; players]),
+        false => over.then(|| fit.standard_errors.clone()),
+    };
     let outcome = |fit: &Fit| Outcome {
         scores: fit.coefficients.clone(),
-        errors: Some(if exact { vec![0.0; players] } else { fit.standard_errors.clone() }),
+        errors: errors(fit),
         samples: 2 * counts.iter().sum::<usize>(),
         evaluations: game.evaluations(),
         exact,
         converged: None,
         partial: false,
-        unique: fit.unique || exact,
+        unique: (fit.unique && over) || exact,
     };
     if exact && let Some(table) = exact::table(game, target)? {
         let values = exact::values(&table, players);
@@ -269,7 +275,7 @@ fn solve(game: &Game<'_>, sizes: &[Size], counts: &[usize], target: usize, seed:
     if size(&fits[1]) >= size(&fits[0]) {
         return Ok(Solved::plain(outcome(&fits[0])));
     }
-    let plain = Outcome { errors: Some(fits[1].standard_errors.clone()), ..outcome(&fits[0]) };
+    let plain = Outcome { errors: errors(&fits[1]), ..outcome(&fits[0]) };
     Ok(Solved { outcome: plain, rest: Some((control, mean, fits[1].coefficients.clone(), seed)) })
 }
 

@@ -4,6 +4,8 @@
 //! pair is one observation, and the standard error is that of their mean. Coalitions that come up again are not
 //! evaluated again.
 
+use std::collections::HashSet;
+
 use rand_chacha::ChaCha8Rng;
 
 use super::super::game::Game;
@@ -18,6 +20,8 @@ const LEAST: usize = 8;
 const REPEATS: usize = 10;
 /// Coalitions of a round at least, so that forwards are full.
 const ROUND: usize = 256;
+/// Orders drawn between two looks at the deadline.
+const WATCHED: usize = 256;
 
 /// Rows of `samples` orders, the two ends included.
 pub fn rows(samples: usize, players: usize) -> usize {
@@ -45,7 +49,7 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
     let mut round = LEAST;
     while results.iter().any(Option::is_none) {
         let drawn = sums.first().map_or(0, |sums| sums.count);
-        let (orders, masks, more) = draw(game, mode, &mut rng, drawn, round);
+        let (orders, masks, more) = draw(game, mode, &mut rng, drawn, round)?;
         let in_time = game.evaluate_in_time(masks)? && game.in_time()?;
         for order in &orders {
             if prefixes(order).iter().any(|mask| game.index(mask).is_none()) {
@@ -71,34 +75,42 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
     Ok(results.into_iter().flatten().collect())
 }
 
-/// Up to `round` orders more with the coalitions that they and their reverses walk through; false where these are the
-/// last. `drawn` are those before.
+/// Up to `round` orders more with the new ones of the coalitions that they and their reverses walk through; false where
+/// these are the last. `drawn` are those before. A deadline that passes ends the round.
+///
+/// # Errors
+/// The deadline passed and no part is wanted, or the caller has gone.
 fn draw(
     game: &Game<'_>,
     mode: Mode,
     rng: &mut ChaCha8Rng,
     drawn: usize,
     round: usize,
-) -> (Vec<Vec<usize>>, Vec<Mask>, bool) {
+) -> Result<(Vec<Vec<usize>>, Vec<Mask>, bool), Error> {
     let players = game.players();
-    let (mut orders, mut masks) = (Vec::new(), Vec::new());
+    let (mut orders, mut masks, mut fresh) = (Vec::new(), Vec::new(), HashSet::new());
     while orders.len() < round {
+        if orders.len() % WATCHED == WATCHED - 1 && !game.in_time()? {
+            break;
+        }
         if matches!(mode, Mode::Fixed { samples } if drawn + orders.len() >= samples / 2) {
-            return (orders, masks, false);
+            return Ok((orders, masks, false));
         }
         let order = sampling::without_replacement(rng, players, players);
-        let own = prefixes(&order);
+        let mut own = prefixes(&order);
+        own.retain(|mask| game.index(mask).is_none() && !fresh.contains(mask));
         if let Mode::Adaptive { evaluations, .. } = mode {
             let walked = rows(2 * (drawn + orders.len()), players);
-            let needed = game.evaluations() + game.unknown(masks.iter().chain(&own));
+            let needed = game.evaluations() + masks.len() + own.len();
             if needed > evaluations || walked >= evaluations.saturating_mul(REPEATS) {
-                return (orders, masks, false);
+                return Ok((orders, masks, false));
             }
         }
+        fresh.extend(own.iter().cloned());
         masks.extend(own);
         orders.push(order);
     }
-    (orders, masks, true)
+    Ok((orders, masks, true))
 }
 
 /// The coalitions of an order and of its reverse, the two ends left out.

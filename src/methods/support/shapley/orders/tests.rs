@@ -79,6 +79,26 @@ fn known_coalitions_end_it_too() {
 }
 
 #[test]
+fn drawing_looks_at_the_deadline() {
+    let mut fake = oracle::text(16, oracle::smooth(16));
+    fake.left.set(Some(1));
+    let mode = Mode::Adaptive { tolerance: 0.1, evaluations: 1 << 30 };
+    let units = fake.units();
+    let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
+    let mut rng = sampling::generator(0);
+    let game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
+    assert!(draw(&game, mode, &mut rng, 0, 100_000).unwrap_err().stopped().is_some());
+    drop(game);
+    (fake.partial, fake.left) = (true, std::cell::Cell::new(Some(1)));
+    let game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
+    let (orders, masks, more) = draw(&game, mode, &mut rng, 0, 100_000).unwrap();
+    assert!(orders.len() < WATCHED && more);
+    let different: HashSet<&Mask> = masks.iter().collect();
+    let walked: HashSet<Mask> = orders.iter().flat_map(|order| prefixes(order)).collect();
+    assert!(different.len() == masks.len() && walked.len() == masks.len());
+}
+
+#[test]
 fn a_deadline_leaves_the_orders_walked() {
     let mut fake = oracle::text(16, oracle::smooth(16));
     fake.partial = true;
