@@ -208,7 +208,8 @@ fn every_family_is_looked_into_or_says_why_not() {
                 _ => &["attention"],
             };
             if needs.iter().all(|capability| has(capability)) {
-                let (mut body, image) = match std::path::Path::new(&golden(&format!("values/{name}.json"))).exists() {
+                let texts = std::path::Path::new(&golden(&format!("values/{name}.json"))).exists();
+                let (mut body, image) = match texts && name != "tiny-clip" {
                     true => (request(&cases(&name)[0], json!(method), json!(0)), None),
                     false => (json!({"explain": [method], "target": 1}), Some(golden_png(&Values::of(&name), 0))),
                 };
@@ -216,6 +217,9 @@ fn every_family_is_looked_into_or_says_why_not() {
                     body["target"] = json!({"token": 1});
                 } else if name.ends_with("-answers") {
                     body["target"] = json!("answer");
+                }
+                if name == "tiny-clip" {
+                    (body["labels"], body["target"]) = (json!(["a cell", "a film"]), json!("a cell"));
                 }
                 let answer = ask(&catalog, body, image);
                 assert_eq!(first(&answer).method, method, "{name}");
@@ -225,6 +229,7 @@ fn every_family_is_looked_into_or_says_why_not() {
                         || name.contains("resnet")
                         || name.contains("convnext")
                         || name.contains("vgg")
+                        || name == "tiny-clip"
                         || method == "grad_cam",
                     "{name} {method}"
                 );
