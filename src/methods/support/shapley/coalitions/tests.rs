@@ -106,6 +106,32 @@ fn errors_are_the_spread_between_seeds() {
     assert!((error / spread - 1.0).abs() < 0.25, "claimed {error}, found {spread}");
 }
 
+/// A curve over single players and pairs is what the game is made of: most of the plain regression's error is gone.
+#[test]
+fn a_control_takes_error_out() {
+    let players = 14;
+    let fake = oracle::text(players, oracle::smooth(players));
+    let truth = exact::values(&oracle::table(players, &oracle::smooth(players)), players);
+    let squares = |scores: &[f64]| scores.iter().zip(&truth).map(|(score, truth)| (score - truth).powi(2)).sum::<f64>();
+    let (mut with, mut plain) = (0.0, 0.0);
+    for seed in 0..10 {
+        with += squares(&one(&fake, Mode::Fixed { samples: 400 }, seed).scores);
+        let units = fake.units();
+        let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
+        let mut game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
+        let mut sizes: Vec<Size> = (1..=players / 2).map(|size| Size::new(size, players, seed)).collect();
+        let counts = allocate(&sizes, 200);
+        sizes.iter_mut().zip(counts).for_each(|(size, count)| size.draw(count, 200));
+        let masks = sizes.iter().flat_map(|size| &size.drawn);
+        game.evaluate(masks.flat_map(|mask| [mask.clone(), complement(mask, players)]).collect::<Vec<_>>()).unwrap();
+        let (base, output) = game.ends(0).unwrap();
+        let pair = |pair: &Pair<'_>| 0.5 * (pair.with - pair.without + output - base);
+        let values: Vec<f64> = pairs(&game, &sizes, 0).unwrap().iter().map(pair).collect();
+        plain += squares(&regress(&sizes, &[(&values, output - base)]).unwrap()[0].coefficients);
+    }
+    assert!(with < 0.3 * plain, "{with} {plain}");
+}
+
 #[test]
 fn sampling_ends_within_its_tolerance() {
     let players = 16;
