@@ -49,7 +49,7 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
     let mut round = LEAST;
     while results.iter().any(Option::is_none) {
         let drawn = sums.first().map_or(0, |sums| sums.count);
-        let (orders, masks, more) = draw(game, mode, &mut rng, drawn, round)?;
+        let Round { orders, masks, more } = draw(game, mode, &mut rng, drawn, round)?;
         let in_time = game.evaluate_in_time(masks)? && game.in_time()?;
         for order in &orders {
             if prefixes(order).iter().any(|mask| game.index(mask).is_none()) {
@@ -75,18 +75,20 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
     Ok(results.into_iter().flatten().collect())
 }
 
-/// Up to `round` orders more with the new ones of the coalitions that they and their reverses walk through; false where
-/// these are the last. `drawn` are those before. A deadline that passes ends the round.
+/// Orders drawn together.
+struct Round {
+    orders: Vec<Vec<usize>>,
+    /// The new ones of the coalitions that they and their reverses walk through.
+    masks: Vec<Mask>,
+    /// False where these are the last.
+    more: bool,
+}
+
+/// Up to `round` orders more; `drawn` are those before. A deadline that passes ends the round.
 ///
 /// # Errors
 /// The deadline passed and no part is wanted, or the caller has gone.
-fn draw(
-    game: &Game<'_>,
-    mode: Mode,
-    rng: &mut ChaCha8Rng,
-    drawn: usize,
-    round: usize,
-) -> Result<(Vec<Vec<usize>>, Vec<Mask>, bool), Error> {
+fn draw(game: &Game<'_>, mode: Mode, rng: &mut ChaCha8Rng, drawn: usize, round: usize) -> Result<Round, Error> {
     let players = game.players();
     let (mut orders, mut masks, mut fresh) = (Vec::new(), Vec::new(), HashSet::new());
     while orders.len() < round {
@@ -94,7 +96,7 @@ fn draw(
             break;
         }
         if matches!(mode, Mode::Fixed { samples } if drawn + orders.len() >= samples / 2) {
-            return Ok((orders, masks, false));
+            return Ok(Round { orders, masks, more: false });
         }
         let order = sampling::without_replacement(rng, players, players);
         let mut own = prefixes(&order);
@@ -103,14 +105,14 @@ fn draw(
             let walked = rows(2 * (drawn + orders.len()), players);
             let needed = game.evaluations() + masks.len() + own.len();
             if needed > evaluations || walked >= evaluations.saturating_mul(REPEATS) {
-                return Ok((orders, masks, false));
+                return Ok(Round { orders, masks, more: false });
             }
         }
         fresh.extend(own.iter().cloned());
         masks.extend(own);
         orders.push(order);
     }
-    Ok((orders, masks, true))
+    Ok(Round { orders, masks, more: true })
 }
 
 /// The coalitions of an order and of its reverse, the two ends left out.

@@ -87,11 +87,11 @@ fn drawing_looks_at_the_deadline() {
     let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
     let mut rng = sampling::generator(0);
     let game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
-    assert!(draw(&game, mode, &mut rng, 0, 100_000).unwrap_err().stopped().is_some());
+    assert!(draw(&game, mode, &mut rng, 0, 100_000).err().unwrap().stopped().is_some());
     drop(game);
     (fake.partial, fake.left) = (true, std::cell::Cell::new(Some(1)));
     let game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
-    let (orders, masks, more) = draw(&game, mode, &mut rng, 0, 100_000).unwrap();
+    let Round { orders, masks, more } = draw(&game, mode, &mut rng, 0, 100_000).unwrap();
     assert!(orders.len() < WATCHED && more);
     let different: HashSet<&Mask> = masks.iter().collect();
     let walked: HashSet<Mask> = orders.iter().flat_map(|order| prefixes(order)).collect();
