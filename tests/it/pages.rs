@@ -31,7 +31,7 @@ fn pages() -> Vec<(String, String)> {
 fn commands(page: &str) -> Vec<Vec<String>> {
     let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.find("curl ").map(|at| &block[at..]));
     let mut commands: Vec<Vec<String>> = Vec::new();
-    for word in blocks.flat_map(|block| shlex::split(block).unwrap()) {
+    for word in blocks.flat_map(|block| shlex::split(&block.replace("\\\n", " ")).unwrap()) {
         match commands.last_mut() {
             Some(command) if word != "curl" => command.push(word),
             _ => commands.push(Vec::new()),
