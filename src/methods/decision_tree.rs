@@ -39,7 +39,7 @@ perturbation_settings! {
     ///
     /// # Same numbers as
     /// scikit-learn 1.9.1, `DecisionTreeRegressor(max_depth, min_weight_fraction_leaf)` on the same masks, weights and
-    /// outputs: splits, leaves, R² and unsigned importances within 1e-9, where no two splits are equally good
+    /// outputs: splits, leaves, R² and unsigned importances within 1e-6, where no two splits are equally good
     /// (scikit-learn draws one, and splits on where nothing is gained).
     ///
     /// # Limits
