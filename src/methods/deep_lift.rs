@@ -1,68 +1,53 @@
 //! `deep_lift`: multipliers of a pair of rows, the input and its baseline. The rules of every layer are `nn`'s.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::Serialize;
 
 use super::support::baseline::Baseline;
-use super::support::finest::Resolution;
-use super::support::gradients::{self, Asked, Shown};
-use super::support::settings::{self, Normalize, Precision};
+use super::support::gradients::{self, Shown, gradient_settings};
+use super::support::settings;
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, RowView, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::{Capability, TapPlan};
 use crate::nn::Rule;
-use crate::tasks::OutputSpace;
 
 pub struct DeepLift;
 
-/// How much each token or image region moved the output away from what an empty input gives, by following every
-/// difference through the model's layers. Two rows of the model, and the scores add up.
-///
-/// # What it computes
-/// A_i = m_i · (x_i − x′_i), x the word embeddings (text) or the normalised pixels (image), x′ the baseline. The
-/// multipliers m go backwards through the layers as gradients do, with the rescale rule: an elementwise function hands
-/// on Δoutput ÷ Δinput (its slope where Δinput is next to nothing), a product a·b the mean of the other factor over both
-/// rows, linear layers their weights, a max pool as Captum's. Softmax, layer norm, RMS norm, attention and gates are
-/// composed of these; the quotient y = c/σ of a norm is the product c = y·σ. `scores` sum A as `integrated_gradients` does, and add up to f(x) − f(x′) but for rounding, which
-/// `residual` shows.
-///
-/// # Settings
-/// `baseline` is what "nothing" looks like. Of `output`, `probability` and `log_probability` get the mean of their
-/// derivative between both rows' logits. `absolute`, then `normalize`, change every list by itself and after everything
-/// else: `residual` and `convergence_delta` are those of the raw scores.
-///
-/// # Same numbers as
-/// Captum 0.9 `DeepLift` on networks of linear layers, convolutions, ReLUs and max pools that do not overlap, within
-/// 1e-4 of the largest score. Captum's softmax rule subtracts a mean over the whole tensor, and layer norms, GELU and
-/// attention get plain gradients there, so that its sums are off on transformers; here they hold.
-///
-/// # Limits
-/// The scores depend on the baseline. A softmax's rule is applied to scores centred to Σ exp = 1 in both rows, which
-/// changes no probability and keeps large numbers from cancelling: it is not the only way to split an attention. A layer without a rule is refused with 422, which names it. Computed on the
-/// host, wherever the model is.
-///
-/// Shrikumar, Greenside and Kundaje, Learning Important Features Through Propagating Activation Differences, ICML 2017.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = DeepLiftSettings)]
-pub struct Settings {
-    /// What replaces every non-special token (`pad`, `mask`, `unk`, `zero`) or the image (`zero` after normalisation,
-    /// `mean` colour, `blur` with σ = 10 % of the shorter side, `black`, `white`). Default: text `pad`, without a pad
-    /// token `unk`, else `zero`; image `zero`.
-    pub baseline: Option<Baseline>,
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How much each token or image region moved the output away from what an empty input gives, by following every
+    /// difference through the model's layers. Two rows of the model, and the scores add up.
+    ///
+    /// # What it computes
+    /// A_i = m_i · (x_i − x′_i), x the word embeddings (text) or the normalised pixels (image), x′ the baseline. The
+    /// multipliers m go backwards through the layers as gradients do, with the rescale rule: an elementwise function
+    /// hands on Δoutput ÷ Δinput (its slope where Δinput is next to nothing), a product a·b the mean of the other
+    /// factor over both rows, linear layers their weights, a max pool as Captum's. Softmax, layer norm, RMS norm,
+    /// attention and gates are composed of these; the quotient y = c/σ of a norm is the product c = y·σ. `scores` sum A
+    /// as `integrated_gradients` does, and add up to f(x) − f(x′) but for rounding, which `residual` shows.
+    ///
+    /// # Settings
+    /// `baseline` is what "nothing" looks like. Of `output`, `probability` and `log_probability` get the mean of their
+    /// derivative between both rows' logits. `absolute`, then `normalize`, change every list by itself and after
+    /// everything else: `residual` and `convergence_delta` are those of the raw scores.
+    ///
+    /// # Same numbers as
+    /// Captum 0.9 `DeepLift` on networks of linear layers, convolutions, ReLUs and max pools that do not overlap,
+    /// within 1e-4 of the largest score. Captum's softmax rule subtracts a mean over the whole tensor, and layer norms,
+    /// GELU and attention get plain gradients there, so that its sums are off on transformers; here they hold.
+    ///
+    /// # Limits
+    /// The scores depend on the baseline. A softmax's rule is applied to scores centred to Σ exp = 1 in both rows,
+    /// which changes no probability and keeps large numbers from cancelling: it is not the only way to split an
+    /// attention. A layer without a rule is refused with 422, which names it. Computed on the host, wherever the model
+    /// is.
+    ///
+    /// Shrikumar, Greenside and Kundaje, Learning Important Features Through Propagating Activation Differences, ICML
+    /// 2017.
+    DeepLiftSettings {
+        /// What replaces every non-special token (`pad`, `mask`, `unk`, `zero`) or the image (`zero` after
+        /// normalisation, `mean` colour, `blur` with σ = 10 % of the shorter side, `black`, `white`). Default: text
+        /// `pad`, without a pad token `unk`, else `zero`; image `zero`.
+        pub baseline: Option<Baseline>,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -82,17 +67,9 @@ impl Method for DeepLift {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let asked = Asked {
-            output: settings.output,
-            cells: settings.cells,
-            resolution: settings.resolution,
-            normalize: settings.normalize,
-            absolute: settings.absolute,
-            precision: settings.precision,
-        };
         Ok(Resolved {
             baseline: Baseline::resolve(settings.baseline, subject)?,
-            shown: Shown::resolve(asked, subject)?,
+            shown: Shown::resolve(settings.asked(), subject)?,
         })
     }
 

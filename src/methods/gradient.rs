@@ -1,55 +1,35 @@
 //! `gradient`: how large the gradient at the input is. The pass and the answer are `support::gradients`.
 
-use serde::Deserialize;
-use utoipa::ToSchema;
-
-use super::support::finest::Resolution;
-use super::support::gradients::{self, Asked, Shown};
-use super::support::settings::{Normalize, Precision};
+use super::support::gradients::{self, Shown, gradient_settings};
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::Capability;
 use crate::nn::Rule;
-use crate::tasks::OutputSpace;
 
 pub struct Gradient;
 
-/// How strongly the output would answer to a small change of each token or image region.
-///
-/// # What it computes
-/// g = ∂f/∂x, x the word embeddings (text) or the normalised pixels (image), f the target's `output`. `scores.tokens`
-/// is the L2 norm of g over a token's embedding, `words` the sum of a word's tokens, `grid` the sum of |g| over the
-/// channels and pixels of a cell, `pixels` over a pixel's channels. Nothing is signed and nothing adds up to the
-/// output; special tokens have scores too.
-///
-/// # Settings
-/// `output` is the space that is explained; `cells` and `resolution` say how fine an image's scores are; `normalize`
-/// changes every list by itself.
-///
-/// # Same numbers as
-/// PyTorch's autograd and Captum 0.9 `Saliency`, reduced as above, within 1e-5 of the largest score.
-///
-/// # Limits
-/// A gradient sees the neighbourhood of the input alone: where the output is saturated, important parts have small ones.
-///
-/// Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks, ICLR workshop 2014.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = GradientSettings)]
-pub struct Settings {
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How strongly the output would answer to a small change of each token or image region.
+    ///
+    /// # What it computes
+    /// g = ∂f/∂x, x the word embeddings (text) or the normalised pixels (image), f the target's `output`.
+    /// `scores.tokens` is the L2 norm of g over a token's embedding, `words` the sum of a word's tokens, `grid` the sum
+    /// of |g| over the channels and pixels of a cell, `pixels` over a pixel's channels. Nothing is signed and nothing
+    /// adds up to the output; special tokens have scores too.
+    ///
+    /// # Settings
+    /// `output` is the space that is explained; `cells` and `resolution` say how fine an image's scores are;
+    /// `normalize` changes every list by itself.
+    ///
+    /// # Same numbers as
+    /// PyTorch's autograd and Captum 0.9 `Saliency`, reduced as above, within 1e-5 of the largest score.
+    ///
+    /// # Limits
+    /// A gradient sees the neighbourhood of the input alone: where the output is saturated, important parts have small
+    /// ones.
+    ///
+    /// Simonyan, Vedaldi and Zisserman, Deep Inside Convolutional Networks, ICLR workshop 2014.
+    GradientSettings {}
 }
 
 impl Method for Gradient {
@@ -62,15 +42,7 @@ impl Method for Gradient {
     type Resolved = Shown;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Shown, SettingError> {
-        let asked = Asked {
-            output: settings.output,
-            cells: settings.cells,
-            resolution: settings.resolution,
-            normalize: settings.normalize,
-            absolute: settings.absolute,
-            precision: settings.precision,
-        };
-        Shown::resolve(asked, subject)
+        Shown::resolve(settings.asked(), subject)
     }
 
     fn cost(_: &Shown, subject: &Subject<'_>) -> Cost {

@@ -1,84 +1,69 @@
 //! `gradient_shap`: gradients at random points between random baselines and the input.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::Serialize;
 
 use super::smooth_grad::diagnostics;
 use super::support::baseline::Baseline;
-use super::support::finest::{Resolution, Sums};
-use super::support::gradients::{self, Asked, Shown};
+use super::support::finest::Sums;
+use super::support::gradients::{self, Shown, gradient_settings};
 use super::support::sampling::{self, Estimate, Moments, Sampled, Sampling};
-use super::support::settings::{self, Normalize, Precision};
+use super::support::settings;
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, Pass, SettingError, Subject};
 use crate::input::{Input, Kind};
 use crate::models::{Capability, TapPlan};
 use crate::nn::Rule;
 use crate::numerics::sampling::{generator_of, integer, uniform};
-use crate::tasks::OutputSpace;
 
 /// Baselines at most: as many kinds as there are.
 const MOST_BASELINES: usize = 8;
 
 pub struct GradientShap;
 
-/// How much each token or image region moved the output away from its mean over several baselines: Shapley values of a
-/// model that is linear between them and the input.
-///
-/// # What it computes
-/// A = E\[(x − b) · ∂f/∂x (b + u (x − b))\] over b drawn from `baselines` and u uniform on \[0, 1\], x the word embeddings
-/// (text) or the normalised pixels (image), f the target's `output`. `scores` sum A as `integrated_gradients` does.
-/// `base_value` is the mean output over the baselines; the expected scores add up to `output_value` − `base_value`, drawn
-/// ones but for `residual`, whose standard error is `diagnostics.residual_error`.
-///
-/// # Settings
-/// `baselines` are the kinds of "nothing", each equally likely. Without `samples` 16, 32, 64, … are drawn until the
-/// largest standard error is within `tolerance` of the largest score.
-///
-/// # Same numbers as
-/// Captum 0.9 `GradientShap` with `stdevs=0`: the same expectation, from other random numbers. Given the same numbers its
-/// scores are these within 1e-5 of the largest.
-///
-/// # Limits
-/// With one baseline it is `integrated_gradients` by chance: that one needs fewer rows. Scores depend on the baselines.
-/// By pixel the standard errors count against `limits.response_values`.
-///
-/// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Erion et al., Improving
-/// Performance of Deep Learning Models with Axiomatic Attribution Priors and Expected Gradients, Nature Machine
-/// Intelligence 2021.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = GradientShapSettings)]
-pub struct Settings {
-    /// What stands for "nothing", 1 to 8 kinds: text `pad`, `mask`, `unk`, `zero`; images `zero` (after normalisation),
-    /// `mean`, `blur`, `black`, `white`. Default: text `pad`, without a pad token `unk`, else `zero`; images `black`,
-    /// `white`, `mean` and `blur`.
-    #[schema(min_items = 1, max_items = 8)]
-    pub baselines: Option<Vec<Baseline>>,
-    /// Samples drawn, whatever their error; 1 to `limits.max_evaluations` less the baselines and the input. Default:
-    /// none, drawn until `tolerance`.
-    #[schema(minimum = 1)]
-    pub samples: Option<usize>,
-    /// Model rows at most, the baselines' and the input's included; 4 to `limits.max_evaluations`. Default: 512, the
-    /// baselines and the input; with `samples`, no less than these take.
-    #[schema(minimum = 4)]
-    pub max_evaluations: Option<usize>,
-    /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
-    /// `samples` it only judges `converged`.
-    #[schema(exclusive_minimum = 0, maximum = 1)]
-    pub tolerance: Option<f64>,
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How much each token or image region moved the output away from its mean over several baselines: Shapley values
+    /// of a model that is linear between them and the input.
+    ///
+    /// # What it computes
+    /// A = E\[(x − b) · ∂f/∂x (b + u (x − b))\] over b drawn from `baselines` and u uniform on \[0, 1\], x the word
+    /// embeddings (text) or the normalised pixels (image), f the target's `output`. `scores` sum A as
+    /// `integrated_gradients` does. `base_value` is the mean output over the baselines; the expected scores add up to
+    /// `output_value` − `base_value`, drawn ones but for `residual`, whose standard error is
+    /// `diagnostics.residual_error`.
+    ///
+    /// # Settings
+    /// `baselines` are the kinds of "nothing", each equally likely. Without `samples` 16, 32, 64, … are drawn until the
+    /// largest standard error is within `tolerance` of the largest score.
+    ///
+    /// # Same numbers as
+    /// Captum 0.9 `GradientShap` with `stdevs=0`: the same expectation, from other random numbers. Given the same
+    /// numbers its scores are these within 1e-5 of the largest.
+    ///
+    /// # Limits
+    /// With one baseline it is `integrated_gradients` by chance: that one needs fewer rows. Scores depend on the
+    /// baselines. By pixel the standard errors count against `limits.response_values`.
+    ///
+    /// Lundberg and Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017; Erion et al., Improving
+    /// Performance of Deep Learning Models with Axiomatic Attribution Priors and Expected Gradients, Nature Machine
+    /// Intelligence 2021.
+    GradientShapSettings {
+        /// What stands for "nothing", 1 to 8 kinds: text `pad`, `mask`, `unk`, `zero`; images `zero` (after
+        /// normalisation), `mean`, `blur`, `black`, `white`. Default: text `pad`, without a pad token `unk`, else
+        /// `zero`; images `black`, `white`, `mean` and `blur`.
+        #[schema(min_items = 1, max_items = 8)]
+        pub baselines: Option<Vec<Baseline>>,
+        /// Samples drawn, whatever their error; 1 to `limits.max_evaluations` less the baselines and the input.
+        /// Default: none, drawn until `tolerance`.
+        #[schema(minimum = 1)]
+        pub samples: Option<usize>,
+        /// Model rows at most, the baselines' and the input's included; 4 to `limits.max_evaluations`. Default: 512,
+        /// the baselines and the input; with `samples`, no less than these take.
+        #[schema(minimum = 4)]
+        pub max_evaluations: Option<usize>,
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` it only judges `converged`.
+        #[schema(exclusive_minimum = 0, maximum = 1)]
+        pub tolerance: Option<f64>,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -100,14 +85,7 @@ impl Method for GradientShap {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let asked = Asked {
-            output: settings.output,
-            cells: settings.cells,
-            resolution: settings.resolution,
-            normalize: settings.normalize,
-            absolute: settings.absolute,
-            precision: settings.precision,
-        };
+        let asked = settings.asked();
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
         let baselines = baselines(settings.baselines, subject.input)?;
         let beside = beside(&baselines);

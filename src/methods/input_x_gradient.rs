@@ -1,55 +1,34 @@
 //! `input_x_gradient`: the input times its gradient. The pass and the answer are `support::gradients`.
 
-use serde::Deserialize;
-use utoipa::ToSchema;
-
-use super::support::finest::Resolution;
-use super::support::gradients::{self, Asked, Shown};
-use super::support::settings::{Normalize, Precision};
+use super::support::gradients::{self, Shown, gradient_settings};
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::Capability;
 use crate::nn::Rule;
-use crate::tasks::OutputSpace;
 
 pub struct InputXGradient;
 
-/// How much each token or image region moved the output, by the slope at the input.
-///
-/// # What it computes
-/// A_i = x_i · ∂f/∂x_i, x the word embeddings (text) or the normalised pixels (image), f the target's `output`.
-/// `scores.tokens` sums A over a token's embedding, `words` over a word's tokens, `grid` over the channels and pixels
-/// of a cell, `pixels` over a pixel's channels. Special tokens have scores too.
-///
-/// # Settings
-/// `output` is the space that is explained; `cells` and `resolution` say how fine an image's scores are. `absolute`, then
-/// `normalize`, change every list by itself and after everything else.
-///
-/// # Same numbers as
-/// Captum 0.9 `InputXGradient`, summed as above, within 1e-4 of the largest score.
-///
-/// # Limits
-/// One step of `integrated_gradients` from a baseline of zeros, and exact where the model is linear; otherwise the
-/// scores add up to nothing in particular.
-///
-/// Shrikumar, Greenside, Shcherbina and Kundaje, Not Just a Black Box, 2016.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = InputXGradientSettings)]
-pub struct Settings {
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How much each token or image region moved the output, by the slope at the input.
+    ///
+    /// # What it computes
+    /// A_i = x_i · ∂f/∂x_i, x the word embeddings (text) or the normalised pixels (image), f the target's `output`.
+    /// `scores.tokens` sums A over a token's embedding, `words` over a word's tokens, `grid` over the channels and
+    /// pixels of a cell, `pixels` over a pixel's channels. Special tokens have scores too.
+    ///
+    /// # Settings
+    /// `output` is the space that is explained; `cells` and `resolution` say how fine an image's scores are.
+    /// `absolute`, then `normalize`, change every list by itself and after everything else.
+    ///
+    /// # Same numbers as
+    /// Captum 0.9 `InputXGradient`, summed as above, within 1e-4 of the largest score.
+    ///
+    /// # Limits
+    /// One step of `integrated_gradients` from a baseline of zeros, and exact where the model is linear; otherwise the
+    /// scores add up to nothing in particular.
+    ///
+    /// Shrikumar, Greenside, Shcherbina and Kundaje, Not Just a Black Box, 2016.
+    InputXGradientSettings {}
 }
 
 impl Method for InputXGradient {
@@ -62,15 +41,7 @@ impl Method for InputXGradient {
     type Resolved = Shown;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Shown, SettingError> {
-        let asked = Asked {
-            output: settings.output,
-            cells: settings.cells,
-            resolution: settings.resolution,
-            normalize: settings.normalize,
-            absolute: settings.absolute,
-            precision: settings.precision,
-        };
-        Shown::resolve(asked, subject)
+        Shown::resolve(settings.asked(), subject)
     }
 
     fn cost(_: &Shown, subject: &Subject<'_>) -> Cost {

@@ -2,19 +2,16 @@
 
 mod path;
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::Serialize;
 
 use self::path::{Ladder, PathResult};
 use super::support::baseline::Baseline;
-use super::support::finest::{Finest, Resolution};
-use super::support::gradients;
-use super::support::settings::{self, Normalize, Precision, Presentation};
+use super::support::gradients::{self, Shown, gradient_settings};
+use super::support::settings;
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::Capability;
 use crate::numerics::quadrature;
-use crate::tasks::OutputSpace;
 
 /// Nodes of the largest `steps`.
 const MOST_STEPS: usize = 1024;
@@ -28,65 +25,51 @@ const LEAST_CHANGE: f64 = 0.01;
 
 pub struct IntegratedGradients;
 
-/// How much each token or image region moved the output, counted along the straight way from an empty input to this
-/// one, so that the scores add up to the change of the output.
-///
-/// # What it computes
-/// A_i = (x_i − x′_i) · ∫₀¹ ∂f/∂x_i (x′ + α(x − x′)) dα, x the word embeddings (text) or the normalised pixels (image),
-/// x′ the baseline, f the target's `output`. `scores.tokens` sums A over a token's embedding, `words` over a word's
-/// tokens, `grid` over the channels and pixels of a cell. Without `steps` the integral is refined by nested rules of
-/// 3, 7, 15, … 511 nodes (Gauss-Patterson, evened out by a conformal map), every one reusing all
-/// gradients before it, until the residual (f(x) − f(x′) − ΣA) and the estimated error of the largest score are both
-/// within `tolerance` × max(|f(x) − f(x′)|, 0.01).
-///
-/// # Settings
-/// `steps` fixes the rule to N-point Gauss-Legendre. `baseline` is what "nothing" looks like; `output` the space that
-/// is explained. `absolute`, then `normalize`, change every list by itself and after everything else: `residual` and
-/// `convergence_delta` are those of the raw scores.
-///
-/// # Same numbers as
-/// Captum 0.9 `LayerIntegratedGradients` over the word embeddings (text) and `IntegratedGradients` over the pixels
-/// with `n_steps = steps`, within 1e-3 of the largest score.
-///
-/// # Limits
-/// The scores depend on the baseline. 511 nodes (or `max_evaluations` rows) without convergence give
-/// `converged: false` and the warning `not_converged`; `residual` says how far the sum is off.
-///
-/// Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017; Patterson, The Optimum Addition of
-/// Points to Quadrature Formulae, Math. Comp. 22, 1968.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = IntegratedGradientsSettings)]
-pub struct Settings {
-    /// Nodes of a fixed Gauss-Legendre rule, as Captum's `n_steps`; 1 to 1024. Default: none, refined until
-    /// `tolerance`.
-    #[schema(minimum = 1, maximum = 1024)]
-    pub steps: Option<usize>,
-    /// Model rows at most, the baseline's and the input's included; 5 to `limits.max_evaluations`. Default: 513, the
-    /// largest nested rule; with `steps`, no less than these take.
-    #[schema(minimum = 5)]
-    pub max_evaluations: Option<usize>,
-    /// Largest residual and largest estimated error of a score, relative to the change of the output; more than 0, at
-    /// most 1. Default 0.01. With `steps` it only judges `converged`.
-    #[schema(exclusive_minimum = 0, maximum = 1)]
-    pub tolerance: Option<f64>,
-    /// What replaces every non-special token (`pad`, `mask`, `unk`, `zero`) or the image (`zero` after normalisation,
-    /// `mean` colour, `blur` with σ = 10 % of the shorter side, `black`, `white`). Default: text `pad`, without a pad
-    /// token `unk`, else `zero`; image `zero`.
-    pub baseline: Option<Baseline>,
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums over nodes are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How much each token or image region moved the output, counted along the straight way from an empty input to this
+    /// one, so that the scores add up to the change of the output.
+    ///
+    /// # What it computes
+    /// A_i = (x_i − x′_i) · ∫₀¹ ∂f/∂x_i (x′ + α(x − x′)) dα, x the word embeddings (text) or the normalised pixels
+    /// (image), x′ the baseline, f the target's `output`. `scores.tokens` sums A over a token's embedding, `words` over
+    /// a word's tokens, `grid` over the channels and pixels of a cell. Without `steps` the integral is refined by
+    /// nested rules of 3, 7, 15, … 511 nodes (Gauss-Patterson, evened out by a conformal map), every one reusing all
+    /// gradients before it, until the residual (f(x) − f(x′) − ΣA) and the estimated error of the largest score are
+    /// both within `tolerance` × max(|f(x) − f(x′)|, 0.01).
+    ///
+    /// # Settings
+    /// `steps` fixes the rule to N-point Gauss-Legendre. `baseline` is what "nothing" looks like; `output` the space
+    /// that is explained. `absolute`, then `normalize`, change every list by itself and after everything else:
+    /// `residual` and `convergence_delta` are those of the raw scores.
+    ///
+    /// # Same numbers as
+    /// Captum 0.9 `LayerIntegratedGradients` over the word embeddings (text) and `IntegratedGradients` over the pixels
+    /// with `n_steps = steps`, within 1e-3 of the largest score.
+    ///
+    /// # Limits
+    /// The scores depend on the baseline. 511 nodes (or `max_evaluations` rows) without convergence give
+    /// `converged: false` and the warning `not_converged`; `residual` says how far the sum is off.
+    ///
+    /// Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017; Patterson, The Optimum Addition
+    /// of Points to Quadrature Formulae, Math. Comp. 22, 1968.
+    IntegratedGradientsSettings {
+        /// Nodes of a fixed Gauss-Legendre rule, as Captum's `n_steps`; 1 to 1024. Default: none, refined until
+        /// `tolerance`.
+        #[schema(minimum = 1, maximum = 1024)]
+        pub steps: Option<usize>,
+        /// Model rows at most, the baseline's and the input's included; 5 to `limits.max_evaluations`. Default: 513,
+        /// the largest nested rule; with `steps`, no less than these take.
+        #[schema(minimum = 5)]
+        pub max_evaluations: Option<usize>,
+        /// Largest residual and largest estimated error of a score, relative to the change of the output; more than 0,
+        /// at most 1. Default 0.01. With `steps` it only judges `converged`.
+        #[schema(exclusive_minimum = 0, maximum = 1)]
+        pub tolerance: Option<f64>,
+        /// What replaces every non-special token (`pad`, `mask`, `unk`, `zero`) or the image (`zero` after
+        /// normalisation, `mean` colour, `blur` with σ = 10 % of the shorter side, `black`, `white`). Default: text
+        /// `pad`, without a pad token `unk`, else `zero`; image `zero`.
+        pub baseline: Option<Baseline>,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -96,12 +79,8 @@ pub struct Resolved {
     max_evaluations: usize,
     tolerance: f64,
     baseline: Baseline,
-    output: OutputSpace,
     #[serde(flatten)]
-    finest: Finest,
-    #[serde(flatten)]
-    presentation: Presentation,
-    precision: Precision,
+    shown: Shown,
     /// Largest nested rule within `max_evaluations`, as an index.
     #[serde(skip)]
     last_rule: usize,
@@ -124,10 +103,7 @@ impl Method for IntegratedGradients {
             max_evaluations,
             tolerance: settings::tolerance(settings.tolerance, 0.01)?,
             baseline: Baseline::resolve(settings.baseline, subject)?,
-            output: settings::output(settings.output, OutputSpace::Logit, subject)?,
-            finest: Finest::resolve(settings.cells, settings.resolution, subject)?,
-            presentation: Presentation::new(settings.normalize, settings.absolute),
-            precision: settings::gradient_precision(settings.precision)?,
+            shown: Shown::resolve(settings.asked(), subject)?,
             last_rule: last_rule.unwrap_or(0),
         })
     }
@@ -137,14 +113,12 @@ impl Method for IntegratedGradients {
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        let output = resolved.output;
-        let objectives: Vec<Objective> =
-            ctx.targets().iter().map(|target| Objective { target: target.clone(), output }).collect();
+        let objectives = resolved.shown.objectives(ctx);
         let path = path::Path {
             ctx,
             input: ctx.embedding(None)?,
             baseline: resolved.baseline.embedding(ctx)?,
-            sums: resolved.finest.sums(ctx.input()),
+            sums: resolved.shown.finest.sums(ctx.input()),
             objectives: &objectives,
             tolerance: resolved.tolerance,
             least_change: LEAST_CHANGE,
@@ -211,14 +185,10 @@ fn attribute(resolved: &Resolved, ctx: &dyn Ctx, result: PathResult) -> Result<A
         ..Diagnostics::default()
     };
     Ok(Attribution {
-        scores: resolved.finest.lists(resolved.presentation, ctx.input(), result.scores)?,
-        grid: resolved.finest.grid,
         base_value: Some(settings::float(result.base, "the base value")?),
-        output_value: Some(settings::float(result.output, "the output value")?),
         residual: Some(settings::float(residual, "the residual")?),
-        diagnostics,
         partial: result.partial,
-        ..Attribution::default()
+        ..resolved.shown.attribution(ctx, result.scores, result.output, diagnostics)?
     })
 }
 

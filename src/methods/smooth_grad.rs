@@ -7,81 +7,65 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::estimate::Smoothed;
-use super::support::finest::Resolution;
-use super::support::gradients::{self, Asked, Shown};
+use super::support::gradients::{self, Shown, gradient_settings};
 use super::support::sampling::{self, Estimate, Sampled, Sampling};
-use super::support::settings::{self, Normalize, Precision, Presentation};
+use super::support::settings::{self, Presentation};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject, WriteEmbedding};
 use crate::input::Kind;
 use crate::models::Capability;
 use crate::numerics::sampling::{generator_of, normal};
-use crate::tasks::OutputSpace;
 
 /// Numbers of mean gradients kept at once at most, all targets' together (512 MiB).
 const MOST_MEANS: usize = 64 << 20;
 
 pub struct SmoothGrad;
 
-/// How strongly the output answers to a small change of each token or image region, averaged over noisy copies of the
-/// input, so that the gradient's own noise cancels.
-///
-/// # What it computes
-/// Over samples x + ε, ε normal with deviation σ in every number of the word embeddings (text, specials included) or the
-/// normalised pixels (image), and g the gradient of the target's `output` there: E\[g\] (`mean`), E\[g²\] (`squared`) or
-/// E\[g²\] − E\[g\]² (`variance`), number by number. A token's score is the L2 norm of E\[g\] over its embedding, or the
-/// sum of the other two; a cell's is the sum of absolute numbers over its channels and pixels. `words` sums a word's
-/// tokens.
-///
-/// # Settings
-/// `noise` is σ as a fraction of the input's range: the largest number of its embedding less the smallest. Without
-/// `samples` 16, 32, 64, … are drawn until the largest standard error is within `tolerance` of the largest score.
-///
-/// # Same numbers as
-/// Captum 0.9 `NoiseTunnel` (`smoothgrad`, `smoothgrad_sq`, `vargrad`) over `Saliency` with `abs=False`, given the same
-/// noise, within 1e-5 of the largest score; `stdevs` is `noise` × range.
-///
-/// # Limits
-/// A standard error says how far the samples' mean is from its limit, not how good the limit is: that hangs on `noise`. Of a
-/// mean it is taken along the direction that the mean had before each sample, which is exact in the limit. `mean` and
-/// `variance` keep the mean gradient of every target: targets times numbers of the embedding may be 64 Mi at most. By pixel
-/// the standard errors count against `limits.response_values`.
-///
-/// Smilkov et al., SmoothGrad: removing noise by adding noise, 2017; Hooker et al., A Benchmark for Interpretability
-/// Methods in Deep Neural Networks, NeurIPS 2019 (`squared`); Adebayo et al., Local Explanation Methods for Deep Neural
-/// Networks Lack Sensitivity to Parameter Values, 2018 (`variance`).
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = SmoothGradSettings)]
-pub struct Settings {
-    /// What is taken of the samples' gradients: their mean, their mean square or their variance. Default `mean`.
-    pub variant: Option<Variant>,
-    /// The noise's standard deviation as a fraction of the input's range, as in the paper; more than 0, at most 10.
-    /// Default 0.15.
-    #[schema(exclusive_minimum = 0, maximum = 10)]
-    pub noise: Option<f64>,
-    /// Samples drawn, whatever their error; 1 to `limits.max_evaluations`. Default: none, drawn until `tolerance`.
-    #[schema(minimum = 1)]
-    pub samples: Option<usize>,
-    /// Model rows at most; 2 to `limits.max_evaluations`. Default: 512; with `samples`, no less than these take.
-    #[schema(minimum = 2)]
-    pub max_evaluations: Option<usize>,
-    /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
-    /// `samples` it only judges `converged`.
-    #[schema(exclusive_minimum = 0, maximum = 1)]
-    pub tolerance: Option<f64>,
-    /// The space of the explained output. Default `logit`; a regression has no other.
-    pub output: Option<OutputSpace>,
-    /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
-    #[schema(minimum = 1)]
-    pub cells: Option<usize>,
-    /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
-    pub resolution: Option<Resolution>,
-    /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
-    pub normalize: Option<Normalize>,
-    /// Scores without their sign. Default false.
-    pub absolute: Option<bool>,
-    /// Numbers computed in. Default `f32`; sums are f64.
-    pub precision: Option<Precision>,
+gradient_settings! {
+    /// How strongly the output answers to a small change of each token or image region, averaged over noisy copies of
+    /// the input, so that the gradient's own noise cancels.
+    ///
+    /// # What it computes
+    /// Over samples x + ε, ε normal with deviation σ in every number of the word embeddings (text, specials included)
+    /// or the normalised pixels (image), and g the gradient of the target's `output` there: E\[g\] (`mean`), E\[g²\]
+    /// (`squared`) or E\[g²\] − E\[g\]² (`variance`), number by number. A token's score is the L2 norm of E\[g\] over
+    /// its embedding, or the sum of the other two; a cell's is the sum of absolute numbers over its channels and
+    /// pixels. `words` sums a word's tokens.
+    ///
+    /// # Settings
+    /// `noise` is σ as a fraction of the input's range: the largest number of its embedding less the smallest. Without
+    /// `samples` 16, 32, 64, … are drawn until the largest standard error is within `tolerance` of the largest score.
+    ///
+    /// # Same numbers as
+    /// Captum 0.9 `NoiseTunnel` (`smoothgrad`, `smoothgrad_sq`, `vargrad`) over `Saliency` with `abs=False`, given the
+    /// same noise, within 1e-5 of the largest score; `stdevs` is `noise` × range.
+    ///
+    /// # Limits
+    /// A standard error says how far the samples' mean is from its limit, not how good the limit is: that hangs on
+    /// `noise`. Of a mean it is taken along the direction that the mean had before each sample, which is exact in the
+    /// limit. `mean` and `variance` keep the mean gradient of every target: targets times numbers of the embedding may
+    /// be 64 Mi at most. By pixel the standard errors count against `limits.response_values`.
+    ///
+    /// Smilkov et al., SmoothGrad: removing noise by adding noise, 2017; Hooker et al., A Benchmark for
+    /// Interpretability Methods in Deep Neural Networks, NeurIPS 2019 (`squared`); Adebayo et al., Local Explanation
+    /// Methods for Deep Neural Networks Lack Sensitivity to Parameter Values, 2018 (`variance`).
+    SmoothGradSettings {
+        /// What is taken of the samples' gradients: their mean, their mean square or their variance. Default `mean`.
+        pub variant: Option<Variant>,
+        /// The noise's standard deviation as a fraction of the input's range, as in the paper; more than 0, at most 10.
+        /// Default 0.15.
+        #[schema(exclusive_minimum = 0, maximum = 10)]
+        pub noise: Option<f64>,
+        /// Samples drawn, whatever their error; 1 to `limits.max_evaluations`. Default: none, drawn until `tolerance`.
+        #[schema(minimum = 1)]
+        pub samples: Option<usize>,
+        /// Model rows at most; 2 to `limits.max_evaluations`. Default: 512; with `samples`, no less than these take.
+        #[schema(minimum = 2)]
+        pub max_evaluations: Option<usize>,
+        /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With
+        /// `samples` it only judges `converged`.
+        #[schema(exclusive_minimum = 0, maximum = 1)]
+        pub tolerance: Option<f64>,
+    }
 }
 
 /// What is taken of the samples' gradients.
@@ -121,20 +105,12 @@ impl Method for SmoothGrad {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let asked = Asked {
-            output: settings.output,
-            cells: settings.cells,
-            resolution: settings.resolution,
-            normalize: settings.normalize,
-            absolute: settings.absolute,
-            precision: settings.precision,
-        };
         let Settings { samples, max_evaluations, tolerance, .. } = settings;
         let resolved = Resolved {
             variant: settings.variant.unwrap_or_default(),
             noise: noise(settings.noise)?,
             sampling: Sampling::resolve(samples, max_evaluations, tolerance, 0, subject.max_evaluations)?,
-            shown: Shown::resolve(asked, subject)?,
+            shown: Shown::resolve(settings.asked(), subject)?,
         };
         if resolved.variant.keeps_means() {
             means_fit(subject)?;

@@ -10,6 +10,48 @@ use crate::models::TapPlan;
 use crate::nn::Rule;
 use crate::tasks::OutputSpace;
 
+/// Declares the `Settings` of a method over gradients: the method's own fields before those that all of them have.
+/// `Settings::asked` gives the part that [`Shown::resolve`] reads.
+macro_rules! gradient_settings {
+    ($(#[$($about:tt)*])* $name:ident { $($own:tt)* }) => {
+        $(#[$($about)*])*
+        #[derive(Debug, Default, serde::Deserialize, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        #[schema(as = $name)]
+        pub struct Settings {
+            $($own)*
+            /// The space of the explained output. Default `logit`; a regression has no other.
+            pub output: Option<$crate::tasks::OutputSpace>,
+            /// Images: the grid is N × N cells, 1 to the model input's shorter side. Default: the model's own grid.
+            #[schema(minimum = 1)]
+            pub cells: Option<usize>,
+            /// Images: `pixel` adds a score for every pixel as `scores.pixels`. Default `cell`.
+            pub resolution: Option<$crate::methods::support::finest::Resolution>,
+            /// Divides each list by its largest (`max`) or summed (`sum`) absolute score. Default `none`.
+            pub normalize: Option<$crate::methods::support::settings::Normalize>,
+            /// Scores without their sign. Default false.
+            pub absolute: Option<bool>,
+            /// Numbers computed in. Default `f32`; sums are f64.
+            pub precision: Option<$crate::methods::support::settings::Precision>,
+        }
+
+        impl Settings {
+            /// The shared part.
+            fn asked(&self) -> $crate::methods::support::gradients::Asked {
+                $crate::methods::support::gradients::Asked {
+                    output: self.output,
+                    cells: self.cells,
+                    resolution: self.resolution,
+                    normalize: self.normalize,
+                    absolute: self.absolute,
+                    precision: self.precision,
+                }
+            }
+        }
+    };
+}
+pub(crate) use gradient_settings;
+
 /// The settings that every one of them has, as a caller wrote them.
 pub struct Asked {
     pub output: Option<OutputSpace>,
@@ -65,7 +107,7 @@ impl Shown {
 
     /// What is differentiated, one a target.
     pub fn objectives(&self, ctx: &dyn Ctx) -> Vec<Objective> {
-        ctx.targets().iter().map(|target| Objective { target: target.clone(), output: self.output }).collect()
+        Objective::of_targets(ctx, self.output)
     }
 
     /// An answer of `scores`, the finest, with what is known of it but `base_value` and `residual`.
