@@ -8,9 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use self::search::{Draw, Found, Wanted};
-use super::support::decision::{Decision, in_time};
+use super::support::decision::Decision;
 use super::support::settings::{self, Precision, Presentation};
-use super::support::units::{self, Choice, Scored, perturbation_settings};
+use super::support::time::{self, in_time};
+use super::support::units::{self, Choice, Scored, few, perturbation_settings};
 use super::support::{naming, precision};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Masking, Method, Rule, SettingError, Subject};
 use crate::input::Kind;
@@ -19,8 +20,6 @@ use crate::models::Capability;
 use crate::numerics::sampling;
 use crate::tasks::{OutputSpace, Target};
 
-/// "Few units": at most so many are enumerated.
-const FEW: usize = 12;
 const LEAST_EVALUATIONS: usize = 4;
 /// Masks asked for at once: what a deadline can lose.
 const CHUNK: usize = 128;
@@ -125,10 +124,7 @@ impl Method for Anchors {
 
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let default = if subject.input.kind() == Kind::Text { 5000 } else { 2000 };
-        let limit = subject.max_evaluations;
-        let evaluations = settings.max_evaluations.unwrap_or(default.min(limit));
         let decision = Decision::resolve(settings.threshold, settings.output, subject)?;
-        let from = " (limits.max_evaluations)";
         Ok(Resolved {
             units: Choice::resolve(settings.units(), subject)?,
             min_precision: share("min_precision", settings.min_precision, 0.95, true)?,
@@ -140,7 +136,7 @@ impl Method for Anchors {
                 .map(|most| settings::within("max_units", most, 1..=usize::MAX, ""))
                 .transpose()?,
             threshold: decision.threshold,
-            max_evaluations: settings::within("max_evaluations", evaluations, LEAST_EVALUATIONS..=limit, from)?,
+            max_evaluations: settings::evaluations(settings.max_evaluations, default, LEAST_EVALUATIONS, subject)?,
             output: decision.output,
             presentation: Presentation::new(settings.normalize, settings.absolute),
             precision: settings::precision(settings.precision, subject)?,
@@ -149,7 +145,7 @@ impl Method for Anchors {
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         let rows = match resolved.units.count() {
-            Some(units) if resolved.few(units) => 1 << units,
+            Some(units) if few(units, resolved.max_evaluations) => 1 << units,
             // Targets are searched one by one.
             _ => resolved.max_evaluations.saturating_mul(subject.targets.max(1)),
         };
@@ -172,10 +168,6 @@ struct Searched {
 }
 
 impl Resolved {
-    fn few(&self, units: usize) -> bool {
-        units <= FEW && 1_usize << units <= self.max_evaluations
-    }
-
     fn decision(&self) -> Decision {
         Decision { threshold: self.threshold, output: self.output }
     }
@@ -206,7 +198,7 @@ impl Resolved {
         let base = ctx.task().value(logits, target, self.output);
         let mut draws = Draws::new(self, ctx, masking, target, says);
         draws.know(&empty, logits)?;
-        let searched = if self.few(units.len()) { draws.enumerate()? } else { draws.search()? };
+        let searched = if few(units.len(), self.max_evaluations) { draws.enumerate()? } else { draws.search()? };
         self.attribute(ctx, masking, target, (place, says, base), searched)
     }
 
@@ -372,7 +364,7 @@ impl Draw for Draws<'_> {
             masks.push(mask);
         }
         // A batch of known masks evaluates nothing, so the deadline is asked for as well.
-        if in_time(self.ctx, self.ctx.checkpoint().map_err(|why| crate::nn::Error::from(why).into()))?.is_none() {
+        if !time::left(self.ctx)? {
             self.partial = true;
             return Ok(None);
         }

@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 
 use self::changed::changed;
 use self::trials::{Means, Trials};
-use super::support::decision::{Decision, in_time};
+use super::support::decision::Decision;
 use super::support::fewest::{self, Changes, Fewest};
 use super::support::goal::{self, Goal};
 use super::support::lexical::{self, Query};
 use super::support::precision;
 use super::support::settings::{self, Precision, Presentation};
+use super::support::time::in_time;
 use super::support::units::{self, Choice, Scored, perturbation_settings};
 use super::{Attribution, Change, Cost, Ctx, Diagnostics, Error, Masking, Method, SettingError, Subject};
 use crate::input::units::{Fill, UnitKind, Units};
@@ -123,13 +124,10 @@ impl Method for Counterfactual {
             EditKind::Replace => check_replace(&settings, subject)?,
         }
         let default = if subject.input.kind() == Kind::Text { 2000 } else { 1000 };
-        let limit = subject.max_evaluations;
-        let evaluations = settings.max_evaluations.unwrap_or(default.min(limit));
         let decision = Decision::resolve(settings.threshold, settings.output, subject)?;
         let class = goal::class(settings.to.as_ref(), settings.threshold, subject)?;
         let most = settings.max_changes.map(|most| settings::within("max_changes", most, 1..=usize::MAX, ""));
         let neighbours = settings::within("neighbours", settings.neighbours.unwrap_or(8), 1..=100, "")?;
-        let from = " (limits.max_evaluations)";
         Ok(Resolved {
             units: Choice::resolve(settings.units(), subject)?,
             edit,
@@ -139,7 +137,7 @@ impl Method for Counterfactual {
             max_changes: most.transpose()?,
             beam: settings::within("beam", settings.beam.unwrap_or(4), 1..=100, "")?,
             threshold: decision.threshold,
-            max_evaluations: settings::within("max_evaluations", evaluations, LEAST_EVALUATIONS..=limit, from)?,
+            max_evaluations: settings::evaluations(settings.max_evaluations, default, LEAST_EVALUATIONS, subject)?,
             output: decision.output,
             presentation: Presentation::new(settings.normalize, settings.absolute),
             precision: settings::precision(settings.precision, subject)?,

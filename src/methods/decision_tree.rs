@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::support::settings::{self, Precision, Presentation};
-use super::support::surrogate::{self, Draw, Kernel, Mode, Plan, Sampled};
-use super::support::units::{self, Choice, Scored, perturbation_settings};
+use super::support::surrogate::{self, Mode, Plan, Sampled, drawing};
+use super::support::units::{self, Choice, Scored, few, perturbation_settings};
 use super::support::{naming, precision};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject, Tree};
 use crate::input::Kind;
@@ -14,9 +14,6 @@ use crate::models::Capability;
 use crate::numerics::regression_tree::{self, Node, Samples};
 use crate::tasks::{OutputSpace, Target};
 
-/// "Few units": at most so many are enumerated.
-const FEW: usize = 12;
-const LEAST_EVALUATIONS: usize = 4;
 const MOST_DEPTH: usize = 8;
 
 pub struct DecisionTree;
@@ -95,18 +92,13 @@ impl Method for DecisionTree {
     type Resolved = Resolved;
 
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let text = subject.input.kind() == Kind::Text;
-        let kernel_width = settings.kernel_width.unwrap_or(if text { 25.0 } else { 0.25 });
-        if !(kernel_width > 0.0 && kernel_width.is_finite()) {
-            let detail = format!("{kernel_width:?} is out of range; use more than 0");
-            return Err(SettingError::new("kernel_width", detail));
-        }
+        let kernel_width = drawing::width(settings.kernel_width, subject)?;
         let min_weight = settings.min_weight.unwrap_or(0.01);
         if !(0.0..0.5).contains(&min_weight) {
             let detail = format!("{min_weight:?} is out of range; use 0 to less than 0.5");
             return Err(SettingError::new("min_weight", detail));
         }
-        let (samples, max_evaluations) = budget(&settings, subject, if text { 5000 } else { 1000 })?;
+        let (samples, max_evaluations) = drawing::budget(settings.samples, settings.max_evaluations, subject)?;
         Ok(Resolved {
             units: Choice::resolve(settings.units(), subject)?,
             depth: settings::within("depth", settings.depth.unwrap_or(3), 1..=MOST_DEPTH, "")?,
@@ -133,15 +125,15 @@ impl Method for DecisionTree {
         if units.is_empty() {
             return ctx.targets().iter().map(|target| nothing(resolved, ctx, target)).collect();
         }
-        let text = ctx.input().kind() == Kind::Text;
+        let (kernel, draw) = drawing::procedure(ctx.input().kind(), resolved.kernel_width);
         let sampled = surrogate::sample(&Plan {
             ctx,
             units: &units,
             fill: resolved.units.fill,
             precision: resolved.precision,
             output: resolved.output,
-            kernel: Kernel { scale: if text { 100.0 } else { 1.0 }, width: resolved.kernel_width },
-            draw: if text { Draw::Sizes } else { Draw::Coins },
+            kernel,
+            draw,
             mode: resolved.mode(units.len()),
             refined: &|_| Ok(()),
         })?;
@@ -153,7 +145,7 @@ impl Resolved {
     fn mode(&self, units: usize) -> Mode {
         match self.samples {
             Some(samples) => Mode::Fixed { samples, ridge: 0.0 },
-            None if units <= FEW && 1_usize << units <= self.max_evaluations => Mode::Exact,
+            None if few(units, self.max_evaluations) => Mode::Exact,
             None => Mode::Adaptive { tolerance: 0.0, evaluations: self.max_evaluations },
         }
     }
@@ -231,20 +223,6 @@ fn tell(node: &Node, name: &dyn Fn(usize) -> String, path: &mut Vec<String>, rul
             }
         }
     }
-}
-
-/// `samples` and `max_evaluations`.
-fn budget(settings: &Settings, subject: &Subject<'_>, default: usize) -> Result<(Option<usize>, usize), SettingError> {
-    let (limit, from) = (subject.max_evaluations, " (limits.max_evaluations)");
-    let evaluations = settings.max_evaluations.unwrap_or(default.min(limit));
-    let evaluations = settings::within("max_evaluations", evaluations, LEAST_EVALUATIONS..=limit, from)?;
-    let Some(samples) = settings.samples else { return Ok((None, evaluations)) };
-    settings::within("samples", samples, 2..=limit, from)?;
-    if settings.max_evaluations.is_some() && samples > evaluations {
-        let detail = format!("{samples} samples may need more than max_evaluations ({evaluations}); drop one of them");
-        return Err(SettingError::new("samples", detail));
-    }
-    Ok((Some(samples), evaluations.max(samples)))
 }
 
 /// A text without units: a leaf.

@@ -1,7 +1,6 @@
 //! `kernel_shap`: the settings. The estimator is `support::shapley::coalitions`.
 
-use super::support::settings::Presentation;
-use super::support::shapley::{Resolved, Sampler, Shared, coalitions};
+use super::support::shapley::{Resolved, Sampler, coalitions, shared};
 use super::support::units::perturbation_settings;
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
@@ -75,17 +74,7 @@ impl Method for KernelShap {
     type Resolved = Resolved;
 
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let shared = Shared {
-            units: settings.units(),
-            samples: settings.samples,
-            max_evaluations: settings.max_evaluations,
-            tolerance: settings.tolerance,
-            interactions: settings.interactions,
-            output: settings.output,
-            presentation: Presentation::new(settings.normalize, settings.absolute),
-            precision: settings.precision,
-        };
-        SAMPLER.resolve(shared, subject)
+        SAMPLER.resolve(shared!(settings), subject)
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {

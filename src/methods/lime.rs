@@ -4,18 +4,13 @@ use serde::Serialize;
 
 use super::support::precision;
 use super::support::settings::{self, Precision, Presentation};
-use super::support::surrogate::{self, Draw, Kernel, Mode, Plan, Surrogate};
-use super::support::units::{self, Choice, Scored, perturbation_settings};
+use super::support::surrogate::{self, Mode, Plan, Surrogate, drawing};
+use super::support::units::{self, Choice, Scored, few, perturbation_settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject};
 use crate::input::Kind;
 use crate::input::units::Units;
 use crate::models::Capability;
 use crate::tasks::{OutputSpace, Target};
-
-/// "Few units": at most so many are enumerated.
-const FEW: usize = 12;
-/// The fewest rows a budget may have: what two units need in full.
-const LEAST_EVALUATIONS: usize = 4;
 
 pub struct Lime;
 
@@ -96,15 +91,10 @@ impl Method for Lime {
     type Resolved = Resolved;
 
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let text = subject.input.kind() == Kind::Text;
         let units = Choice::resolve(settings.units(), subject)?;
         units.fitted()?;
-        let (samples, max_evaluations) = budget(&settings, subject, if text { 5000 } else { 1000 })?;
-        let kernel_width = settings.kernel_width.unwrap_or(if text { 25.0 } else { 0.25 });
-        if !(kernel_width > 0.0 && kernel_width.is_finite()) {
-            let detail = format!("{kernel_width:?} is out of range; use more than 0");
-            return Err(SettingError::new("kernel_width", detail));
-        }
+        let (samples, max_evaluations) = drawing::budget(settings.samples, settings.max_evaluations, subject)?;
+        let kernel_width = drawing::width(settings.kernel_width, subject)?;
         Ok(Resolved {
             units,
             samples,
@@ -131,15 +121,15 @@ impl Method for Lime {
         if units.is_empty() {
             return ctx.targets().iter().map(|target| nothing(resolved, ctx, target)).collect();
         }
-        let text = ctx.input().kind() == Kind::Text;
+        let (kernel, draw) = drawing::procedure(ctx.input().kind(), resolved.kernel_width);
         let plan = Plan {
             ctx,
             units: &units,
             fill: resolved.units.fill,
             precision: resolved.precision,
             output: resolved.output,
-            kernel: Kernel { scale: if text { 100.0 } else { 1.0 }, width: resolved.kernel_width },
-            draw: if text { Draw::Sizes } else { Draw::Coins },
+            kernel,
+            draw,
             mode: resolved.mode(units.len()),
             refined: &|surrogates| {
                 ctx.refine(attributions(resolved, ctx, &units, surrogates)?);
@@ -159,25 +149,11 @@ impl Resolved {
         if let Some(samples) = self.samples {
             return Mode::Fixed { samples, ridge: self.ridge };
         }
-        if units <= FEW && 1_usize << units <= self.max_evaluations {
+        if few(units, self.max_evaluations) {
             return Mode::Exact;
         }
         Mode::Adaptive { tolerance: self.tolerance, evaluations: self.max_evaluations }
     }
-}
-
-/// `samples` and `max_evaluations`.
-fn budget(settings: &Settings, subject: &Subject<'_>, default: usize) -> Result<(Option<usize>, usize), SettingError> {
-    let (limit, from) = (subject.max_evaluations, " (limits.max_evaluations)");
-    let evaluations = settings.max_evaluations.unwrap_or(default.min(limit));
-    let evaluations = settings::within("max_evaluations", evaluations, LEAST_EVALUATIONS..=limit, from)?;
-    let Some(samples) = settings.samples else { return Ok((None, evaluations)) };
-    settings::within("samples", samples, 2..=limit, from)?;
-    if settings.max_evaluations.is_some() && samples > evaluations {
-        let detail = format!("{samples} samples may need more than max_evaluations ({evaluations}); drop one of them");
-        return Err(SettingError::new("samples", detail));
-    }
-    Ok((Some(samples), evaluations.max(samples)))
 }
 
 /// Only lime's own procedure has a penalty: elsewhere it would move the limit.

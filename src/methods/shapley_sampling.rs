@@ -1,7 +1,6 @@
 //! `shapley_sampling`: the settings. The estimator is `support::shapley::orders`.
 
-use super::support::settings::Presentation;
-use super::support::shapley::{Resolved, Sampler, Shared, orders};
+use super::support::shapley::{Resolved, Sampler, orders, shared};
 use super::support::units::perturbation_settings;
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::Kind;
@@ -66,17 +65,7 @@ impl Method for ShapleySampling {
     type Resolved = Resolved;
 
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let shared = Shared {
-            units: settings.units(),
-            samples: settings.samples,
-            max_evaluations: settings.max_evaluations,
-            tolerance: settings.tolerance,
-            interactions: settings.interactions,
-            output: settings.output,
-            presentation: Presentation::new(settings.normalize, settings.absolute),
-            precision: settings.precision,
-        };
-        SAMPLER.resolve(shared, subject)
+        SAMPLER.resolve(shared!(settings), subject)
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {

@@ -169,7 +169,7 @@ impl JobCtx<'_> {
     }
 
     /// The embedding of `row`, as the model makes it.
-    fn embed(&self, row: Row) -> Result<Vec<f32>, Error> {
+    pub(super) fn embed(&self, row: Row) -> Result<Vec<f32>, Error> {
         let len = self.row_len(&row);
         let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
         let values = self.work.model.embed(&self.lead.pace(), &Batch::new(vec![row]))?;

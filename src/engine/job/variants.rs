@@ -5,7 +5,7 @@ use crate::input::segment;
 use crate::input::units::{Fill, Mask, UnitKind, Units};
 use crate::input::{ImageInput, Input, TextInput};
 use crate::methods::{Error, Variant};
-use crate::models::{Batch, Content, Row};
+use crate::models::{Content, Row};
 use crate::nn::{self, Precision};
 
 /// Variants whose rows are made at once: those of images would not all fit into memory.
@@ -67,13 +67,6 @@ impl JobCtx<'_> {
 
     /// As [`crate::methods::Ctx::vectors`].
     pub(super) fn look_up(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
-        let row = Row { content: Content::Tokens { ids: ids.to_vec(), type_ids: Vec::new() }, read: Vec::new() };
-        let _turn = self.lead.seat.take(self.lead.means.watch).map_err(nn::Error::from)?;
-        let values = self.work.model.embed(&self.lead.pace(), &Batch::new(vec![row]))?;
-        if values.len() == ids.len() * self.work.model.spec().embedding {
-            return Ok(values);
-        }
-        let detail = format!("{} numbers for {} ids", values.len(), ids.len());
-        Err(nn::Error::Shape { op: "embedding", detail }.into())
+        self.embed(Row { content: Content::Tokens { ids: ids.to_vec(), type_ids: Vec::new() }, read: Vec::new() })
     }
 }

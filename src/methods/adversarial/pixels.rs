@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Attack, Found, Job, LEVELS, Pixels};
 use crate::input::ImageInput;
 use crate::input::image::png8;
-use crate::methods::support::decision::in_time;
 use crate::methods::support::reduce;
+use crate::methods::support::time::in_time;
 use crate::methods::{Attribution, Change, Error, Objective, Pass, Variant};
 
 /// What is lost where a number of bytes is computed from a share of 1.

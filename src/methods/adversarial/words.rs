@@ -3,10 +3,10 @@
 use super::{Found, Job, Words};
 use crate::input::text::{Lexicon, TextInput};
 use crate::input::units::Units;
-use crate::methods::support::decision::in_time;
 use crate::methods::support::fewest::{self, Attempt, Changes};
 use crate::methods::support::goal::Reached;
 use crate::methods::support::lexical::{self, Place, Query, dot};
+use crate::methods::support::time::in_time;
 use crate::methods::support::{edits, reduce, settings};
 use crate::methods::{Attribution, Change, Error, Objective, Pass, Variant};
 

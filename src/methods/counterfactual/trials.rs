@@ -3,10 +3,10 @@
 use crate::input::Input;
 use crate::input::text::TextInput;
 use crate::input::units::Mask;
-use crate::methods::support::decision::in_time;
 use crate::methods::support::fewest::{Attempt, Changes};
 use crate::methods::support::goal::{Goal, Reached};
 use crate::methods::support::lexical::Place;
+use crate::methods::support::time::in_time;
 use crate::methods::{Ctx, Error, Masking, Variant};
 
 /// Inputs asked for at once: what a deadline can lose.

@@ -4,9 +4,10 @@
 //! rules × scores × targets, whatever the number of nodes.
 
 use crate::methods::support::finest::Sums;
+use crate::methods::support::{gradients, time};
 use crate::methods::{Ctx, Error, Objective, Pass, RowView};
 use crate::models::TapPlan;
-use crate::nn::{Rule, Stopped};
+use crate::nn::Rule;
 use crate::numerics::quadrature;
 
 /// Rules over one list of nodes: each uses the first `sizes[rule]`.
@@ -96,8 +97,7 @@ impl<'a> Path<'a> {
     /// One result per objective. Each stops at its own first rule that is good enough, so it does not depend on the
     /// targets beside it.
     pub fn integrate(&self, ladder: &Ladder) -> Result<Vec<PathResult>, Error> {
-        let step: Vec<f64> =
-            self.input.iter().zip(&self.baseline).map(|(x, from)| f64::from(*x) - f64::from(*from)).collect();
+        let step = gradients::step(&self.input, &self.baseline);
         if step.iter().all(|&step| step == 0.0) {
             return Ok(self.nothing_to_do());
         }
@@ -110,7 +110,7 @@ impl<'a> Path<'a> {
                 Ok(()) => self.settle(ladder, rule, &mut running),
                 Err(error) => {
                     let complete = ladder.sizes.iter().rposition(|&size| size <= done);
-                    let Some(rule) = complete.filter(|_| self.may_end_early(&error)) else { return Err(error) };
+                    let Some(rule) = complete.filter(|_| time::ends_early(self.ctx, &error)) else { return Err(error) };
                     for target in running.iter_mut().filter(|target| target.result.is_none()) {
                         target.result = Some(self.result(ladder, rule, target, false, true));
                     }
@@ -126,10 +126,6 @@ impl<'a> Path<'a> {
             }
             rule += 1;
         }
-    }
-
-    fn may_end_early(&self, error: &Error) -> bool {
-        self.ctx.partial() && error.stopped() == Some(Stopped::Deadline)
     }
 
     /// The input is its own baseline: a text without words.

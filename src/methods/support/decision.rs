@@ -3,7 +3,6 @@
 
 use super::settings::output;
 use crate::methods::{Ctx, Error, SettingError, Subject};
-use crate::nn::Stopped;
 use crate::tasks::{OutputSpace, Target, Verdict};
 
 /// How a target is answered with yes or no.
@@ -60,14 +59,5 @@ impl Decision {
             (Some(threshold), true) => format!("the output of {target} is {threshold} or more"),
             (Some(threshold), false) => format!("the output of {target} is less than {threshold}"),
         }
-    }
-}
-
-/// What was done, or `None` where the deadline passed before and the caller wants what there is.
-pub fn in_time<T>(ctx: &dyn Ctx, done: Result<T, Error>) -> Result<Option<T>, Error> {
-    match done {
-        Ok(done) => Ok(Some(done)),
-        Err(error) if ctx.partial() && error.stopped() == Some(Stopped::Deadline) => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::precision::{self, Check};
+use super::time::{self, in_time};
 use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking};
 use crate::nn::Stopped;
@@ -112,10 +113,7 @@ impl<'a> Game<'a> {
     /// # Errors
     /// As [`Self::evaluate`].
     pub fn passing(&self, masks: &[Mask]) -> Result<Option<Vec<Vec<f64>>>, Error> {
-        let outputs = match self.ctx.outputs(self.masking, masks) {
-            Err(error) if self.ctx.partial() && error.stopped() == Some(Stopped::Deadline) => return Ok(None),
-            outputs => outputs?,
-        };
+        let Some(outputs) = in_time(self.ctx, self.ctx.outputs(self.masking, masks))? else { return Ok(None) };
         if outputs.len() != masks.len() {
             return Err(Error::Missing { what: "the output of every mask" });
         }
@@ -146,10 +144,8 @@ impl<'a> Game<'a> {
     /// # Errors
     /// As [`Self::evaluate`].
     pub fn evaluate_in_time(&mut self, masks: impl IntoIterator<Item = Mask>) -> Result<bool, Error> {
-        match self.evaluate(masks) {
-            Err(error) if self.ctx.partial() && error.stopped() == Some(Stopped::Deadline) => Ok(false),
-            evaluated => evaluated.map(|()| true),
-        }
+        let evaluated = self.evaluate(masks);
+        Ok(in_time(self.ctx, evaluated)?.is_some())
     }
 
     /// For rounds that evaluate nothing new: false where the deadline has passed and the caller wants what there is.
@@ -157,10 +153,7 @@ impl<'a> Game<'a> {
     /// # Errors
     /// The deadline passed, or the caller has gone.
     pub fn in_time(&self) -> Result<bool, Error> {
-        match self.ctx.checkpoint() {
-            Err(Stopped::Deadline) if self.ctx.partial() => Ok(false),
-            checked => Ok(checked.map(|()| true).map_err(crate::nn::Error::from)?),
-        }
+        time::left(self.ctx)
     }
 
     /// The error for a deadline that left too little for any answer.

@@ -22,5 +22,7 @@ pub mod sampling;
 pub mod sequence;
 pub mod settings;
 pub mod shapley;
+pub mod spread;
 pub mod surrogate;
+pub mod time;
 pub mod units;

@@ -1,9 +1,9 @@
 //! What rounding the model's products cost: some masks are evaluated again in f32.
 
-use super::decision::in_time;
+use super::time::in_time;
 use crate::input::units::Mask;
 use crate::methods::{Ctx, Error, Masking};
-use crate::nn::{Precision, Stopped};
+use crate::nn::Precision;
 use crate::tasks::OutputSpace;
 
 /// Masks evaluated twice at most.
@@ -40,10 +40,8 @@ pub fn check(
     let evaluations = masks.min(CHECKED);
     let chosen: Vec<usize> = (0..evaluations).map(|index| index * masks / evaluations).collect();
     let again: Vec<Mask> = chosen.iter().map(|&index| mask(index)).collect();
-    let outputs = match ctx.outputs(Masking { precision: Precision::F32, ..masking }, &again) {
-        Err(error) if ctx.partial() && error.stopped() == Some(Stopped::Deadline) => return Ok(None),
-        outputs => outputs?,
-    };
+    let exactly = Masking { precision: Precision::F32, ..masking };
+    let Some(outputs) = in_time(ctx, ctx.outputs(exactly, &again))? else { return Ok(None) };
     let errors = ctx.targets().iter().zip(known).map(|(target, known)| {
         let value = |logits: &Vec<f32>| ctx.task().value(logits, target, output);
         let differences = chosen.iter().zip(&outputs).map(|(&index, logits)| (value(logits) - known[index]).abs());

@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::settings;
+use super::spread::largest;
+use super::time;
 use crate::methods::{Ctx, Error, Objective, Pass, SettingError, WriteEmbedding};
 use crate::models::TapPlan;
-use crate::nn::{Rule, Stopped};
+use crate::nn::Rule;
 
 /// Samples before an error is first looked at: fewer say too little about it.
 const FIRST: usize = 16;
@@ -137,7 +139,7 @@ pub fn sample<E: Estimate>(
         let drawing = draw(ctx, drawn, size, write, &mut running);
         if let Err(error) = drawing {
             let enough = running.iter().all(|target| target.done || target.sampled.samples > 1);
-            if !(enough && ctx.partial() && error.stopped() == Some(Stopped::Deadline)) {
+            if !(enough && time::ends_early(ctx, &error)) {
                 return Err(error);
             }
             running.iter_mut().filter(|target| !target.done).for_each(|target| target.sampled.partial = true);
@@ -183,7 +185,6 @@ fn draw<E: Estimate>(
 }
 
 fn converged(estimate: &impl Estimate, tolerance: f64) -> bool {
-    let largest = |numbers: &[f64]| numbers.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
     let error = estimate.errors().map(|errors| largest(&errors));
     error.is_some_and(|error| error <= tolerance * largest(&estimate.scores()))
 }

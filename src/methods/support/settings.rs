@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::spread;
 use crate::input::text::SpecialIds;
 use crate::methods::{Error, Grid, SettingError, Subject};
 use crate::models::ImageSpec;
@@ -39,7 +40,7 @@ impl Presentation {
         }
         let size = match self.normalize {
             Normalize::None => return 1.0,
-            Normalize::Max => scores.iter().fold(0.0_f64, |largest, score| largest.max(score.abs())),
+            Normalize::Max => spread::largest(scores),
             Normalize::Sum => scores.iter().map(|score| score.abs()).sum(),
         };
         if size <= 0.0 {
@@ -64,6 +65,17 @@ pub fn floats(numbers: &[f64], what: &'static str) -> Result<Vec<f32>, Error> {
 pub fn float(number: f64, what: &'static str) -> Result<f32, Error> {
     let number = number as f32;
     if number.is_finite() { Ok(number) } else { Err(Error::NotFinite { what }) }
+}
+
+/// `max_evaluations`: `asked`, or as many of `default` as `limits.max_evaluations` allows; at least `least`.
+pub fn evaluations(
+    asked: Option<usize>,
+    default: usize,
+    least: usize,
+    subject: &Subject<'_>,
+) -> Result<usize, SettingError> {
+    let limit = subject.max_evaluations;
+    within("max_evaluations", asked.unwrap_or(default.min(limit)), least..=limit, " (limits.max_evaluations)")
 }
 
 /// `asked` or `default`; the logit where the task has no probability, which may then not be asked for.

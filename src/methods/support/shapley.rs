@@ -13,14 +13,12 @@ use serde::Serialize;
 use super::game::Game;
 use super::precision::{self, Check};
 use super::settings::{self, Precision, Presentation};
-use super::units::{self, Asked, Choice, Scored};
+use super::spread;
+use super::units::{self, Asked, Choice, FEW, Scored, few};
 use crate::input::Input;
 use crate::input::units::Units;
 use crate::methods::{Attribution, Cost, Ctx, Diagnostics, Error, Masking, SettingError, Subject};
 use crate::tasks::{OutputSpace, Target};
-
-/// "Few units": at most so many are enumerated.
-pub const FEW: usize = 12;
 
 /// How a game is solved.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,9 +52,7 @@ pub struct Outcome {
 impl Outcome {
     /// Largest standard error ÷ largest absolute score; `None` where there is no error to tell.
     pub fn relative_error(&self) -> Option<f64> {
-        let largest = |numbers: &[f64]| numbers.iter().fold(0.0_f64, |largest, number| largest.max(number.abs()));
-        let error = largest(self.errors.as_ref()?);
-        Some(if error == 0.0 { 0.0 } else { error / largest(&self.scores) })
+        self.errors.as_ref().map(|errors| spread::relative_error(errors, &self.scores))
     }
 }
 
@@ -71,6 +67,26 @@ pub struct Shared {
     pub presentation: Presentation,
     pub precision: Option<Precision>,
 }
+
+/// [`Shared`] of a sampling method's `Settings`.
+macro_rules! shared {
+    ($settings:ident) => {
+        $crate::methods::support::shapley::Shared {
+            units: $settings.units(),
+            samples: $settings.samples,
+            max_evaluations: $settings.max_evaluations,
+            tolerance: $settings.tolerance,
+            interactions: $settings.interactions,
+            output: $settings.output,
+            presentation: $crate::methods::support::settings::Presentation::new(
+                $settings.normalize,
+                $settings.absolute,
+            ),
+            precision: $settings.precision,
+        }
+    };
+}
+pub(crate) use shared;
 
 /// The same with their values.
 #[derive(Debug, Serialize)]
@@ -238,11 +254,6 @@ impl Resolved {
     pub fn values(&self, subject: &Subject<'_>) -> usize {
         if self.interactions { self.units.entries(subject.input).pow(2) } else { 0 }
     }
-}
-
-/// Whether all coalitions of so many players are evaluated.
-pub fn few(players: usize, evaluations: usize) -> bool {
-    players <= FEW && 1_usize << players <= evaluations
 }
 
 /// Interactions were asked for and not all coalitions will be evaluated.

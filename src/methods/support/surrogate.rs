@@ -5,14 +5,17 @@
 
 mod sampled;
 
+pub mod drawing;
+
 use std::collections::HashMap;
 
 use rand_chacha::ChaCha8Rng;
 
 use super::precision::{self, Check};
+use super::{spread, time};
 use crate::input::units::{Fill, Mask, Units};
 use crate::methods::{Ctx, Error, Masking};
-use crate::nn::{Precision, Stopped};
+use crate::nn::Precision;
 use crate::numerics::least_squares::{self, Fit, Observations};
 use crate::numerics::sampling;
 use crate::tasks::OutputSpace;
@@ -137,9 +140,7 @@ impl Surrogate {
 }
 
 fn relative_error(fit: &Fit) -> f64 {
-    let largest = |numbers: &[f64]| numbers.iter().fold(0.0_f64, |largest, number| largest.max(number.abs()));
-    let error = largest(&fit.standard_errors);
-    if error == 0.0 { 0.0 } else { error / largest(&fit.coefficients) }
+    spread::relative_error(&fit.standard_errors, &fit.coefficients)
 }
 
 /// One surrogate per target of the job; there must be at least one unit.
@@ -287,20 +288,23 @@ impl Table {
         while results.iter().any(Option::is_none) {
             let more = self.draw_unfull(plan.draw, samples, budget) && samples < budget.saturating_mul(REPEATS);
             // A batch of known masks evaluates nothing, so the deadline is asked for as well.
-            let partial = self.evaluate_or_end_early(plan)? || late(plan)?;
+            let partial = self.evaluate_or_end_early(plan)? || !time::left(plan.ctx)?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
             let fits = self.fits(plan, &targets)?;
-            let mut shown = results.clone();
+            let followed = plan.ctx.followed();
+            let mut shown = if followed { results.clone() } else { Vec::new() };
             let enough = self.evaluated() >= ROWS_PER_UNKNOWN * (self.units + 1);
             for (&target, fit) in targets.iter().zip(fits) {
                 let converged = !partial && enough && fit.unique && relative_error(&fit) <= tolerance;
                 let surrogate = Surrogate { converged: Some(converged), partial, ..self.surrogate(target, fit) };
-                if converged || partial || !more {
-                    results[target] = Some(surrogate.clone());
+                if followed {
+                    shown[target] = Some(surrogate.clone());
                 }
-                shown[target] = Some(surrogate);
+                if converged || partial || !more {
+                    results[target] = Some(surrogate);
+                }
             }
-            if plan.ctx.followed() && results.iter().any(Option::is_none) {
+            if followed && results.iter().any(Option::is_none) {
                 (plan.refined)(shown.into_iter().flatten().collect())?;
             }
             samples += BATCH.max(samples / 4);
@@ -325,8 +329,7 @@ impl Table {
     fn evaluate_or_end_early(&mut self, plan: &Plan<'_>) -> Result<bool, Error> {
         let Err(error) = self.evaluate(plan) else { return Ok(false) };
         let end = self.draws.iter().position(|&mask| mask >= self.evaluated()).unwrap_or(self.draws.len());
-        let wanted = plan.ctx.partial() && error.stopped() == Some(Stopped::Deadline);
-        if !wanted || end < self.units + 2 {
+        if !time::ends_early(plan.ctx, &error) || end < self.units + 2 {
             return Err(error);
         }
         self.draws.truncate(end);
@@ -393,14 +396,6 @@ impl Table {
         let values: Vec<Vec<f64>> = self.values.iter().map(|values| values[EMPTY..evaluated].to_vec()).collect();
         let mask = |index: usize| self.masks[EMPTY + index].clone();
         precision::check(plan.ctx, plan.masking(), plan.output, mask, &values)
-    }
-}
-
-/// True where the deadline has passed and the caller wants what there is.
-fn late(plan: &Plan<'_>) -> Result<bool, Error> {
-    match plan.ctx.checkpoint() {
-        Err(Stopped::Deadline) if plan.ctx.partial() => Ok(true),
-        checked => Ok(checked.map(|()| false).map_err(crate::nn::Error::from)?),
     }
 }
 

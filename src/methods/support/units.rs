@@ -25,6 +25,8 @@ pub use answer::{Scored, answer, matrix, nothing};
 
 const DEFAULT_SEGMENTS: usize = 50;
 const MOST_SEGMENTS: usize = 1000;
+/// "Few units": at most so many are enumerated.
+pub const FEW: usize = 12;
 /// Units that a regression is fitted over at most: its matrix has units² numbers, and is inverted.
 const MOST_FITTED: usize = 2000;
 
@@ -255,6 +257,11 @@ impl Choice {
     pub fn count(&self) -> Option<usize> {
         self.known.as_ref().map(Units::len)
     }
+}
+
+/// Whether all sets of so many units are evaluated.
+pub fn few(units: usize, evaluations: usize) -> bool {
+    units <= FEW && 1_usize << units <= evaluations
 }
 
 /// The spans as units.
