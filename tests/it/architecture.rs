@@ -10,9 +10,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
         "cli",
-        &["http", "engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry", "render"],
+        &[
+            "http",
+            "engine",
+            "explain",
+            "methods",
+            "tasks",
+            "models",
+            "input",
+            "hub",
+            "config",
+            "telemetry",
+            "render",
+            "audit",
+        ],
     ),
-    ("http", &["engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry"]),
+    ("http", &["engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry", "audit"]),
     ("engine", &["explain", "methods", "tasks", "models", "nn", "input", "hub", "config"]),
     ("render", &["explain", "methods", "tasks", "models", "input"]),
     ("explain", &["methods", "tasks", "models", "nn", "input", "hub", "numerics", "config"]),
@@ -25,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("numerics", &[]),
     ("config", &[]),
     ("telemetry", &[]),
+    ("audit", &[]),
 ];
 
 /// Where the async runtime and the web framework may be named.

@@ -2,6 +2,7 @@
 
 mod app;
 mod architecture;
+mod audit;
 mod auth;
 mod batch;
 mod bodies;
