@@ -64,6 +64,15 @@ impl<'a> Weights<'a> {
         Ok(Self { files, places, room: RefCell::default() })
     }
 
+    /// Names and shapes of the tensors that hold numbers with fractions.
+    pub fn floats(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.places.iter().filter_map(|(name, &place)| {
+            let info = self.files[place].header.info(name)?;
+            let float = matches!(info.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+            float.then_some((name.as_str(), info.shape.as_slice()))
+        })
+    }
+
     pub fn contains(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
@@ -324,6 +333,6 @@ fn widen(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[u16], &mut [f32]) 
 }
 
 /// candle appends a backtrace to its errors where RUST_BACKTRACE is set.
-fn first_line(error: &candle_core::Error) -> String {
+pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
