@@ -118,8 +118,11 @@ pub struct Sampler {
     pub rows: fn(samples: usize, players: usize) -> usize,
     /// The fewest rows that say anything about so many players.
     pub least: fn(players: usize) -> usize,
-    pub run: fn(&mut Game<'_>, Mode, u64, Refined<'_>) -> Result<Vec<Outcome>, Error>,
+    pub run: Run,
 }
+
+/// Solves a game from a seed.
+type Run = fn(&mut Game<'_>, Mode, u64, Refined<'_>) -> Result<Vec<Outcome>, Error>;
 
 /// Told what there is after a round that was not the last, one outcome a target.
 pub type Refined<'a> = &'a dyn Fn(&Game<'_>, Vec<Outcome>) -> Result<(), Error>;
