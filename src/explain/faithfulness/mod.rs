@@ -4,10 +4,18 @@
 //! are `methods::support::curves` (the method `auto` uses them too), formulas over plain numbers `numerics::evidence` and
 //! `numerics::ranking`. [`super::run`] calls it.
 
+mod measure;
+mod sensitivity;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::tasks::{OutputSpace, Target};
+
+pub use crate::numerics::{evidence, ranking};
+pub(super) use measure::{Measured, cost};
 
 /// How far the scores of an explanation agree with what the model does when units of the input are taken away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
