@@ -175,6 +175,10 @@ impl Ctx for JobCtx<'_> {
         self.lead.means.watch.check()
     }
 
+    fn rows(&self) -> usize {
+        self.lead.spent.get().rows as usize
+    }
+
     fn followed(&self) -> bool {
         self.lead.means.audience.listens()
     }

@@ -61,6 +61,7 @@ impl Stage {
             target: target.clone(),
             settings: self.settings.clone(),
             attribution,
+            faithfulness: None,
             elapsed_ms: now - self.begun,
         };
         self.targets.iter().zip(attributions).map(explanation).collect()

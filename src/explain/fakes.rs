@@ -203,6 +203,9 @@ impl Ctx for FakeJob {
     fn checkpoint(&self) -> Result<(), Stopped> {
         Ok(())
     }
+    fn rows(&self) -> usize {
+        0
+    }
     fn warn(&self, code: &'static str, detail: String) {
         self.warnings.borrow_mut().push(Warning { code: code.into(), detail });
     }

@@ -2,6 +2,7 @@
 //!
 //! Every type is taken apart by all of its fields, so that a new one does not compile until it is looked at here.
 
+use super::faithfulness::{Curves, Faithfulness};
 use super::outcome::{Answer, Explanation, InputView};
 use crate::methods::attribution::{Attribution, Change, Diagnostics, LensLayer, Neuron, PixelMap, Rule, Scores, Tree};
 use crate::tasks::ClassScore;
@@ -28,9 +29,44 @@ pub fn is_finite(explanation: &Explanation) -> bool {
 }
 
 fn place_in_explanation(explanation: &Explanation) -> Option<String> {
-    let Explanation { method, target: _, settings: _, attribution, elapsed_ms } = explanation;
-    let place = if elapsed_ms.is_finite() { place_in(attribution)? } else { "elapsed_ms" };
+    let Explanation { method, target: _, settings: _, attribution, faithfulness, elapsed_ms } = explanation;
+    let measured = faithfulness.iter().flatten().all(|measured| faithfulness_is_finite(measured));
+    let place = match (elapsed_ms.is_finite(), measured) {
+        (false, _) => "elapsed_ms",
+        (true, false) => "faithfulness",
+        (true, true) => place_in(attribution)?,
+    };
     Some(format!("{method}: {place}"))
+}
+
+fn faithfulness_is_finite(measured: &Faithfulness) -> bool {
+    let Faithfulness {
+        output: _,
+        target: _,
+        units: _,
+        fractions,
+        comprehensiveness,
+        sufficiency,
+        aopc_comprehensiveness,
+        aopc_sufficiency,
+        eraser,
+        curves: Curves { taken: _, deletion, insertion },
+        deletion_auc,
+        insertion_auc,
+        loo_correlation,
+        infidelity,
+        infidelity_scaled,
+        max_sensitivity,
+        sparsity,
+        unmeasured: _,
+        evaluations: _,
+    } = measured;
+    let lists = [fractions, comprehensiveness, sufficiency, deletion, insertion];
+    let lists = lists.into_iter().chain([&eraser.fractions, &eraser.comprehensiveness, &eraser.sufficiency]);
+    let optional = [loo_correlation, infidelity, infidelity_scaled, max_sensitivity, sparsity];
+    let numbers = [aopc_comprehensiveness, aopc_sufficiency, deletion_auc, insertion_auc];
+    let bins = [&eraser.aopc_comprehensiveness, &eraser.aopc_sufficiency];
+    finite(lists.flatten()) && finite(optional.into_iter().flatten()) && finite(numbers.into_iter().chain(bins))
 }
 
 fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {

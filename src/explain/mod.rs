@@ -4,6 +4,7 @@
 
 mod audience;
 pub mod catalog;
+pub mod faithfulness;
 #[cfg(test)]
 mod fakes;
 mod finite;
@@ -19,6 +20,7 @@ mod run;
 pub use crate::nn::Stopped;
 pub use audience::{Audience, Stage};
 pub use catalog::{Catalog, LoadError, Processor, ServedModel};
+pub use faithfulness::Faithfulness;
 pub use finite::is_finite;
 pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};

@@ -1,9 +1,10 @@
 //! The JSON of an answer.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Faithfulness;
 use crate::input::Kind;
 use crate::input::image::Region;
 use crate::input::text::{Token, Word};
@@ -110,7 +111,16 @@ pub struct Explanation {
     pub settings: Value,
     #[serde(flatten)]
     pub attribution: Attribution,
+    /// With `evaluate`: null where there are no scores to measure, and where the deadline came first.
+    #[serde(default, deserialize_with = "asked", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Faithfulness>)]
+    pub faithfulness: Option<Option<Box<Faithfulness>>>,
     pub elapsed_ms: f32,
+}
+
+/// A field that is there, null or not.
+fn asked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::{Catalog, ExplainRequest, ServedModel};
+use super::{Catalog, ExplainRequest, ServedModel, faithfulness};
 use crate::config::Limits;
 use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
@@ -73,6 +73,10 @@ pub struct Plan {
     pub seed: u64,
     pub deadline_ms: u64,
     pub partial: bool,
+    /// Where explanations are measured: what the measuring of each method costs at most.
+    pub evaluate: Option<Vec<Cost>>,
+    /// `limits.max_evaluations`.
+    pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
     pub warnings: Vec<Warning>,
@@ -100,7 +104,7 @@ pub fn plan(
     let named = request.model.as_deref().map(|name| catalog.named(name)).transpose()?;
     let mut fields = Vec::new();
     let raw = prepare::take(&mut request, image, limits, &mut fields)?;
-    check_options(&request, limits, wanted, &mut fields);
+    check_options(&request, limits, &mut fields);
     let model = match (named, &raw) {
         (Some(model), Some(raw)) => prepare::check_kind(model, raw).map(|()| Some(model)),
         (Some(model), None) => Ok(Some(model)),
@@ -131,16 +135,13 @@ pub fn plan(
 }
 
 /// What a request's scalar fields alone show.
-fn check_options(request: &ExplainRequest, limits: &Limits, wanted: Wanted, fields: &mut Vec<Field>) {
+fn check_options(request: &ExplainRequest, limits: &Limits, fields: &mut Vec<Field>) {
     if request.seed.is_some_and(|seed| seed > MAX_SEED) {
         fields.push(Field::new("/seed", format!("a seed is an integer from 0 to {MAX_SEED}")));
     }
     if request.deadline_ms.is_some_and(|deadline| deadline == 0 || deadline > limits.deadline_ms) {
         let detail = format!("a deadline is from 1 to {} ms (limits.deadline_ms)", limits.deadline_ms);
         fields.push(Field::new("/deadline_ms", detail));
-    }
-    if wanted == Wanted::Explanations && request.evaluate == Some(true) {
-        fields.push(Field::new("/evaluate", "faithfulness scores are not available in this version; leave it out"));
     }
 }
 
@@ -240,7 +241,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         response_values: limits.response_values,
     };
     let mut fields = Vec::new();
-    let mut methods = Vec::with_capacity(chosen.len());
+    let mut methods: Vec<Box<dyn Planned>> = Vec::with_capacity(chosen.len());
     let pointers = chosen.iter().map(|chosen| chosen.pointer.clone()).collect();
     for method in chosen {
         match method.plan(&subject) {
@@ -251,13 +252,24 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
             Err(field) => fields.push(field),
         }
     }
+    let evaluates = wanted == Wanted::Explanations && request.evaluate == Some(true);
+    let measured: Result<Vec<Cost>, String> =
+        methods.iter().filter(|_| evaluates).map(|method| faithfulness::cost(&**method, &subject)).collect();
+    let evaluate = measured.unwrap_or_else(|detail| {
+        fields.push(Field::new("/evaluate", detail));
+        Vec::new()
+    });
     if !fields.is_empty() {
         return Err(PlanError::Invalid(fields));
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
     let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
-    let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
+    let cost = methods
+        .iter()
+        .map(|method| method.cost())
+        .chain(evaluate.iter().copied())
+        .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
         warnings: input.as_text().and_then(too_long).into_iter().collect(),
@@ -269,6 +281,8 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         seed,
         deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),
         partial: request.partial.unwrap_or(false),
+        evaluate: evaluates.then_some(evaluate),
+        max_evaluations: limits.max_evaluations,
         echo: request.echo.unwrap_or(false),
         truncation,
         cost,

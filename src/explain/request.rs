@@ -47,7 +47,7 @@ pub struct ExplainRequest {
     /// Short for one method with its defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Faithfulness scores for every explanation.
+    /// Measure every explanation: `faithfulness` in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<bool>,
     /// What happens to a text of more tokens than the model takes.

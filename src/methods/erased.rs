@@ -6,6 +6,7 @@ use serde_path_to_error::Segment;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::support::units;
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::{Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
@@ -117,9 +118,19 @@ fn cost<M: Method>(resolved: &M::Resolved, subject: &Subject<'_>) -> Cost {
         false if passes => subject.task.rows_a_pass(),
         false => 1,
     };
+    composed(M::cost(resolved, subject), rows, subject)
+}
+
+/// What `masks` masked inputs cost.
+pub fn masks_cost(masks: usize, subject: &Subject<'_>) -> Cost {
+    composed(units::cost(masks, subject), subject.task.rows_a_mask(subject.targets), subject)
+}
+
+/// `cost`, of whose rows the task makes `rows` each and the input's windows more.
+fn composed(cost: Cost, rows: usize, subject: &Subject<'_>) -> Cost {
     let (windows, extra) = subject.input.as_text().map_or((1, 0), TextInput::reread);
     let tail = subject.task.tail() * windows + extra;
-    let mut cost = M::cost(resolved, subject).over(rows, subject.row_tokens(), tail);
+    let mut cost = cost.over(rows, subject.row_tokens(), tail);
     cost.rows = cost.rows.saturating_mul(windows as u64);
     cost
 }

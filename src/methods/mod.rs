@@ -51,7 +51,7 @@ pub use attribution::{
 pub use ctx::{
     Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, Variant, WriteEmbedding,
 };
-pub use erased::{ErasedMethod, Planned};
+pub use erased::{ErasedMethod, Planned, masks_cost};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
 pub static METHODS: &[&dyn ErasedMethod] = &[

@@ -264,6 +264,10 @@ impl Ctx for Fake {
         if self.left.get() == Some(0) { Err(Stopped::Deadline) } else { Ok(()) }
     }
 
+    fn rows(&self) -> usize {
+        self.rows.get()
+    }
+
     fn warn(&self, code: &'static str, detail: String) {
         self.warnings.borrow_mut().push(Warning { code: code.into(), detail });
     }
