@@ -20,6 +20,8 @@ pub(super) enum Command {
     Serve(Box<ServeArguments>),
     /// Explain one text or image, without a server
     Explain(Box<ExplainArguments>),
+    /// Repeat an answer from itself and say where the repetition differs (exit 3)
+    Replay(Box<ReplayArguments>),
     /// List the models that the settings name, and what each can do
     Models(Box<ListArguments>),
     /// List the methods with their settings
@@ -113,6 +115,34 @@ pub(super) enum Format {
     Svg,
     /// A picture of an image's heat maps
     Png,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArguments {
+    /// The JSON of an answer, or - for standard input
+    #[arg(value_name = "ANSWER.json")]
+    pub answer: PathBuf,
+    /// The input: a text, an image, or the JSON request that held it; needed unless the answer was asked for with "echo"
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Where the model is now [default: where the answer says it was]
+    #[arg(long, value_name = "SOURCE")]
+    pub model: Option<String>,
+    /// How to write what was found
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ReplayFormat,
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: Flags<Run>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReplayFormat {
+    /// A line a difference, with its JSON pointer and both values
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]

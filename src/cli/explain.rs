@@ -1,7 +1,7 @@
 //! `explaind explain`: one input, in this process, without HTTP or a runtime. Its JSON has the bytes of `POST
 //! /explain`.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::args::{Cut, ExplainArguments, Format};
-use super::{Failure, load};
+use super::{Failure, load, read_file};
 use crate::config::{Compute, ModelSetting, Settings};
 use crate::engine;
 use crate::explain::{self, Answer, ExplainItem, ExplainRequest, Wanted};
@@ -62,13 +62,13 @@ fn default_format(output: Option<&Path>, terminal: bool) -> Format {
 /// The request that the arguments stand for, and the bytes of an image that came as a file.
 fn read(arguments: &ExplainArguments) -> Result<(ExplainRequest, Option<Vec<u8>>), Failure> {
     if let Some(path) = &arguments.request {
-        return Ok((parse(&bytes(path)?)?, None));
+        return Ok((parse(&read_file(path)?)?, None));
     }
     let text = match &arguments.text_file {
-        Some(path) => Some(utf8(path, bytes(path)?)?),
+        Some(path) => Some(utf8(path, read_file(path)?)?),
         None => arguments.text.clone(),
     };
-    let image = arguments.image.as_deref().map(bytes).transpose()?;
+    let image = arguments.image.as_deref().map(read_file).transpose()?;
     let methods: Vec<_> = arguments.methods.iter().cloned().map(ExplainItem::Name).collect();
     let request = ExplainRequest {
         text,
@@ -98,17 +98,6 @@ fn parse(json: &[u8]) -> Result<ExplainRequest, Failure> {
 
 fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| Failure::Usage(format!("{} is not UTF-8: {error}", path.display())))
-}
-
-/// A file's bytes; `-` is standard input.
-fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    read.map_err(|error| Failure::io(path.display().to_string(), error))
 }
 
 /// What to load: `--model` alone, else the settings' models, else a bundled one.

@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::engine::{DeviceError, StartError};
+use crate::explain::replay::RecordError;
 use crate::explain::{LoadError, PlanError, RunError};
 use crate::http::StateError;
 use crate::hub::HubError;
 use crate::render::RenderError;
 use crate::telemetry::LogError;
+
+/// The exit code of a check that found what it looks for: an answer whose repetition differs.
+pub(super) const DOES_NOT_HOLD: u8 = 3;
 
 /// A command's end without success. The message is printed by `main`.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,11 @@ pub enum Failure {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The model of an answer.
+    #[error("{0}; where the model has moved since the answer, name it with --model SOURCE")]
+    Recorded(LoadError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error("{}", fields(.0))]
     Plan(#[from] PlanError),
     #[error(transparent)]
@@ -54,14 +63,14 @@ impl Failure {
         Self::Io { what: what.into(), error }
     }
 
-    /// 1 the work failed, 2 usage, 64 settings (also a device that is not there), 65 a model that is there but cannot be used, 66 a model that is not
+    /// 1 the work failed, 2 usage (also an answer that cannot be repeated), 64 settings (also a device that is not there), 65 a model that is there but cannot be used, 66 a model that is not
     /// there, 70 the engine, 75 the port.
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Io { .. } => 1,
-            Self::Usage(_) | Self::Plan(_) | Self::Render(_) => 2,
+            Self::Usage(_) | Self::Plan(_) | Self::Render(_) | Self::Record(_) => 2,
             Self::Config(_) | Self::Device(_) | Self::Log(_) | Self::State(_) => 64,
-            Self::Load(error) => match error {
+            Self::Load(error) | Self::Recorded(error) => match error {
                 LoadError::DuplicateName(_) | LoadError::Hub(HubError::BadSource(_)) => 64,
                 LoadError::Hub(HubError::Pickle { .. }) => 65,
                 LoadError::Hub(_) => 66,

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use rayon::prelude::*;
 
 use crate::config::{ModelSetting, Settings};
+use crate::explain::replay::Recorded;
 use crate::explain::{Catalog, LoadError, ServedModel};
 use crate::hub::{self, HubOptions, HubOverrides, Source};
 use crate::input::Kind;
@@ -29,13 +30,7 @@ pub(super) fn bundled(kind: Kind) -> Option<ModelSetting> {
 
 /// Downloads (if need be) and loads `models`, in their order. Blocks.
 pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Catalog, LoadError> {
-    let overrides = HubOverrides {
-        cache: settings.hub.cache.clone(),
-        offline: settings.hub.offline,
-        deadline: settings.hub.deadline,
-        progress: std::io::stderr().is_terminal(),
-    };
-    let hub = HubOptions::from_env(|name| std::env::var(name).ok(), overrides);
+    let hub = hub_options(settings);
     let open = |model: &ModelSetting| {
         let source = Source::parse(&model.source)?;
         Ok((model.name.clone().unwrap_or_else(|| source.default_name()), hub::open(&source, &hub)?))
@@ -45,4 +40,36 @@ pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Ca
     let load = |(name, folder)| ServedModel::from_folder(name, folder);
     let catalog = Catalog::new(folders.into_par_iter().map(load).collect::<Result<Vec<_>, LoadError>>()?)?;
     catalog.computing_in(settings.compute.precision)
+}
+
+/// The model that gave an answer, under its name: from `elsewhere`, else from where it came, a hub's at the same commit.
+pub(super) fn recorded(
+    recorded: &Recorded,
+    elsewhere: Option<&str>,
+    settings: &Settings,
+) -> Result<ServedModel, LoadError> {
+    let source = match (elsewhere, Source::parse(recorded.source())?) {
+        (Some(source), _) => Source::parse(source)?,
+        (None, Source::Hub { id, .. }) if recorded.revision().is_some() => {
+            Source::Hub { id, revision: recorded.revision().map(str::to_owned) }
+        }
+        // A hub's model has a commit, so this was a folder, which is not where it was.
+        (None, Source::Hub { .. }) => Source::Folder(recorded.source().into()),
+        (None, source) => source,
+    };
+    let mut folder = hub::open(&source, &hub_options(settings))?;
+    if elsewhere.is_none() {
+        recorded.source().clone_into(&mut folder.source);
+    }
+    ServedModel::from_folder(recorded.model().to_owned(), folder)
+}
+
+fn hub_options(settings: &Settings) -> HubOptions {
+    let overrides = HubOverrides {
+        cache: settings.hub.cache.clone(),
+        offline: settings.hub.offline,
+        deadline: settings.hub.deadline,
+        progress: std::io::stderr().is_terminal(),
+    };
+    HubOptions::from_env(|name| std::env::var(name).ok(), overrides)
 }

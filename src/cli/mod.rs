@@ -1,4 +1,4 @@
-//! The command line: `serve`, `explain`, `models`, `methods`, `openapi`, `healthcheck`.
+//! The command line: `serve`, `explain`, `replay`, `models`, `methods`, `openapi`, `healthcheck`.
 //!
 //! One file a command; [`args`] says what can be written, [`flags`] turns flags into settings, [`failure`] is the
 //! table of exit codes. `main` calls [`Invocation::parse`], sets up the process, then [`Invocation::run`]: settings
@@ -11,10 +11,11 @@ mod flags;
 mod healthcheck;
 mod list;
 mod load;
+mod replay;
 mod serve;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ impl Invocation {
         let settings = match &command {
             Command::Serve(serve) => resolve(&serve.flags.settings, serve.config.as_deref())?,
             Command::Explain(explain) => resolve(&explain.flags.settings, explain.config.as_deref())?,
+            Command::Replay(replay) => resolve(&replay.flags.settings, replay.config.as_deref())?,
             Command::Models(list) | Command::Methods(list) => resolve(&list.flags.settings, list.config.as_deref())?,
             // Neither reads a setting: a broken file must not make a healthy server look unhealthy.
             Command::Openapi | Command::Healthcheck(_) => Settings::default(),
@@ -55,6 +57,7 @@ impl Invocation {
         match self.command {
             Command::Serve(_) => serve::run(self.settings),
             Command::Explain(arguments) => explain::run(&arguments, &self.settings),
+            Command::Replay(arguments) => replay::run(&arguments, &self.settings),
             Command::Models(arguments) => list::models(&arguments, &self.settings),
             Command::Methods(arguments) => list::methods(&arguments, &self.settings),
             Command::Openapi => list::openapi(),
@@ -68,6 +71,17 @@ fn resolve(flags: &RawSettings, file: Option<&Path>) -> Result<Settings, Failure
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(config::load(flags.clone(), file, env)?)
+}
+
+/// A file's bytes; `-` is standard input.
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    read.map_err(|error| Failure::io(path.display().to_string(), error))
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) ends the output, not in an error.

@@ -240,8 +240,27 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
 
 /// Runs a plan on this thread, with the compute to itself: the command line and tests. The deadline counts from here.
 pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize, device: &Device) -> Result<Answer, RunError> {
+    run_within(Deadline::after(Duration::from_millis(plan.deadline_ms)), plan, threads, tokens_per_turn, device)
+}
+
+/// [`run_blocking`] however long it takes: what a faster machine answered in time is answered the same here.
+pub fn run_to_the_end(
+    plan: &Plan,
+    threads: usize,
+    tokens_per_turn: usize,
+    device: &Device,
+) -> Result<Answer, RunError> {
+    run_within(Deadline::none(), plan, threads, tokens_per_turn, device)
+}
+
+fn run_within(
+    deadline: Deadline,
+    plan: &Plan,
+    threads: usize,
+    tokens_per_turn: usize,
+    device: &Device,
+) -> Result<Answer, RunError> {
     let (turns, cancel) = (Turns::new(), Cancel::new());
-    let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
     let watch = Watch { deadline: &deadline, cancel: &cancel };
     run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn, device, audience: &() }, &Cell::default())
 }

@@ -1,6 +1,7 @@
 //! One request from its parsed form to its answer: [`request`] (what a caller writes), [`catalog`] (what is loaded),
 //! [`plan`] (tokenise or decode, resolve targets and settings, cost), [`run`] (call the methods), [`outcome`] (what
-//! a caller gets), [`listing`] (what there is to ask). Blocking code without HTTP, async or a clock.
+//! a caller gets), [`listing`] (what there is to ask), [`replay`] (an answer
+//! asked for again). Blocking code without HTTP, async or a clock.
 
 mod audience;
 pub mod catalog;
@@ -14,6 +15,7 @@ pub mod outcome;
 mod plan;
 mod prepare;
 mod provenance;
+pub mod replay;
 pub mod request;
 mod run;
 

@@ -27,5 +27,6 @@ mod parity;
 mod perturbation;
 mod probes;
 mod problems;
+mod replay;
 mod tasks;
 mod windows;

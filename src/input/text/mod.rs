@@ -14,7 +14,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use processor::TextProcessor;
+pub use processor::{TextProcessor, sha256};
 pub use vocabulary::{Join, Kind as WordKind, Piece, Vocabulary};
 pub use windows::Window;
 

@@ -370,7 +370,8 @@ fn tokens_and_words(encoding: &Encoding, text: &str, pair: Option<&str>) -> (Vec
     (tokens, words)
 }
 
-fn sha256(text: &str, pair: Option<&str>) -> String {
+/// SHA-256 (hex) of a text and, after a NUL, its pair, in UTF-8.
+pub fn sha256(text: &str, pair: Option<&str>) -> String {
     let mut hash = Sha256::new();
     hash.update(text);
     if let Some(pair) = pair {
