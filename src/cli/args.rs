@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::evaluate::EvaluateArguments;
 use super::flags::{All, Flags, List, Run};
 
 /// Explains what a Hugging Face model did: which words, pixels, heads and layers made it say what it said.
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Serve(Box<ServeArguments>),
     /// Explain one text or image, without a server
     Explain(Box<ExplainArguments>),
+    /// Explain a data set with many methods and report how good they are
+    Evaluate(Box<EvaluateArguments>),
     /// List the models that the settings name, and what each can do
     Models(Box<ListArguments>),
     /// List the methods with their settings

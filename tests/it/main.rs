@@ -11,6 +11,7 @@ mod deadline;
 mod devices;
 mod discrete;
 mod drain;
+mod evaluate;
 mod events;
 mod explain_image;
 mod explain_text;
