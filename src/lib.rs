@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod evaluation;
 pub mod explain;
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,10 +1,11 @@
-//! The command line: `serve`, `explain`, `replay`, `models`, `methods`, `openapi`, `healthcheck`.
+//! The command line: `serve`, `explain`, `evaluate`, `replay`, `models`, `methods`, `openapi`, `healthcheck`.
 //!
 //! One file a command; [`args`] says what can be written, [`flags`] turns flags into settings, [`failure`] is the
 //! table of exit codes. `main` calls [`Invocation::parse`], sets up the process, then [`Invocation::run`]: settings
 //! are read before the first thread starts, because the number of threads is one of them.
 
 mod args;
+mod evaluate;
 mod explain;
 mod failure;
 mod flags;
@@ -40,6 +41,7 @@ impl Invocation {
             Command::Serve(serve) => resolve(&serve.flags.settings, serve.config.as_deref())?,
             Command::Explain(explain) => resolve(&explain.flags.settings, explain.config.as_deref())?,
             Command::Replay(replay) => resolve(&replay.flags.settings, replay.config.as_deref())?,
+            Command::Evaluate(evaluate) => resolve(&evaluate.flags.settings, evaluate.config.as_deref())?,
             Command::Models(list) | Command::Methods(list) => resolve(&list.flags.settings, list.config.as_deref())?,
             // Neither reads a setting: a broken file must not make a healthy server look unhealthy.
             Command::Openapi | Command::Healthcheck(_) => Settings::default(),
@@ -58,6 +60,7 @@ impl Invocation {
             Command::Serve(_) => serve::run(self.settings),
             Command::Explain(arguments) => explain::run(&arguments, &self.settings),
             Command::Replay(arguments) => replay::run(&arguments, &self.settings),
+            Command::Evaluate(arguments) => evaluate::run(&arguments, &self.settings),
             Command::Models(arguments) => list::models(&arguments, &self.settings),
             Command::Methods(arguments) => list::methods(&arguments, &self.settings),
             Command::Openapi => list::openapi(),

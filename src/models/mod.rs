@@ -61,7 +61,7 @@ use crate::nn::{self, Node, Tape};
 pub use batch::{Batch, Content, Row};
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
-pub use weights::Weights;
+pub use weights::{Part, Randomised, Weights};
 
 /// What one forward gives.
 pub struct Outputs {
@@ -161,6 +161,15 @@ pub fn is_timm(config_json: &[u8]) -> bool {
 
 /// Finds the family that config.json names and loads the model.
 pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
+    family(folder)?.load(folder, &Weights::open(folder)?)
+}
+
+/// The same with random numbers in some of its weights.
+pub fn load_randomised(folder: &ModelFolder, how: Randomised) -> Result<Box<dyn Model>, LoadError> {
+    family(folder)?.load(folder, &Weights::open(folder)?.randomised(how))
+}
+
+fn family(folder: &ModelFolder) -> Result<&'static dyn Family, LoadError> {
     let config = folder.file("config.json").unwrap_or_default();
     let common: config::Common = config::read(config)?;
     let model_type = common.model_type().to_owned();
@@ -174,7 +183,7 @@ pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
         let found = common.architecture().to_owned();
         return Err(LoadError::UnknownArchitecture { found, model_type, known: known.join(", ") });
     };
-    family.load(folder, &Weights::open(folder)?)
+    Ok(**family)
 }
 
 /// The error of a model that no family runs.

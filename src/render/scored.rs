@@ -225,7 +225,7 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// Text for XML and HTML, in an element or an attribute in double quotes.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

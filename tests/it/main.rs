@@ -15,6 +15,7 @@ mod evaluate;
 mod events;
 mod explain_image;
 mod explain_text;
+mod faithfulness;
 mod gradients;
 mod inside;
 mod limits;
