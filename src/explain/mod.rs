@@ -14,6 +14,7 @@ pub mod outcome;
 mod plan;
 mod prepare;
 mod provenance;
+pub mod reasons;
 pub mod request;
 mod run;
 
