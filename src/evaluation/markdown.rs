@@ -65,10 +65,13 @@ pub(super) fn introduction(report: &Report) -> String {
     )
 }
 
+/// A column's number of a method.
+pub type Read = Box<dyn Fn(&MethodReport) -> Option<Estimate>>;
+
 /// A column: its title and a method's estimate there.
 pub(super) struct Column {
     pub title: String,
-    pub of: Box<dyn Fn(&MethodReport) -> Option<Estimate>>,
+    pub of: Read,
 }
 
 pub(super) fn cost_columns() -> Vec<Column> {

@@ -62,6 +62,7 @@ impl Stage {
             settings: self.settings.clone(),
             attribution,
             faithfulness: None,
+            reasons: None,
             elapsed_ms: now - self.begun,
         };
         self.targets.iter().zip(attributions).map(explanation).collect()

@@ -29,9 +29,10 @@ pub fn is_finite(explanation: &Explanation) -> bool {
 }
 
 fn place_in_explanation(explanation: &Explanation) -> Option<String> {
-    let Explanation { method, target: _, settings: _, attribution, faithfulness, elapsed_ms } = explanation;
+    let Explanation { method, target: _, settings: _, attribution, faithfulness, reasons, elapsed_ms } = explanation;
+    let scores = reasons.iter().flatten().map(|reason| &reason.score);
     let measured = faithfulness.iter().flatten().all(|measured| faithfulness_is_finite(measured));
-    let place = match (elapsed_ms.is_finite(), measured) {
+    let place = match (elapsed_ms.is_finite(), measured && finite(scores)) {
         (false, _) => "elapsed_ms",
         (true, false) => "faithfulness",
         (true, true) => place_in(attribution)?,
@@ -90,6 +91,7 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         heads,
         neurons,
         layers,
+        auto,
         diagnostics,
         partial: _,
     } = attribution;
@@ -107,6 +109,7 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
         ("heads", finite(heads.iter().flatten().flatten())),
         ("neurons", neurons.iter().flatten().all(neuron)),
         ("layers", layers.iter().flatten().all(lens)),
+        ("auto", auto.as_ref().is_none_or(|auto| auto.is_finite())),
         ("diagnostics", diagnostics_are_finite(diagnostics)),
     ];
     values.into_iter().find(|(_, finite)| !finite).map(|(place, _)| place)

@@ -15,6 +15,7 @@ pub mod outcome;
 mod plan;
 mod prepare;
 mod provenance;
+pub mod reasons;
 pub mod replay;
 pub mod request;
 mod run;

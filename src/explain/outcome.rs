@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Faithfulness;
+use super::reasons::Reason;
 use crate::input::Kind;
 use crate::input::image::Region;
 use crate::input::text::{Token, Word};
@@ -56,6 +57,8 @@ pub struct ResolvedRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<Vec<Value>>,
     pub evaluate: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<crate::input::text::Truncation>,
     pub deadline_ms: u64,
@@ -115,6 +118,9 @@ pub struct Explanation {
     #[serde(default, deserialize_with = "asked", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Faithfulness>)]
     pub faithfulness: Option<Option<Box<Faithfulness>>>,
+    /// With `reasons`: the units that spoke most for the target, then those that spoke most against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<Vec<Reason>>,
     pub elapsed_ms: f32,
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::{Catalog, ExplainRequest, ServedModel, faithfulness};
+use super::{Catalog, ExplainRequest, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
 use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
@@ -75,6 +75,8 @@ pub struct Plan {
     pub partial: bool,
     /// Where explanations are measured: what the measuring of each method costs at most.
     pub evaluate: Option<Vec<Cost>>,
+    /// How many reasons of each direction are named.
+    pub reasons: Option<usize>,
     /// `limits.max_evaluations`.
     pub max_evaluations: usize,
     pub echo: bool,
@@ -138,6 +140,9 @@ pub fn plan(
 fn check_options(request: &ExplainRequest, limits: &Limits, fields: &mut Vec<Field>) {
     if request.seed.is_some_and(|seed| seed > MAX_SEED) {
         fields.push(Field::new("/seed", format!("a seed is an integer from 0 to {MAX_SEED}")));
+    }
+    if request.reasons.is_some_and(|count| count == 0 || count > reasons::MOST) {
+        fields.push(Field::new("/reasons", format!("reasons are from 1 to {}", reasons::MOST)));
     }
     if request.deadline_ms.is_some_and(|deadline| deadline == 0 || deadline > limits.deadline_ms) {
         let detail = format!("a deadline is from 1 to {} ms (limits.deadline_ms)", limits.deadline_ms);
@@ -282,6 +287,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),
         partial: request.partial.unwrap_or(false),
         evaluate: evaluates.then_some(evaluate),
+        reasons: request.reasons,
         max_evaluations: limits.max_evaluations,
         echo: request.echo.unwrap_or(false),
         truncation,

@@ -50,6 +50,11 @@ pub struct ExplainRequest {
     /// Measure every explanation: `faithfulness` in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<bool>,
+    /// Name so many units that spoke most for the target, and as many that spoke most against it, in sentences; 1 to
+    /// 100. Nothing where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub reasons: Option<usize>,
     /// What happens to a text of more tokens than the model takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<Truncation>,

@@ -9,7 +9,7 @@ use super::faithfulness::Measured;
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, Stage};
+use super::{Answer, Audience, Explanation, Plan, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
@@ -74,7 +74,7 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     for (index, method) in plan.methods.iter().enumerate() {
         let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
         let first = explanations.len();
-        match explain(&**method, pointer, first, plan.evaluate.is_none(), job) {
+        match explain(plan, &**method, pointer, first, job) {
             Ok(found) => {
                 places.push(first..first + found.len());
                 explanations.extend(found);
@@ -108,13 +108,12 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's;
-/// `last`: nothing is added to them later.
+/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
 fn explain(
+    plan: &Plan,
     method: &dyn Planned,
     pointer: &str,
     first: usize,
-    last: bool,
     job: &dyn Job,
 ) -> Result<Vec<Explanation>, RunError> {
     let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
@@ -133,8 +132,12 @@ fn explain(
         let (found, expected) = (attributions.len(), stage.targets.len());
         return Err(RunError::Count { method: method.method(), found, expected });
     }
-    let explanations = stage.explanations(attributions, job.elapsed_ms());
-    if audience.listens() && last {
+    let mut explanations = stage.explanations(attributions, job.elapsed_ms());
+    if let Some(count) = plan.reasons {
+        explanations.iter_mut().for_each(|one| one.reasons = Some(reasons::of(one, &plan.input, count)));
+    }
+    // What is measured later is final later.
+    if audience.listens() && plan.evaluate.is_none() {
         explanations.iter().zip(first..).for_each(|(explanation, index)| audience.explained(index, explanation));
     }
     Ok(explanations)
@@ -214,6 +217,7 @@ fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
         evaluate: plan.evaluate.is_some(),
+        reasons: plan.reasons,
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),
         deadline_ms: plan.deadline_ms,
         partial: plan.partial,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use super::findings::{Change, Edit, Rule, Tree};
+pub use super::findings::{Agreement, Auto, Candidate, Change, Edit, Rule, Tree};
 use crate::input::text::Word;
 use crate::tasks::ClassScore;
 
@@ -165,6 +165,9 @@ pub struct Attribution {
     /// `logit_lens`: what the model's own head answers on each layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<LensLayer>>,
+    /// `auto`: which method this is of, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto: Option<Box<Auto>>,
     pub diagnostics: Diagnostics,
     /// True where the deadline ended the work early and the best answer so far is given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -19,6 +19,8 @@ pub trait ErasedMethod: Sync {
     fn requires(&self) -> &'static [Capability];
     fn inputs(&self) -> &'static [Kind];
     fn targeted(&self) -> bool;
+    /// Whether a score's sign says for or against.
+    fn signed(&self) -> bool;
     /// The settings' JSON Schema with the settings type's name; its description is the method's documentation.
     fn schema(&self) -> (String, RefOr<Schema>);
     /// Schemas the settings' own one refers to.
@@ -69,6 +71,9 @@ impl<M: Method> ErasedMethod for M {
     fn targeted(&self) -> bool {
         M::TARGETED
     }
+    fn signed(&self) -> bool {
+        M::SIGNED
+    }
     fn schema(&self) -> (String, RefOr<Schema>) {
         (M::Settings::name().into_owned(), M::Settings::schema())
     }
@@ -112,6 +117,9 @@ fn one_window(subject: &Subject<'_>) -> Result<(), String> {
 
 /// What the rows cost that the task and the input's windows make of each that the method plans.
 fn cost<M: Method>(resolved: &M::Resolved, subject: &Subject<'_>) -> Cost {
+    if M::COMPOSED {
+        return M::cost(resolved, subject);
+    }
     let passes = M::REQUIRES.contains(&Capability::Gradient);
     let rows = match M::REQUIRES.iter().all(|needed| *needed == Capability::Forward) {
         true => subject.task.rows_a_mask(subject.targets),

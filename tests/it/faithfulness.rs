@@ -24,12 +24,12 @@ fn numbers(list: &Value) -> Vec<f64> {
 fn texts_and_images_are_measured() {
     let app = TestApp::start();
     let text = json!({"model": "sentiment", "text": TEXT, "evaluate": true, "explain":
-        ["occlusion", "lime", "integrated_gradients", "attention", "counterfactual", "logit_lens",
+        ["occlusion", "lime", "integrated_gradients", "attention", "neurons", "logit_lens",
          {"method": "lime", "unit": "token"}]});
     let found = explanations(&app, &text);
     for (place, explanation) in found.iter().enumerate() {
         let measured = &explanation["faithfulness"];
-        if ["counterfactual", "logit_lens"].contains(&explanation["method"].as_str().unwrap()) {
+        if ["neurons", "logit_lens"].contains(&explanation["method"].as_str().unwrap()) {
             assert!(measured.is_null() && explanation.get("faithfulness").is_some());
             continue;
         }

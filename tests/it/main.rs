@@ -3,6 +3,7 @@
 mod app;
 mod architecture;
 mod auth;
+mod auto;
 mod batch;
 mod bodies;
 mod cancel;

@@ -32,7 +32,10 @@ pub(super) fn plain(path: &Path) -> Result<Vec<Item>, DataError> {
         .collect())
 }
 
-fn objects(path: &Path) -> Result<Vec<(usize, Map<String, Value>)>, DataError> {
+/// An object and its line.
+type Numbered = (usize, Map<String, Value>);
+
+fn objects(path: &Path) -> Result<Vec<Numbered>, DataError> {
     let text = text_of(path)?;
     let lines = text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty());
     lines

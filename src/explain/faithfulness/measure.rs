@@ -68,7 +68,8 @@ impl Measured<'_> {
     /// The model failed, had to stop, or said something that is not finite.
     pub fn faithfulness(self) -> Result<Option<Faithfulness>, Error> {
         let before = self.ctx.rows();
-        let settings = self.planned.settings();
+        let chosen = self.attribution.auto.as_ref().map(|auto| &auto.settings);
+        let settings = chosen.unwrap_or(self.planned.settings());
         let Some(parts) = Parts::of(self.attribution, settings, self.ctx.input()) else { return Ok(None) };
         let meter = Meter { ctx: self.ctx, target: self.target, output: self.output };
         let (units, whole) = (parts.units.len(), meter.whole()?);

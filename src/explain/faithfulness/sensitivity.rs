@@ -38,6 +38,10 @@ pub(super) fn largest(measured: Measured<'_>, parts: &Parts) -> Result<Result<f6
     if attribution.partial {
         return Ok(Err("the explanation is not complete".to_owned()));
     }
+    if attribution.auto.is_some() {
+        let reason = "another input may have another method chosen; ask for the chosen one itself";
+        return Ok(Err(reason.to_owned()));
+    }
     let most = MOST.min(measured.max_evaluations);
     if attribution.diagnostics.evaluations.saturating_mul(DRAWS) > most {
         return Ok(Err(format!(
