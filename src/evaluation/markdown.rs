@@ -65,13 +65,13 @@ pub(super) fn introduction(report: &Report) -> String {
     )
 }
 
-/// A column's number of a method.
-pub type Read = Box<dyn Fn(&MethodReport) -> Option<Estimate>>;
+/// A method's estimate in a column.
+pub(super) type Cell = Box<dyn Fn(&MethodReport) -> Option<Estimate>>;
 
 /// A column: its title and a method's estimate there.
 pub(super) struct Column {
     pub title: String,
-    pub of: Read,
+    pub of: Cell,
 }
 
 pub(super) fn cost_columns() -> Vec<Column> {

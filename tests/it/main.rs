@@ -12,7 +12,7 @@ mod deadline;
 mod devices;
 mod discrete;
 mod drain;
-mod evaluate;
+mod evaluation;
 mod events;
 mod explain_image;
 mod explain_text;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{Content, DataError, ID, Item, Reading, item, marks, text_of, written};
 
+/// An object and its line's number.
+type Numbered = (usize, Map<String, Value>);
+
 /// An object a line; blank lines are skipped.
 pub(super) fn read(path: &Path, reading: &Reading) -> Result<Vec<Item>, DataError> {
     let mut items = Vec::new();
@@ -31,9 +34,6 @@ pub(super) fn plain(path: &Path) -> Result<Vec<Item>, DataError> {
         })
         .collect())
 }
-
-/// An object and its line.
-type Numbered = (usize, Map<String, Value>);
 
 fn objects(path: &Path) -> Result<Vec<Numbered>, DataError> {
     let text = text_of(path)?;
