@@ -2,24 +2,29 @@
 //! [`plan`] (tokenise or decode, resolve targets and settings, cost), [`run`] (call the methods), [`outcome`] (what
 //! a caller gets), [`listing`] (what there is to ask). Blocking code without HTTP, async or a clock.
 
+mod assemble;
 mod audience;
 pub mod catalog;
 #[cfg(test)]
 mod fakes;
 mod finite;
+mod generation;
 mod items;
 pub mod listing;
 pub mod outcome;
 mod plan;
 mod prepare;
+mod prompt;
 mod provenance;
 pub mod request;
 mod run;
 
 pub use crate::nn::Stopped;
+pub use assemble::{Assembly, Group};
 pub use audience::{Audience, Stage};
 pub use catalog::{Catalog, LoadError, Processor, ServedModel};
 pub use finite::is_finite;
+pub use generation::{Generate, Generation, Stop};
 pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};
 pub use plan::{Field, Plan, PlanError, Wanted, plan};

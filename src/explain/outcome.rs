@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Generation;
 use crate::input::Kind;
 use crate::input::image::Region;
 use crate::input::text::{Token, Word};
-use crate::methods::{Attribution, Grid, Warning};
+use crate::methods::{Amount, Attribution, Grid, Warning};
 use crate::models::SequenceItem;
 use crate::tasks::{Prediction, Target};
 
@@ -54,6 +55,9 @@ pub struct ResolvedRequest {
     /// Each item with its `method` and all of its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<Vec<Value>>,
+    /// Language models: how the completion was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generation>,
     pub evaluate: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<crate::input::text::Truncation>,
@@ -74,13 +78,18 @@ pub enum InputView {
 pub struct TextView {
     pub kind: Kind,
     pub sha256: String,
-    /// With `echo`.
+    /// With `echo`; of `messages` always: the prompt that they became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
+    /// Of a language model the prompt's.
     pub tokens: Vec<Token>,
     pub words: Vec<Word>,
+    /// Language models: the tokens that follow the prompt and are explained, their offsets in
+    /// `prediction.completion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Vec<Token>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -109,7 +118,7 @@ pub struct Explanation {
     /// All of them, as resolved.
     pub settings: Value,
     #[serde(flatten)]
-    pub attribution: Attribution,
+    pub attribution: Attribution<Amount>,
     pub elapsed_ms: f32,
 }
 

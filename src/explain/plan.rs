@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::{Catalog, ExplainRequest, ServedModel};
+use super::prompt::{self, Follows};
+use super::{Catalog, ExplainRequest, Generation, ServedModel};
 use crate::config::Limits;
 use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
@@ -75,6 +76,8 @@ pub struct Plan {
     pub partial: bool,
     pub echo: bool,
     pub truncation: Truncation,
+    /// How a language model writes what is explained; `None` where it was sent.
+    pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
     /// The prediction's and all methods' together.
     pub cost: Cost,
@@ -117,12 +120,26 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
+    let follows = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
             let (model, precision) = (Arc::clone(model), catalog.precision());
             finish(
-                Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision },
+                Checked {
+                    id,
+                    model,
+                    hypotheses,
+                    zero_shot,
+                    request,
+                    raw,
+                    follows,
+                    target,
+                    chosen,
+                    targets,
+                    wanted,
+                    precision,
+                },
                 limits,
             )
         }
@@ -205,6 +222,7 @@ struct Checked {
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
+    follows: Option<Follows>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
@@ -214,18 +232,48 @@ struct Checked {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
-        checked;
+    let Checked {
+        id,
+        model,
+        hypotheses,
+        zero_shot,
+        request,
+        raw,
+        follows,
+        mut target,
+        chosen,
+        targets,
+        wanted,
+        precision,
+    } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
         Some(asked) => prepare::tokenised(&model, asked)?,
         None => Arc::clone(&model.task),
     };
-    let input = prepare::prepare(&model, raw, truncation, task.tail(), limits)?;
+    let mut warnings = Vec::new();
+    let input = match (&follows, raw) {
+        (Some(follows), Raw::Text { text, .. }) => {
+            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+            prompt::look_up(&mut target, &model.processor, model.model.spec())?;
+            warnings.extend(input.as_text().and_then(prompt::too_long));
+            warnings.extend(warning);
+            input
+        }
+        (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
+    };
     prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
+    if follows.is_none() {
+        warnings.extend(input.as_text().and_then(too_long));
+    }
+    let generation = match follows {
+        Some(Follows::Written(generation)) => Some(generation),
+        _ => None,
+    };
+    let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
     let mut subject = Subject {
@@ -256,11 +304,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
     let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
     Ok(Plan {
         id,
-        warnings: input.as_text().and_then(too_long).into_iter().collect(),
+        warnings,
+        generation,
         input,
         target,
         methods,
@@ -276,6 +325,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         hypotheses,
         model,
     })
+}
+
+/// What writing a completion behind `tokens` tokens costs: a row a token.
+fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
+    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
+    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
 }
 
 /// What became of a text of more tokens than the model takes.

@@ -12,7 +12,7 @@ use super::{Answer, Audience, Explanation, Plan, Stage};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::Target;
+use crate::tasks::Explained;
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +67,12 @@ pub trait Job: Ctx {
 ///
 /// Past the deadline a plan with `partial` answers with what there is, anything else is [`RunError::Stopped`].
 pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
+    let explained = plan.task.explained(&plan.target, job.input(), job.targets());
     let mut explanations = Vec::new();
     let mut cut = false;
     for (index, method) in plan.methods.iter().enumerate() {
         let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
-        match explain(&**method, pointer, explanations.len(), job) {
+        match explain(&**method, pointer, (&explained, explanations.len()), job) {
             Ok(found) => explanations.extend(found),
             Err(RunError::Stopped(Stopped::Deadline)) if plan.partial => {
                 cut = true;
@@ -83,9 +84,9 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     let answer = Answer {
         id: plan.id.clone(),
         model: identity(plan),
-        request: resolved_request(plan, job.targets()),
-        input: input_view(plan),
-        prediction: plan.task.prediction(&plan.input, job.whole_logits()),
+        request: resolved_request(plan, &explained),
+        input: input_view(plan, job.input()),
+        prediction: plan.task.prediction(job.input(), job.whole_logits()),
         partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
         explanations: plan.explains.then_some(explanations),
         warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
@@ -97,9 +98,14 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
-fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
-    let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
+/// One method's explanations of what is `explained`, the first of them at `first` of the answer. `pointer` is its item's.
+fn explain(
+    method: &dyn Planned,
+    pointer: &str,
+    (explained, first): (&[Explained], usize),
+    job: &dyn Job,
+) -> Result<Vec<Explanation>, RunError> {
+    let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
     let audience = job.audience();
     if audience.listens() {
         audience.begins(stage.clone());
@@ -111,8 +117,8 @@ fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> 
         }
         (None, _) => RunError::Method { method: method.method(), error },
     })?;
-    if attributions.len() != stage.targets.len() {
-        let (found, expected) = (attributions.len(), stage.targets.len());
+    if attributions.len() != stage.attributions {
+        let (found, expected) = (attributions.len(), stage.attributions);
         return Err(RunError::Count { method: method.method(), found, expected });
     }
     let explanations = stage.explanations(attributions, job.elapsed_ms());
@@ -134,14 +140,15 @@ fn identity(plan: &Plan) -> ModelIdentity {
     }
 }
 
-fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
+fn resolved_request(plan: &Plan, explained: &[Explained]) -> ResolvedRequest {
     ResolvedRequest {
         model: plan.model.name.clone(),
-        target: targets.to_vec(),
+        target: explained.iter().map(|one| one.target.clone()).collect(),
         labels: plan.hypotheses.as_ref().map(|asked| asked.labels.clone()),
         hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
+        generate: plan.generation.clone(),
         evaluate: false,
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),
         deadline_ms: plan.deadline_ms,
@@ -161,14 +168,15 @@ fn resolved_item(method: &dyn Planned) -> Value {
     Value::Object(item)
 }
 
-fn input_view(plan: &Plan) -> InputView {
-    match &plan.input {
+fn input_view(plan: &Plan, input: &Input) -> InputView {
+    match input {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
             text: plan.echo.then(|| text.text.clone()),
             pair: text.pair.clone().filter(|_| plan.echo),
-            tokens: text.tokens.clone(),
+            tokens: text.own_tokens().to_vec(),
+            completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),
             words: text.words.clone(),
         }),
         Input::Image(image) => {

@@ -24,6 +24,8 @@ mod gpt2;
 mod head;
 mod llama;
 mod llama_like;
+#[cfg(test)]
+mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;
