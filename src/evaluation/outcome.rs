@@ -94,7 +94,7 @@ impl Seen {
                 probability: class.probability,
                 probabilities: class.scores.iter().filter_map(|score| score.probability).collect(),
             }),
-            Prediction::Tokens(_) | Prediction::Answer(_) => None,
+            Prediction::Tokens(_) | Prediction::Answer(_) | Prediction::Completion(_) => None,
         };
         match &answer.input {
             InputView::Text(text) => Self { words: text.words.clone(), image: None, predicted },

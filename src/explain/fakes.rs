@@ -79,6 +79,7 @@ pub fn text_input() -> TextInput {
         words: vec![Word { text: "hi".into(), start: 0, end: 2, sequence: None }],
         original_tokens: 3,
         windows: Vec::new(),
+        continuation: None,
         specials: SpecialIds::default(),
         sha256: "text-hash".into(),
     }

@@ -4,7 +4,9 @@
 
 use super::faithfulness::{Curves, Faithfulness};
 use super::outcome::{Answer, Explanation, InputView};
-use crate::methods::attribution::{Attribution, Change, Diagnostics, LensLayer, Neuron, PixelMap, Rule, Scores, Tree};
+use crate::methods::attribution::{
+    Amount, Attribution, Change, Diagnostics, LensLayer, Neuron, PixelMap, Rule, Scores, Tree,
+};
 use crate::tasks::ClassScore;
 
 /// The first number of `answer` that is not finite, by its place.
@@ -74,7 +76,7 @@ fn finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> bool {
     values.into_iter().all(|value| value.is_finite())
 }
 
-fn place_in(attribution: &Attribution) -> Option<&'static str> {
+fn place_in(attribution: &Attribution<Amount>) -> Option<&'static str> {
     let Attribution {
         scores,
         units: _,
@@ -98,9 +100,9 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
     let neuron = |&Neuron { layer: _, unit: _, activation, influence }: &Neuron| finite(&[activation, influence]);
     let lens = |LensLayer { layer: _, scores }: &LensLayer| scores.iter().all(ClassScore::is_finite);
     let values = [
-        ("base_value", finite(base_value)),
-        ("output_value", finite(output_value)),
-        ("residual", finite(residual)),
+        ("base_value", base_value.as_ref().is_none_or(Amount::is_finite)),
+        ("output_value", output_value.as_ref().is_none_or(Amount::is_finite)),
+        ("residual", residual.as_ref().is_none_or(Amount::is_finite)),
         ("scores", scores_are_finite(scores)),
         ("interactions", finite(interactions.iter().flatten().flatten())),
         ("rule", rule.as_ref().is_none_or(rule_is_finite)),
@@ -116,13 +118,14 @@ fn place_in(attribution: &Attribution) -> Option<&'static str> {
 }
 
 fn scores_are_finite(scores: &Scores) -> bool {
-    let Scores { tokens, words, sentences, spans, grid, segments, pixels, layers } = scores;
+    let Scores { tokens, words, sentences, spans, grid, segments, pixels, matrix, layers } = scores;
     finite(tokens.iter().flatten())
         && finite(words.iter().flatten())
         && finite(sentences.iter().flatten())
         && finite(spans.iter().flatten())
         && finite(grid.iter().flatten().flatten())
         && finite(segments.iter().flatten())
+        && finite(matrix.iter().flatten().flatten())
         && finite(layers.iter().flatten().flatten().flatten().flatten())
         && pixels.as_ref().is_none_or(|PixelMap { png: _, scale, offset }| finite([scale, offset]))
 }

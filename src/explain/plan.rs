@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::{Catalog, ExplainRequest, ServedModel, faithfulness, reasons};
+use super::prompt::{self, Follows};
+use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
 use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
+use crate::models::About;
 use crate::nn::Precision;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
@@ -81,6 +83,8 @@ pub struct Plan {
     pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
+    /// How a language model writes what is explained; `None` where it was sent.
+    pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
     /// The prediction's and all methods' together.
     pub cost: Cost,
@@ -123,12 +127,26 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
+    let follows = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
             let (model, precision) = (Arc::clone(model), catalog.precision());
             finish(
-                Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision },
+                Checked {
+                    id,
+                    model,
+                    hypotheses,
+                    zero_shot,
+                    request,
+                    raw,
+                    follows,
+                    target,
+                    chosen,
+                    targets,
+                    wanted,
+                    precision,
+                },
                 limits,
             )
         }
@@ -211,6 +229,7 @@ struct Checked {
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
+    follows: Option<Follows>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
@@ -220,18 +239,48 @@ struct Checked {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
-        checked;
+    let Checked {
+        id,
+        model,
+        hypotheses,
+        zero_shot,
+        request,
+        raw,
+        follows,
+        mut target,
+        chosen,
+        targets,
+        wanted,
+        precision,
+    } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
         Some(asked) => prepare::tokenised(&model, asked)?,
         None => Arc::clone(&model.task),
     };
-    let input = prepare::prepare(&model, raw, truncation, task.tail(), limits)?;
+    let mut warnings = Vec::new();
+    let input = match (&follows, raw) {
+        (Some(follows), Raw::Text { text, .. }) => {
+            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+            prompt::look_up(&mut target, &model.processor, model.model.spec())?;
+            warnings.extend(input.as_text().and_then(prompt::too_long));
+            warnings.extend(warning);
+            input
+        }
+        (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
+    };
     prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
+    if follows.is_none() {
+        warnings.extend(input.as_text().and_then(too_long));
+    }
+    let generation = match follows {
+        Some(Follows::Written(generation)) => Some(generation),
+        _ => None,
+    };
+    let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
     let mut subject = Subject {
@@ -264,12 +313,16 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         fields.push(Field::new("/evaluate", detail));
         Vec::new()
     });
+    if evaluates && spec.about == About::Next {
+        let detail = "explanations of what a language model writes are not measured; leave it out";
+        fields.push(Field::new("/evaluate", detail));
+    }
     if !fields.is_empty() {
         return Err(PlanError::Invalid(fields));
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
     let cost = methods
         .iter()
         .map(|method| method.cost())
@@ -277,7 +330,8 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
-        warnings: input.as_text().and_then(too_long).into_iter().collect(),
+        warnings,
+        generation,
         input,
         target,
         methods,
@@ -296,6 +350,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         hypotheses,
         model,
     })
+}
+
+/// What writing a completion behind `tokens` tokens costs: a row a token.
+fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
+    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
+    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
 }
 
 /// What became of a text of more tokens than the model takes.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::Generate;
 use crate::input::text::Truncation;
 use crate::tasks::TargetSpec;
 
@@ -38,7 +39,13 @@ pub struct ExplainRequest {
     /// With `labels`: each by itself rather than one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_label: Option<bool>,
-    /// What is explained; the predicted class where nothing is said.
+    /// Language models: what follows the prompt `text`, and is explained. Without it the model writes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// Language models: how a completion is written where none is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// What is explained; the predicted class where nothing is said, of a language model every token of the completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpec>,
     /// Methods by name, or with settings: `{"method": "lime", "samples": 1000}`.

@@ -13,7 +13,7 @@ use super::{Answer, Audience, Explanation, Plan, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::{OutputSpace, Target};
+use crate::tasks::{Explained, OutputSpace};
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +68,14 @@ pub trait Job: Ctx {
 ///
 /// Past the deadline a plan with `partial` answers with what there is, anything else is [`RunError::Stopped`].
 pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
+    let explained = plan.task.explained(&plan.target, job.input(), job.targets());
     let mut explanations: Vec<Explanation> = Vec::new();
     let mut places = Vec::new();
     let mut cut = false;
     for (index, method) in plan.methods.iter().enumerate() {
         let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
         let first = explanations.len();
-        match explain(plan, &**method, pointer, first, job) {
+        match explain(plan, &**method, pointer, (&explained, first), job) {
             Ok(found) => {
                 places.push(first..first + found.len());
                 explanations.extend(found);
@@ -88,15 +89,16 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
     if let Some(costs) = &plan.evaluate {
         for ((method, cost), places) in plan.methods.iter().zip(costs).zip(places) {
-            cut |= !evaluate(plan, &**method, *cost, (places.start, &mut explanations[places]), cut, job)?;
+            cut |=
+                !evaluate(plan, (&**method, *cost), &explained, (places.start, &mut explanations[places]), cut, job)?;
         }
     }
     let answer = Answer {
         id: plan.id.clone(),
         model: identity(plan),
-        request: resolved_request(plan, job.targets()),
-        input: input_view(plan),
-        prediction: plan.task.prediction(&plan.input, job.whole_logits()),
+        request: resolved_request(plan, &explained),
+        input: input_view(plan, job.input()),
+        prediction: plan.task.prediction(job.input(), job.whole_logits()),
         partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
         explanations: plan.explains.then_some(explanations),
         warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
@@ -108,15 +110,15 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
+/// One method's explanations of what is `explained`, the first of them at `first` of the answer. `pointer` is its item's.
 fn explain(
     plan: &Plan,
     method: &dyn Planned,
     pointer: &str,
-    first: usize,
+    (explained, first): (&[Explained], usize),
     job: &dyn Job,
 ) -> Result<Vec<Explanation>, RunError> {
-    let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
+    let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
     let audience = job.audience();
     if audience.listens() {
         audience.begins(stage.clone());
@@ -128,13 +130,13 @@ fn explain(
         }
         (None, _) => failed(method, error),
     })?;
-    if attributions.len() != stage.targets.len() {
-        let (found, expected) = (attributions.len(), stage.targets.len());
+    if attributions.len() != stage.attributions {
+        let (found, expected) = (attributions.len(), stage.attributions);
         return Err(RunError::Count { method: method.method(), found, expected });
     }
     let mut explanations = stage.explanations(attributions, job.elapsed_ms());
     if let Some(count) = plan.reasons {
-        explanations.iter_mut().for_each(|one| one.reasons = Some(reasons::of(one, &plan.input, count)));
+        explanations.iter_mut().for_each(|one| one.reasons = Some(reasons::of(one, job.input(), count)));
     }
     // What is measured later is final later.
     if audience.listens() && plan.evaluate.is_none() {
@@ -154,15 +156,15 @@ fn failed(method: &dyn Planned, error: methods::Error) -> RunError {
 /// it, or had `passed` before, and the caller wants what there is.
 fn evaluate(
     plan: &Plan,
-    method: &dyn Planned,
-    cost: Cost,
+    (method, cost): (&dyn Planned, Cost),
+    explained: &[Explained],
     (first, explanations): (usize, &mut [Explanation]),
     passed: bool,
     job: &dyn Job,
 ) -> Result<bool, RunError> {
     let audience = job.audience();
     if audience.listens() {
-        let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
+        let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
         audience.begins(Stage { budget: cost.rows, ..stage });
     }
     let output = match plan.task.has_probability(&plan.target) {
@@ -208,16 +210,17 @@ fn identity(plan: &Plan) -> ModelIdentity {
     }
 }
 
-fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
+fn resolved_request(plan: &Plan, explained: &[Explained]) -> ResolvedRequest {
     ResolvedRequest {
         model: plan.model.name.clone(),
-        target: targets.to_vec(),
+        target: explained.iter().map(|one| one.target.clone()).collect(),
         labels: plan.hypotheses.as_ref().map(|asked| asked.labels.clone()),
         hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
         evaluate: plan.evaluate.is_some(),
         reasons: plan.reasons,
+        generate: plan.generation.clone(),
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),
         deadline_ms: plan.deadline_ms,
         partial: plan.partial,
@@ -236,14 +239,15 @@ fn resolved_item(method: &dyn Planned) -> Value {
     Value::Object(item)
 }
 
-fn input_view(plan: &Plan) -> InputView {
-    match &plan.input {
+fn input_view(plan: &Plan, input: &Input) -> InputView {
+    match input {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
             text: plan.echo.then(|| text.text.clone()),
             pair: text.pair.clone().filter(|_| plan.echo),
-            tokens: text.tokens.clone(),
+            tokens: text.own_tokens().to_vec(),
+            completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),
             words: text.words.clone(),
         }),
         Input::Image(image) => {

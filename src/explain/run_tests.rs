@@ -27,6 +27,9 @@ impl Planned for FakeMethod {
     fn method(&self) -> &'static str {
         "fake"
     }
+    fn looks(&self) -> bool {
+        false
+    }
     fn targeted(&self) -> bool {
         self.targeted
     }

@@ -38,6 +38,8 @@ pub trait ErasedMethod: Sync {
 pub trait Planned: Send + Sync {
     fn method(&self) -> &'static str;
     fn targeted(&self) -> bool;
+    /// Whether it scores every token that the model reads, and not units that it takes away.
+    fn looks(&self) -> bool;
     /// All settings, as resolved.
     fn settings(&self) -> &Value;
     fn cost(&self) -> Cost;
@@ -163,6 +165,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn targeted(&self) -> bool {
         M::TARGETED
+    }
+    fn looks(&self) -> bool {
+        !M::REQUIRES.iter().all(|needed| *needed == Capability::Forward)
     }
     fn settings(&self) -> &Value {
         &self.settings

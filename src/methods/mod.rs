@@ -40,15 +40,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use crate::input::{Input, Kind};
+use crate::input::{Input, Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, TargetSpec, Task};
 
 pub use attribution::{
-    Agreement, Attribution, Auto, Candidate, Change, Diagnostics, Edit, Grid, LensLayer, Neuron, PixelMap, Rule,
-    Scores, Tree, Warning,
+    Agreement, Amount, Attribution, Auto, Candidate, Change, Diagnostics, Edit, Grid, LensLayer, Neuron, PixelMap,
+    Rule, Scores, Tree, Warning,
 };
 pub use ctx::{
     Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, Variant, WriteEmbedding,
@@ -104,7 +104,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Tokens of a row that is the whole input, a task's own beside them left out.
     pub fn row_tokens(&self) -> usize {
-        self.spec.row_tokens(self.input.as_text().map_or(1, |text| text.tokens.len()))
+        self.spec.row_tokens(self.input.as_text().map_or(1, TextInput::length))
     }
 }
 

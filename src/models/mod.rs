@@ -25,6 +25,8 @@ mod gpt2;
 mod head;
 mod llama;
 mod llama_like;
+#[cfg(test)]
+mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;

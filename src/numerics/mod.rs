@@ -4,6 +4,7 @@
 //! order, so equal arguments give equal bits.
 
 pub mod bernoulli;
+pub mod draw;
 pub mod evidence;
 pub mod least_squares;
 mod patterson;

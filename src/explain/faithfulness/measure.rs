@@ -6,7 +6,7 @@ use crate::input::Input;
 use crate::input::units::Mask;
 use crate::methods::support::curves::{self, Curve, ERASER, Meter, PERCENT};
 use crate::methods::support::parts::{Parts, setting};
-use crate::methods::{self, Attribution, Cost, Ctx, Error, Planned, Subject};
+use crate::methods::{self, Amount, Attribution, Cost, Ctx, Error, Planned, Subject};
 use crate::numerics::evidence::{area, gini, infidelity};
 use crate::numerics::ranking;
 use crate::numerics::sampling::{coin, generator_of, without_replacement};
@@ -28,7 +28,7 @@ pub(in crate::explain) struct Measured<'a> {
     pub planned: &'a dyn Planned,
     /// Its place among the method's attributions.
     pub place: usize,
-    pub attribution: &'a Attribution,
+    pub attribution: &'a Attribution<Amount>,
     pub target: &'a Target,
     pub output: OutputSpace,
     /// `limits.max_evaluations`.

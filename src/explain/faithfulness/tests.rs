@@ -15,7 +15,7 @@ fn planned(fake: &Fake, method: &str, settings: &Value) -> Box<dyn Planned> {
 
 fn measure(fake: &Fake, method: &str, settings: &Value) -> (Vec<f64>, Option<Faithfulness>) {
     let planned = planned(fake, method, settings);
-    let attribution = planned.explain(fake).unwrap().remove(0);
+    let attribution = planned.explain(fake).unwrap().remove(0).shown();
     let lists = &attribution.scores;
     let scores = lists.words.clone().or(lists.grid.as_ref().map(|grid| grid.concat())).unwrap_or_default();
     let target = fake::target(1);

@@ -22,7 +22,7 @@ pub struct Parts {
 impl Parts {
     /// The units of `attribution`, which a method with `settings` (as resolved) gave of `input`: those that the method
     /// took away, else words or cells. `None` where it has no scores or the input no units.
-    pub fn of(attribution: &Attribution, settings: &Value, input: &Input) -> Option<Self> {
+    pub fn of<A>(attribution: &Attribution<A>, settings: &Value, input: &Input) -> Option<Self> {
         let (units, scores) = match input {
             Input::Text(text) => of_text(attribution, settings, text)?,
             Input::Image(image) => of_image(attribution, settings, image)?,
@@ -41,7 +41,7 @@ pub fn setting<T: DeserializeOwned>(settings: &Value, name: &str) -> Option<T> {
     serde_json::from_value(settings.get(name)?.clone()).ok()
 }
 
-fn of_text(attribution: &Attribution, settings: &Value, text: &TextInput) -> Option<(Units, Vec<f32>)> {
+fn of_text<A>(attribution: &Attribution<A>, settings: &Value, text: &TextInput) -> Option<(Units, Vec<f32>)> {
     let scores = &attribution.scores;
     if let Some(spans) = &scores.spans {
         let named: Vec<Span> = setting(settings, "spans")?;
@@ -60,7 +60,7 @@ fn of_text(attribution: &Attribution, settings: &Value, text: &TextInput) -> Opt
     }
 }
 
-fn of_image(attribution: &Attribution, settings: &Value, image: &ImageInput) -> Option<(Units, Vec<f32>)> {
+fn of_image<A>(attribution: &Attribution<A>, settings: &Value, image: &ImageInput) -> Option<(Units, Vec<f32>)> {
     if let (Some(scores), Some(picture)) = (&attribution.scores.segments, &attribution.segments) {
         let segmentation = segment::read(&STANDARD.decode(picture).ok()?)?;
         let kind = setting(settings, "unit").unwrap_or(UnitKind::Segment);
