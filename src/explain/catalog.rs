@@ -37,7 +37,7 @@ pub enum Processor {
     },
     /// Tests: the same input whatever is sent.
     #[cfg(test)]
-    Fixed(Input),
+    Fixed(Box<Input>),
 }
 
 /// Why a model cannot be served.

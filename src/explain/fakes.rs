@@ -110,7 +110,7 @@ pub fn model(name: &str, input: Input) -> ServedModel {
         sha256: "model-hash".into(),
         task: Arc::new(Classification::new(&spec)),
         model: Box::new(FakeModel(spec)),
-        processor: Processor::Fixed(input),
+        processor: Processor::Fixed(Box::new(input)),
     }
 }
 
