@@ -1,3 +1,5 @@
+//! Tests of `assemble`: a completion's attributions in one matrix, and what stays apart.
+
 use super::*;
 use crate::explain::fakes;
 use crate::tasks::{CompletionTarget, TokenTarget};
