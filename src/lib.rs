@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod evaluation;
 pub mod explain;
 #[cfg(feature = "http")]
 pub mod http;

@@ -92,7 +92,7 @@ def timm_folder(path):
         renamed[name] = tensor.reshape(shapes.get(name, tensor.shape)).contiguous()
     path.mkdir(parents=True, exist_ok=True)
     save_file(renamed, path / "model.safetensors")
-    (path / "config.json").write_text(json.dumps({"architecture": "vgg16", "num_classes": 1000}))
+    (path / "config.json").write_text(json.dumps({"architecture": "vgg16", "num_classes": 1000, "pretrained_cfg": {}}))
     return path
 
 

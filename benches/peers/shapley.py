@@ -229,7 +229,7 @@ def main():
             table.append(compare(server, options, f"sentence {number + 1}", Sentence(tokenizer, model, text), ask))
         for path in pictures(options)[:: max(1, len(pictures(options)) // options.count)][: options.count]:
             content = base64.b64encode(path.read_bytes()).decode()
-            ask = lambda content=content, **settings: server.ask("blood-cells", image=content, segments=16, **settings)
+            ask = lambda content=content, **settings: server.ask("blood-cells", image=content, segments=14, **settings)
             first = ask(method="occlusion")
             image = Image.open(path).convert("RGB")
             logits = vision(**processor(image, return_tensors="pt")).logits

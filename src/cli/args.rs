@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use super::evaluate::EvaluateArguments;
 use super::flags::{All, Flags, List, Run};
 
 /// Explains what a Hugging Face model did: which words, pixels, heads and layers made it say what it said.
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Explain(Box<ExplainArguments>),
     /// Repeat an answer from itself and say where the repetition differs (exit 3)
     Replay(Box<ReplayArguments>),
+    /// Explain a data set with many methods and report how good they are
+    Evaluate(Box<EvaluateArguments>),
     /// List the models that the settings name, and what each can do
     Models(Box<ListArguments>),
     /// List the methods with their settings

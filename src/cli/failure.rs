@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::engine::{DeviceError, StartError};
+use crate::evaluation::data::DataError;
+use crate::evaluation::journal::JournalError;
 use crate::explain::replay::RecordError;
 use crate::explain::{LoadError, PlanError, RunError};
 use crate::http::StateError;
@@ -46,6 +48,15 @@ pub enum Failure {
     Log(#[from] LogError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The report is written.
+    #[error(
+        "these methods give the same explanations where the model's weights are random: {0}; do not trust them here"
+    )]
+    Ignored(String),
     #[error("the engine is broken: {0}")]
     Engine(String),
 }
@@ -68,8 +79,8 @@ impl Failure {
     /// there, 70 the engine, 74 the audit log, 75 the port.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Io { .. } => 1,
-            Self::Usage(_) | Self::Plan(_) | Self::Render(_) | Self::Record(_) => 2,
+            Self::Run(_) | Self::Io { .. } | Self::Ignored(_) => 1,
+            Self::Usage(_) | Self::Plan(_) | Self::Render(_) | Self::Record(_) | Self::Data(_) | Self::Journal(_) => 2,
             Self::State(StateError::Audit(_)) => 74,
             Self::Config(_) | Self::Device(_) | Self::Log(_) | Self::State(_) => 64,
             Self::Load(error) | Self::Recorded(error) => match error {

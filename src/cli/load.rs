@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use crate::config::{ModelSetting, Settings};
 use crate::explain::replay::Recorded;
 use crate::explain::{Catalog, LoadError, ServedModel};
-use crate::hub::{self, HubOptions, HubOverrides, Source};
+use crate::hub::{self, HubOptions, HubOverrides, ModelFolder, Source};
 use crate::input::Kind;
+use crate::models::{Part, Randomised, Weights};
 
 /// What is served without `--model`, with the kind of input each reads.
 const BUNDLED: [(Kind, &str); 2] = [(Kind::Text, "bundled:sentiment"), (Kind::Image, "bundled:blood-cells")];
@@ -31,15 +32,30 @@ pub(super) fn bundled(kind: Kind) -> Option<ModelSetting> {
 /// Downloads (if need be) and loads `models`, in their order. Blocks.
 pub(super) fn catalog(models: &[ModelSetting], settings: &Settings) -> Result<Catalog, LoadError> {
     let hub = hub_options(settings);
-    let open = |model: &ModelSetting| {
-        let source = Source::parse(&model.source)?;
-        Ok((model.name.clone().unwrap_or_else(|| source.default_name()), hub::open(&source, &hub)?))
-    };
     // One download after the other, so that one bar moves at a time.
-    let folders = models.iter().map(open).collect::<Result<Vec<_>, LoadError>>()?;
+    let folders = models.iter().map(|model| open(model, &hub)).collect::<Result<Vec<_>, LoadError>>()?;
     let load = |(name, folder)| ServedModel::from_folder(name, folder);
     let catalog = Catalog::new(folders.into_par_iter().map(load).collect::<Result<Vec<_>, LoadError>>()?)?;
     catalog.computing_in(settings.compute.precision)
+}
+
+/// `model` alone, with random numbers in some of its weights.
+pub(super) fn randomised(model: &ModelSetting, settings: &Settings, how: Randomised) -> Result<Catalog, LoadError> {
+    let (name, folder) = open(model, &hub_options(settings))?;
+    Catalog::new(vec![ServedModel::randomised(name, folder, how)?])?.computing_in(settings.compute.precision)
+}
+
+/// The parts that can become random, from the head down.
+pub(super) fn parts(model: &ModelSetting, settings: &Settings) -> Result<Vec<Part>, LoadError> {
+    let (_, folder) = open(model, &hub_options(settings))?;
+    let weights = Weights::open(&folder);
+    Ok(weights.map_err(|error| LoadError::Model { source_name: folder.source.clone(), error })?.parts())
+}
+
+/// A model's files, and the name it is served under.
+fn open(model: &ModelSetting, hub: &HubOptions) -> Result<(String, ModelFolder), LoadError> {
+    let source = Source::parse(&model.source)?;
+    Ok((model.name.clone().unwrap_or_else(|| source.default_name()), hub::open(&source, hub)?))
 }
 
 /// The model that gave an answer, under its name: from `elsewhere`, else from where it came, a hub's at the same commit.

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `explain`, `replay`, `models`, `methods`, `openapi`, `healthcheck`,
+//! The command line: `serve`, `explain`, `evaluate`, `replay`, `models`, `methods`, `openapi`, `healthcheck`,
 //! `audit verify`.
 //!
 //! One file a command; [`args`] says what can be written, [`flags`] turns flags into settings, [`failure`] is the
@@ -7,6 +7,7 @@
 
 mod args;
 mod audit;
+mod evaluate;
 mod explain;
 mod failure;
 mod flags;
@@ -42,6 +43,7 @@ impl Invocation {
             Command::Serve(serve) => resolve(&serve.flags.settings, serve.config.as_deref())?,
             Command::Explain(explain) => resolve(&explain.flags.settings, explain.config.as_deref())?,
             Command::Replay(replay) => resolve(&replay.flags.settings, replay.config.as_deref())?,
+            Command::Evaluate(evaluate) => resolve(&evaluate.flags.settings, evaluate.config.as_deref())?,
             Command::Models(list) | Command::Methods(list) => resolve(&list.flags.settings, list.config.as_deref())?,
             // None of them reads a setting: a broken file must not make a healthy server look unhealthy.
             Command::Openapi | Command::Healthcheck(_) | Command::Audit(_) => Settings::default(),
@@ -60,6 +62,7 @@ impl Invocation {
             Command::Serve(_) => serve::run(self.settings),
             Command::Explain(arguments) => explain::run(&arguments, &self.settings),
             Command::Replay(arguments) => replay::run(&arguments, &self.settings),
+            Command::Evaluate(arguments) => evaluate::run(&arguments, &self.settings),
             Command::Models(arguments) => list::models(&arguments, &self.settings),
             Command::Methods(arguments) => list::methods(&arguments, &self.settings),
             Command::Openapi => list::openapi(),

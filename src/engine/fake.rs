@@ -210,6 +210,7 @@ pub fn text(words: usize) -> Input {
         words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; words],
         original_tokens: words + 2,
         windows: Vec::new(),
+        continuation: None,
         specials: SpecialIds::default(),
         sha256: String::new(),
     })

@@ -9,6 +9,7 @@ mod lead;
 mod masks;
 mod passes;
 mod variants;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -71,7 +72,7 @@ pub struct JobCtx<'a> {
     began: Duration,
     /// How many the whole input is.
     rows: usize,
-    /// The whole input's, for the prediction.
+    /// What the prediction needs of the whole input's.
     logits: Vec<f32>,
     /// What `work.taps` names; nothing where the input is several rows.
     recording: Recording,
@@ -100,6 +101,7 @@ impl<'a> JobCtx<'a> {
             .targets(work.target, work.input, &logits)
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
+        let logits = work.task.condensed(work.input, logits);
         Ok(Self {
             work,
             lead,
@@ -175,6 +177,10 @@ impl Ctx for JobCtx<'_> {
         self.lead.means.watch.check()
     }
 
+    fn rows(&self) -> usize {
+        self.lead.spent.get().rows as usize
+    }
+
     fn followed(&self) -> bool {
         self.lead.means.audience.listens()
     }
@@ -219,11 +225,12 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
     let model = Placed { model: &*plan.model.model, device: means.device };
     let mut taps = TapPlan::default();
     plan.methods.iter().for_each(|method| taps.join(&method.taps()));
+    let written = write::completed(plan, &model, means, spent)?;
     let work = Work {
         taps: &taps,
         model: &model,
         task: &*plan.task,
-        input: &plan.input,
+        input: written.as_ref().unwrap_or(&plan.input),
         lexicon: plan.model.lexicon(),
         target: &plan.target,
         seed: plan.seed,

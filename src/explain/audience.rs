@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::Explanation;
-use crate::methods::{Attribution, Planned};
-use crate::tasks::Target;
+use super::assemble::Assembly;
+use crate::input::Input;
+use crate::methods::{Amount, Attribution, Planned};
+use crate::tasks::{Explained, Target};
 
 /// Told of a running request on the job's own thread; must return soon.
 pub trait Audience: Sync {
@@ -36,8 +38,9 @@ impl Audience for () {
 pub struct Stage {
     pub method: &'static str,
     pub settings: Value,
-    /// What its attributions explain, in their order.
-    pub targets: Vec<Option<Target>>,
+    /// How many attributions it gives.
+    pub attributions: usize,
+    pub assembly: Assembly,
     /// The place of its first explanation in the answer.
     pub first: usize,
     /// Model rows that it may need at most.
@@ -47,22 +50,31 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `targets` are the job's.
-    pub(super) fn new(method: &dyn Planned, targets: &[Target], first: usize, begun: f32) -> Self {
-        let targets = if method.targeted() { targets.iter().cloned().map(Some).collect() } else { vec![None] };
-        let settings = method.settings().clone();
-        Self { method: method.method(), settings, targets, first, budget: method.cost().rows, begun }
+    /// `targets` are the job's, of which `explained` are made.
+    pub(super) fn new(
+        method: &dyn Planned,
+        (targets, explained): (&[Target], &[Explained]),
+        input: &Input,
+        first: usize,
+        begun: f32,
+    ) -> Self {
+        let (attributions, explained) = if method.targeted() { (targets.len(), Some(explained)) } else { (1, None) };
+        let (settings, budget) = (method.settings().clone(), method.cost().rows);
+        let assembly = Assembly::new(explained, targets, input, method.looks());
+        Self { method: method.method(), settings, attributions, assembly, first, budget, begun }
     }
 
     /// The explanations that `attributions` are. They come from one piece of work: each carries all of its time.
     pub fn explanations(&self, attributions: Vec<Attribution>, now: f32) -> Vec<Explanation> {
-        let explanation = |(target, attribution): (&Option<Target>, Attribution)| Explanation {
+        let explanation = |(target, attribution): (Option<Target>, Attribution<Amount>)| Explanation {
             method: self.method.to_owned(),
-            target: target.clone(),
+            target,
             settings: self.settings.clone(),
             attribution,
+            faithfulness: None,
+            reasons: None,
             elapsed_ms: now - self.begun,
         };
-        self.targets.iter().zip(attributions).map(explanation).collect()
+        self.assembly.assemble(attributions).into_iter().map(explanation).collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::input::Input;
 use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{Lexicon, TextError, TextProcessor};
-use crate::models::{self, About, Model, Spec};
+use crate::models::{self, About, Model, Randomised, Spec};
 use crate::nn::Precision;
 use crate::tasks::{self, Task};
 
@@ -37,7 +37,7 @@ pub enum Processor {
     },
     /// Tests: the same input whatever is sent.
     #[cfg(test)]
-    Fixed(Input),
+    Fixed(Box<Input>),
 }
 
 /// Why a model cannot be served.
@@ -67,8 +67,21 @@ impl ServedModel {
 
     /// Loads a model whose files are there.
     pub fn from_folder(name: String, folder: ModelFolder) -> Result<Self, LoadError> {
+        Self::with(name, folder, models::load)
+    }
+
+    /// The same with random numbers in some of its weights, to see whether explanations depend on them.
+    pub fn randomised(name: String, folder: ModelFolder, how: Randomised) -> Result<Self, LoadError> {
+        Self::with(name, folder, |folder| models::load_randomised(folder, how))
+    }
+
+    fn with(
+        name: String,
+        folder: ModelFolder,
+        load: impl Fn(&ModelFolder) -> Result<Box<dyn Model>, models::LoadError>,
+    ) -> Result<Self, LoadError> {
         let source_name = || folder.source.clone();
-        let model = models::load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
+        let model = load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
         let processor = Processor::load(&folder, model.spec())?;
         let task = tasks::of_model(model.spec());
         Ok(Self {

@@ -79,6 +79,7 @@ pub fn text_input() -> TextInput {
         words: vec![Word { text: "hi".into(), start: 0, end: 2, sequence: None }],
         original_tokens: 3,
         windows: Vec::new(),
+        continuation: None,
         specials: SpecialIds::default(),
         sha256: "text-hash".into(),
     }
@@ -109,7 +110,7 @@ pub fn model(name: &str, input: Input) -> ServedModel {
         sha256: "model-hash".into(),
         task: Arc::new(Classification::new(&spec)),
         model: Box::new(FakeModel(spec)),
-        processor: Processor::Fixed(input),
+        processor: Processor::Fixed(Box::new(input)),
     }
 }
 
@@ -202,6 +203,9 @@ impl Ctx for FakeJob {
     }
     fn checkpoint(&self) -> Result<(), Stopped> {
         Ok(())
+    }
+    fn rows(&self) -> usize {
+        0
     }
     fn warn(&self, code: &'static str, detail: String) {
         self.warnings.borrow_mut().push(Warning { code: code.into(), detail });

@@ -1,13 +1,16 @@
 //! The JSON of an answer.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Faithfulness;
+use super::Generation;
+use super::reasons::Reason;
 use crate::input::Kind;
 use crate::input::image::Region;
 use crate::input::text::{Token, Word};
-use crate::methods::{Attribution, Grid, Warning};
+use crate::methods::{Amount, Attribution, Grid, Warning};
 use crate::models::SequenceItem;
 use crate::tasks::{Prediction, Target};
 
@@ -54,7 +57,12 @@ pub struct ResolvedRequest {
     /// Each item with its `method` and all of its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<Vec<Value>>,
+    /// Language models: how the completion was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generation>,
     pub evaluate: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<crate::input::text::Truncation>,
     pub deadline_ms: u64,
@@ -74,13 +82,18 @@ pub enum InputView {
 pub struct TextView {
     pub kind: Kind,
     pub sha256: String,
-    /// With `echo`.
+    /// With `echo`; of `messages` always: the prompt that they became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
+    /// Of a language model the prompt's.
     pub tokens: Vec<Token>,
     pub words: Vec<Word>,
+    /// Language models: the tokens that follow the prompt and are explained, their offsets in
+    /// `prediction.completion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Vec<Token>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -130,8 +143,20 @@ pub struct Explanation {
     /// All of them, as resolved.
     pub settings: Value,
     #[serde(flatten)]
-    pub attribution: Attribution,
+    pub attribution: Attribution<Amount>,
+    /// With `evaluate`: null where there are no scores to measure, and where the deadline came first.
+    #[serde(default, deserialize_with = "asked", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Faithfulness>)]
+    pub faithfulness: Option<Option<Box<Faithfulness>>>,
+    /// With `reasons`: the units that spoke most for the target, then those that spoke most against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<Vec<Reason>>,
     pub elapsed_ms: f32,
+}
+
+/// A field that is there, null or not.
+fn asked<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::{Catalog, ExplainRequest, ServedModel};
+use super::prompt::{self, Follows};
+use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
 use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
+use crate::models::About;
 use crate::nn::Precision;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
@@ -73,8 +75,16 @@ pub struct Plan {
     pub seed: u64,
     pub deadline_ms: u64,
     pub partial: bool,
+    /// Where explanations are measured: what the measuring of each method costs at most.
+    pub evaluate: Option<Vec<Cost>>,
+    /// How many reasons of each direction are named.
+    pub reasons: Option<usize>,
+    /// `limits.max_evaluations`.
+    pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
+    /// How a language model writes what is explained; `None` where it was sent.
+    pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
     /// The prediction's and all methods' together.
     pub cost: Cost,
@@ -100,7 +110,7 @@ pub fn plan(
     let named = request.model.as_deref().map(|name| catalog.named(name)).transpose()?;
     let mut fields = Vec::new();
     let raw = prepare::take(&mut request, image, limits, &mut fields)?;
-    check_options(&request, limits, wanted, &mut fields);
+    check_options(&request, limits, &mut fields);
     let model = match (named, &raw) {
         (Some(model), Some(raw)) => prepare::check_kind(model, raw).map(|()| Some(model)),
         (Some(model), None) => Ok(Some(model)),
@@ -117,12 +127,26 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
+    let follows = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
             let (model, precision) = (Arc::clone(model), catalog.precision());
             finish(
-                Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision },
+                Checked {
+                    id,
+                    model,
+                    hypotheses,
+                    zero_shot,
+                    request,
+                    raw,
+                    follows,
+                    target,
+                    chosen,
+                    targets,
+                    wanted,
+                    precision,
+                },
                 limits,
             )
         }
@@ -131,16 +155,16 @@ pub fn plan(
 }
 
 /// What a request's scalar fields alone show.
-fn check_options(request: &ExplainRequest, limits: &Limits, wanted: Wanted, fields: &mut Vec<Field>) {
+fn check_options(request: &ExplainRequest, limits: &Limits, fields: &mut Vec<Field>) {
     if request.seed.is_some_and(|seed| seed > MAX_SEED) {
         fields.push(Field::new("/seed", format!("a seed is an integer from 0 to {MAX_SEED}")));
+    }
+    if request.reasons.is_some_and(|count| count == 0 || count > reasons::MOST) {
+        fields.push(Field::new("/reasons", format!("reasons are from 1 to {}", reasons::MOST)));
     }
     if request.deadline_ms.is_some_and(|deadline| deadline == 0 || deadline > limits.deadline_ms) {
         let detail = format!("a deadline is from 1 to {} ms (limits.deadline_ms)", limits.deadline_ms);
         fields.push(Field::new("/deadline_ms", detail));
-    }
-    if wanted == Wanted::Explanations && request.evaluate == Some(true) {
-        fields.push(Field::new("/evaluate", "faithfulness scores are not available in this version; leave it out"));
     }
 }
 
@@ -205,6 +229,7 @@ struct Checked {
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
+    follows: Option<Follows>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
@@ -214,18 +239,48 @@ struct Checked {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked { id, model, hypotheses, zero_shot, request, raw, target, chosen, targets, wanted, precision } =
-        checked;
+    let Checked {
+        id,
+        model,
+        hypotheses,
+        zero_shot,
+        request,
+        raw,
+        follows,
+        mut target,
+        chosen,
+        targets,
+        wanted,
+        precision,
+    } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
         Some(asked) => prepare::tokenised(&model, asked)?,
         None => Arc::clone(&model.task),
     };
-    let input = prepare::prepare(&model, raw, truncation, task.tail(), limits)?;
+    let mut warnings = Vec::new();
+    let input = match (&follows, raw) {
+        (Some(follows), Raw::Text { text, .. }) => {
+            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+            prompt::look_up(&mut target, &model.processor, model.model.spec())?;
+            warnings.extend(input.as_text().and_then(prompt::too_long));
+            warnings.extend(warning);
+            input
+        }
+        (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
+    };
     prepare::check_second(&*task, &input)?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
+    if follows.is_none() {
+        warnings.extend(input.as_text().and_then(too_long));
+    }
+    let generation = match follows {
+        Some(Follows::Written(generation)) => Some(generation),
+        _ => None,
+    };
+    let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
     let mut subject = Subject {
@@ -240,7 +295,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         response_values: limits.response_values,
     };
     let mut fields = Vec::new();
-    let mut methods = Vec::with_capacity(chosen.len());
+    let mut methods: Vec<Box<dyn Planned>> = Vec::with_capacity(chosen.len());
     let pointers = chosen.iter().map(|chosen| chosen.pointer.clone()).collect();
     for method in chosen {
         match method.plan(&subject) {
@@ -251,16 +306,32 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
             Err(field) => fields.push(field),
         }
     }
+    let evaluates = wanted == Wanted::Explanations && request.evaluate == Some(true);
+    let measured: Result<Vec<Cost>, String> =
+        methods.iter().filter(|_| evaluates).map(|method| faithfulness::cost(&**method, &subject)).collect();
+    let evaluate = measured.unwrap_or_else(|detail| {
+        fields.push(Field::new("/evaluate", detail));
+        Vec::new()
+    });
+    if evaluates && spec.about == About::Next {
+        let detail = "explanations of what a language model writes are not measured; leave it out";
+        fields.push(Field::new("/evaluate", detail));
+    }
     if !fields.is_empty() {
         return Err(PlanError::Invalid(fields));
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
-    let cost = methods.iter().fold(prediction, |sum, method| sum + method.cost());
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
+    let cost = methods
+        .iter()
+        .map(|method| method.cost())
+        .chain(evaluate.iter().copied())
+        .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
-        warnings: input.as_text().and_then(too_long).into_iter().collect(),
+        warnings,
+        generation,
         input,
         target,
         methods,
@@ -269,6 +340,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         seed,
         deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),
         partial: request.partial.unwrap_or(false),
+        evaluate: evaluates.then_some(evaluate),
+        reasons: request.reasons,
+        max_evaluations: limits.max_evaluations,
         echo: request.echo.unwrap_or(false),
         truncation,
         cost,
@@ -276,6 +350,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         hypotheses,
         model,
     })
+}
+
+/// What writing a completion behind `tokens` tokens costs: a row a token.
+fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
+    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
+    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
 }
 
 /// What became of a text of more tokens than the model takes.

@@ -58,7 +58,6 @@ fn each_wrong_field_has_its_pointer_and_says_what_is_wrong() {
         (json!({"text": "a", "seed": MAX_SEED + 1}), None, "/seed", "9007199254740991"),
         (json!({"text": "a", "deadline_ms": 0}), None, "/deadline_ms", "1 to 5000"),
         (json!({"text": "a", "deadline_ms": 5001}), None, "/deadline_ms", "1 to 5000"),
-        (json!({"text": "a", "evaluate": true}), None, "/evaluate", "not available"),
         (json!({"text": "a", "target": [0, {"index": 7}]}), None, "/target/1/index", "no class 7"),
         (json!({"text": "a", "target": "1"}), None, "/target", "NEGATIVE"),
         (json!({"text": "a", "target": vec![0; 80]}), None, "/target", "80 targets are far more"),

@@ -243,7 +243,7 @@ pub(super) fn prepare(
                 ImageError::Config(_) | ImageError::Decode(_) | ImageError::Shape { .. } => invalid(error.to_string()),
             })?,
         #[cfg(test)]
-        (Processor::Fixed(input), _) => input.clone(),
+        (Processor::Fixed(input), _) => (**input).clone(),
         (Processor::Text(_) | Processor::Image(_) | Processor::Both { .. }, raw) => {
             return Err(PlanError::Invalid(check_kind(model, &raw).err().into_iter().collect()));
         }

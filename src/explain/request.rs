@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::Generate;
 use crate::input::text::Truncation;
 use crate::tasks::TargetSpec;
 
@@ -38,7 +39,13 @@ pub struct ExplainRequest {
     /// With `labels`: each by itself rather than one of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_label: Option<bool>,
-    /// What is explained; the predicted class where nothing is said.
+    /// Language models: what follows the prompt `text`, and is explained. Without it the model writes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// Language models: how a completion is written where none is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// What is explained; the predicted class where nothing is said, of a language model every token of the completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpec>,
     /// Methods by name, or with settings: `{"method": "lime", "samples": 1000}`.
@@ -47,9 +54,14 @@ pub struct ExplainRequest {
     /// Short for one method with its defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Faithfulness scores for every explanation.
+    /// Measure every explanation: `faithfulness` in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<bool>,
+    /// Name so many units that spoke most for the target, and as many that spoke most against it, in sentences; 1 to
+    /// 100. Nothing where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub reasons: Option<usize>,
     /// What happens to a text of more tokens than the model takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<Truncation>,

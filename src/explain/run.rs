@@ -5,14 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::faithfulness::Measured;
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, Stage};
+use super::{Answer, Audience, Explanation, Plan, Stage, reasons};
 use crate::input::{Input, Kind};
-use crate::methods::{self, Ctx, Grid, Planned, Warning};
+use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::Target;
+use crate::tasks::{Explained, OutputSpace};
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +68,18 @@ pub trait Job: Ctx {
 ///
 /// Past the deadline a plan with `partial` answers with what there is, anything else is [`RunError::Stopped`].
 pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
-    let mut explanations = Vec::new();
+    let explained = plan.task.explained(&plan.target, job.input(), job.targets());
+    let mut explanations: Vec<Explanation> = Vec::new();
+    let mut places = Vec::new();
     let mut cut = false;
     for (index, method) in plan.methods.iter().enumerate() {
         let pointer = plan.pointers.get(index).map_or("/explain", String::as_str);
-        match explain(&**method, pointer, explanations.len(), job) {
-            Ok(found) => explanations.extend(found),
+        let first = explanations.len();
+        match explain(plan, &**method, pointer, (&explained, first), job) {
+            Ok(found) => {
+                places.push(first..first + found.len());
+                explanations.extend(found);
+            }
             Err(RunError::Stopped(Stopped::Deadline)) if plan.partial => {
                 cut = true;
                 break;
@@ -80,12 +87,18 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
             Err(error) => return Err(error),
         }
     }
+    if let Some(costs) = &plan.evaluate {
+        for ((method, cost), places) in plan.methods.iter().zip(costs).zip(places) {
+            cut |=
+                !evaluate(plan, (&**method, *cost), &explained, (places.start, &mut explanations[places]), cut, job)?;
+        }
+    }
     let answer = Answer {
         id: plan.id.clone(),
         model: identity(plan),
-        request: resolved_request(plan, job.targets()),
-        input: input_view(plan),
-        prediction: plan.task.prediction(&plan.input, job.whole_logits()),
+        request: resolved_request(plan, &explained),
+        input: input_view(plan, job.input()),
+        prediction: plan.task.prediction(job.input(), job.whole_logits()),
         partial: cut || explanations.iter().any(|explanation| explanation.attribution.partial),
         explanations: plan.explains.then_some(explanations),
         warnings: plan.warnings.iter().cloned().chain(job.warnings()).collect(),
@@ -97,9 +110,15 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
 }
 
-/// One method's explanations, one a target, the first of them at `first` of the answer. `pointer` is its item's.
-fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> Result<Vec<Explanation>, RunError> {
-    let stage = Stage::new(method, job.targets(), first, job.elapsed_ms());
+/// One method's explanations of what is `explained`, the first of them at `first` of the answer. `pointer` is its item's.
+fn explain(
+    plan: &Plan,
+    method: &dyn Planned,
+    pointer: &str,
+    (explained, first): (&[Explained], usize),
+    job: &dyn Job,
+) -> Result<Vec<Explanation>, RunError> {
+    let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
     let audience = job.audience();
     if audience.listens() {
         audience.begins(stage.clone());
@@ -109,17 +128,74 @@ fn explain(method: &dyn Planned, pointer: &str, first: usize, job: &dyn Job) -> 
         (None, methods::Error::Model(nn::Error::NoRule { .. })) => {
             RunError::Invalid { pointer: pointer.to_owned(), detail: error.to_string() }
         }
-        (None, _) => RunError::Method { method: method.method(), error },
+        (None, _) => failed(method, error),
     })?;
-    if attributions.len() != stage.targets.len() {
-        let (found, expected) = (attributions.len(), stage.targets.len());
+    if attributions.len() != stage.attributions {
+        let (found, expected) = (attributions.len(), stage.attributions);
         return Err(RunError::Count { method: method.method(), found, expected });
     }
-    let explanations = stage.explanations(attributions, job.elapsed_ms());
-    if audience.listens() {
+    let mut explanations = stage.explanations(attributions, job.elapsed_ms());
+    if let Some(count) = plan.reasons {
+        explanations.iter_mut().for_each(|one| one.reasons = Some(reasons::of(one, job.input(), count)));
+    }
+    // What is measured later is final later.
+    if audience.listens() && plan.evaluate.is_none() {
         explanations.iter().zip(first..).for_each(|(explanation, index)| audience.explained(index, explanation));
     }
     Ok(explanations)
+}
+
+fn failed(method: &dyn Planned, error: methods::Error) -> RunError {
+    match error.stopped() {
+        Some(why) => RunError::Stopped(why),
+        None => RunError::Method { method: method.method(), error },
+    }
+}
+
+/// Measures the explanations of `method`, of which the first is at `first` of the answer; false where the deadline ended
+/// it, or had `passed` before, and the caller wants what there is.
+fn evaluate(
+    plan: &Plan,
+    (method, cost): (&dyn Planned, Cost),
+    explained: &[Explained],
+    (first, explanations): (usize, &mut [Explanation]),
+    passed: bool,
+    job: &dyn Job,
+) -> Result<bool, RunError> {
+    let audience = job.audience();
+    if audience.listens() {
+        let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
+        audience.begins(Stage { budget: cost.rows, ..stage });
+    }
+    let output = match plan.task.has_probability(&plan.target) {
+        true => OutputSpace::Probability,
+        false => OutputSpace::Logit,
+    };
+    let mut in_time = true;
+    for (place, explanation) in explanations.iter_mut().enumerate() {
+        let Explanation { attribution, target, .. } = &*explanation;
+        let Some(target) = target.as_ref().or(job.targets().first()) else { continue };
+        let max_evaluations = plan.max_evaluations;
+        let measured = Measured { ctx: job, planned: method, place, attribution, target, output, max_evaluations };
+        let measured = match passed || !in_time {
+            true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
+            false => measured.faithfulness(),
+        };
+        let found = match measured {
+            Ok(found) => found,
+            Err(error) if plan.partial && error.stopped() == Some(Stopped::Deadline) => {
+                in_time = false;
+                explanation.attribution.partial = true;
+                None
+            }
+            Err(error) => return Err(failed(method, error)),
+        };
+        explanation.faithfulness = Some(found.map(Box::new));
+        if audience.listens() {
+            audience.explained(first + place, explanation);
+        }
+    }
+    Ok(in_time)
 }
 
 fn identity(plan: &Plan) -> ModelIdentity {
@@ -134,15 +210,17 @@ fn identity(plan: &Plan) -> ModelIdentity {
     }
 }
 
-fn resolved_request(plan: &Plan, targets: &[Target]) -> ResolvedRequest {
+fn resolved_request(plan: &Plan, explained: &[Explained]) -> ResolvedRequest {
     ResolvedRequest {
         model: plan.model.name.clone(),
-        target: targets.to_vec(),
+        target: explained.iter().map(|one| one.target.clone()).collect(),
         labels: plan.hypotheses.as_ref().map(|asked| asked.labels.clone()),
         hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
-        evaluate: false,
+        evaluate: plan.evaluate.is_some(),
+        reasons: plan.reasons,
+        generate: plan.generation.clone(),
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),
         deadline_ms: plan.deadline_ms,
         partial: plan.partial,
@@ -161,14 +239,15 @@ fn resolved_item(method: &dyn Planned) -> Value {
     Value::Object(item)
 }
 
-fn input_view(plan: &Plan) -> InputView {
-    match &plan.input {
+fn input_view(plan: &Plan, input: &Input) -> InputView {
+    match input {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
             text: plan.echo.then(|| text.text.clone()),
             pair: text.pair.clone().filter(|_| plan.echo),
-            tokens: text.tokens.clone(),
+            tokens: text.own_tokens().to_vec(),
+            completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),
             words: text.words.clone(),
         }),
         Input::Image(image) => {

@@ -27,6 +27,9 @@ impl Planned for FakeMethod {
     fn method(&self) -> &'static str {
         "fake"
     }
+    fn looks(&self) -> bool {
+        false
+    }
     fn targeted(&self) -> bool {
         self.targeted
     }
@@ -83,7 +86,9 @@ fn plan_with(request: Value, acts: Vec<(Act, bool)>) -> Plan {
 }
 
 fn answer(request: Value, acts: Vec<(Act, bool)>) -> Result<Answer, RunError> {
-    run(&plan_with(request, acts), &FakeJob::new(targets(), vec![-1.0, 2.0]))
+    let plan = plan_with(request, acts);
+    let job = FakeJob { input: plan.input.clone(), ..FakeJob::new(targets(), vec![-1.0, 2.0]) };
+    run(&plan, &job)
 }
 
 #[test]

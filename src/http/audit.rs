@@ -39,6 +39,8 @@ pub struct Sent {
     text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pair: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion: Option<String>,
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
@@ -99,7 +101,8 @@ impl Audit {
             return Sent::default();
         }
         let image = image.map(|bytes| STANDARD.encode(bytes)).or_else(|| request.image.clone());
-        Sent { text: request.text.clone(), pair: request.pair.clone(), image }
+        let ExplainRequest { text, pair, completion, .. } = request;
+        Sent { text: text.clone(), pair: pair.clone(), completion: completion.clone(), image }
     }
 
     /// Records an answer and gives its bytes back once the record is on the disk.

@@ -29,6 +29,7 @@ fn input(text: &str, pair: Option<&str>, pieces: [&[&str]; 2]) -> TextInput {
     }
     TextInput {
         windows: Vec::new(),
+        continuation: None,
         text: text.into(),
         pair: pair.map(str::to_owned),
         type_ids: vec![0; tokens.len()],

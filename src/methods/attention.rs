@@ -91,6 +91,7 @@ impl Method for Attention {
     const REQUIRES: &'static [Capability] = &[Capability::Attention];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = false;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

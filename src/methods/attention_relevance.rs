@@ -65,6 +65,7 @@ impl Method for AttentionRelevance {
     const REQUIRES: &'static [Capability] = &[Capability::Attention, Capability::Gradient];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

@@ -75,6 +75,7 @@ impl Method for AttentionRollout {
     const REQUIRES: &'static [Capability] = &[Capability::Attention];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = false;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use super::findings::{Change, Edit, Rule, Tree};
+pub use super::findings::{Agreement, Auto, Candidate, Change, Edit, Rule, Tree};
 use crate::input::text::Word;
 use crate::tasks::ClassScore;
 
@@ -46,6 +46,10 @@ pub struct Scores {
     pub segments: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixels: Option<PixelMap>,
+    /// Language models: a row for each completion token that is explained, of the prompt's units (for methods over the
+    /// embedding and attention its tokens) and, where the method scores them, the completion tokens before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Vec<Vec<f32>>>,
     /// `[layer][head][query][key]`, each row a distribution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<Vec<Vec<Vec<f32>>>>>,
@@ -117,9 +121,39 @@ pub struct LensLayer {
     pub scores: Vec<ClassScore>,
 }
 
-/// One explanation of one target.
+/// A number, or one for each completion token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Amount {
+    One(f32),
+    Each(Vec<f32>),
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Self::One(0.0)
+    }
+}
+
+impl Amount {
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::One(number) => number.is_finite(),
+            Self::Each(numbers) => numbers.iter().all(|number| number.is_finite()),
+        }
+    }
+    /// The number that it is, where it is one.
+    pub fn one(&self) -> Option<f32> {
+        match self {
+            Self::One(number) => Some(*number),
+            Self::Each(_) => None,
+        }
+    }
+}
+
+/// One explanation of one target: of a method with `V` a number, of an answer with [`Amount`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Attribution {
+pub struct Attribution<V = f32> {
     pub scores: Scores,
     /// Units `sentence` and `span`: what each score is of, in characters of the text as sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,13 +183,13 @@ pub struct Attribution {
     pub change: Option<Change>,
     /// The explained output with nothing present (the baseline).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_value: Option<f32>,
+    pub base_value: Option<V>,
     /// The explained output at the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_value: Option<f32>,
+    pub output_value: Option<V>,
     /// `output_value` − `base_value` − the sum of the finest list, for methods that promise completeness.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub residual: Option<f32>,
+    pub residual: Option<V>,
     /// `attention_relevance`: how much the target depends on each head, `[layer][head]` from `start_layer` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<Vec<f32>>>,
@@ -165,8 +199,71 @@ pub struct Attribution {
     /// `logit_lens`: what the model's own head answers on each layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<LensLayer>>,
+    /// `auto`: which method this is of, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto: Option<Box<Auto>>,
     pub diagnostics: Diagnostics,
     /// True where the deadline ended the work early and the best answer so far is given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+}
+
+impl Attribution {
+    /// Whether those of several targets make one by adding up: its scores are all that it says.
+    pub fn adds_up(&self) -> bool {
+        let Self { rule, tree, rules, change, neurons, layers, auto, .. } = self;
+        rule.is_none()
+            && tree.is_none()
+            && rules.is_none()
+            && change.is_none()
+            && neurons.is_none()
+            && layers.is_none()
+            && auto.is_none()
+            && self.scores.layers.is_none()
+    }
+
+    /// As an answer shows it.
+    pub fn shown(self) -> Attribution<Amount> {
+        let amount = |number: Option<f32>| number.map(Amount::One);
+        Attribution {
+            base_value: amount(self.base_value),
+            output_value: amount(self.output_value),
+            residual: amount(self.residual),
+            scores: self.scores,
+            units: self.units,
+            grid: self.grid,
+            segments: self.segments,
+            interactions: self.interactions,
+            rule: self.rule,
+            tree: self.tree,
+            rules: self.rules,
+            change: self.change,
+            heads: self.heads,
+            neurons: self.neurons,
+            layers: self.layers,
+            auto: self.auto,
+            diagnostics: self.diagnostics,
+            partial: self.partial,
+        }
+    }
+}
+
+impl Diagnostics {
+    /// Those of one piece of work over several targets. What is of a target alone is left out.
+    pub fn together<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let every = |of: fn(&Self) -> Option<bool>| {
+            let known: Option<Vec<bool>> = all.clone().map(of).collect();
+            known.filter(|known| !known.is_empty()).map(|known| known.into_iter().all(|each| each))
+        };
+        let most = |of: fn(&Self) -> Option<usize>| all.clone().filter_map(of).max();
+        Self {
+            evaluations: most(|each| Some(each.evaluations)).unwrap_or(0),
+            converged: every(|each| each.converged),
+            nodes: most(|each| each.nodes),
+            exact: every(|each| each.exact),
+            samples: most(|each| each.samples),
+            precision_error: all.clone().filter_map(|each| each.precision_error).reduce(f32::max),
+            ..Self::default()
+        }
+    }
 }

@@ -193,6 +193,11 @@ pub trait Ctx {
     /// For loops that evaluate nothing for a while: an error once the deadline has passed or the caller has gone.
     fn checkpoint(&self) -> Result<(), Stopped>;
 
+    /// Model rows computed for the request so far; 0 where nobody counts.
+    fn rows(&self) -> usize {
+        0
+    }
+
     /// Whether somebody wants to see what there is before it is final.
     fn followed(&self) -> bool {
         false

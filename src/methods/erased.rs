@@ -6,6 +6,7 @@ use serde_path_to_error::Segment;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::support::units;
 use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
 use crate::input::{Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
@@ -18,6 +19,8 @@ pub trait ErasedMethod: Sync {
     fn requires(&self) -> &'static [Capability];
     fn inputs(&self) -> &'static [Kind];
     fn targeted(&self) -> bool;
+    /// Whether a score's sign says for or against.
+    fn signed(&self) -> bool;
     /// The settings' JSON Schema with the settings type's name; its description is the method's documentation.
     fn schema(&self) -> (String, RefOr<Schema>);
     /// Schemas the settings' own one refers to.
@@ -35,6 +38,8 @@ pub trait ErasedMethod: Sync {
 pub trait Planned: Send + Sync {
     fn method(&self) -> &'static str;
     fn targeted(&self) -> bool;
+    /// Whether it scores every token that the model reads, and not units that it takes away.
+    fn looks(&self) -> bool;
     /// All settings, as resolved.
     fn settings(&self) -> &Value;
     fn cost(&self) -> Cost;
@@ -67,6 +72,9 @@ impl<M: Method> ErasedMethod for M {
     }
     fn targeted(&self) -> bool {
         M::TARGETED
+    }
+    fn signed(&self) -> bool {
+        M::SIGNED
     }
     fn schema(&self) -> (String, RefOr<Schema>) {
         (M::Settings::name().into_owned(), M::Settings::schema())
@@ -111,15 +119,28 @@ fn one_window(subject: &Subject<'_>) -> Result<(), String> {
 
 /// What the rows cost that the task and the input's windows make of each that the method plans.
 fn cost<M: Method>(resolved: &M::Resolved, subject: &Subject<'_>) -> Cost {
+    if M::COMPOSED {
+        return M::cost(resolved, subject);
+    }
     let passes = M::REQUIRES.contains(&Capability::Gradient);
     let rows = match M::REQUIRES.iter().all(|needed| *needed == Capability::Forward) {
         true => subject.task.rows_a_mask(subject.targets),
         false if passes => subject.task.rows_a_pass(),
         false => 1,
     };
+    composed(M::cost(resolved, subject), rows, subject)
+}
+
+/// What `masks` masked inputs cost.
+pub fn masks_cost(masks: usize, subject: &Subject<'_>) -> Cost {
+    composed(units::cost(masks, subject), subject.task.rows_a_mask(subject.targets), subject)
+}
+
+/// `cost`, of whose rows the task makes `rows` each and the input's windows more.
+fn composed(cost: Cost, rows: usize, subject: &Subject<'_>) -> Cost {
     let (windows, extra) = subject.input.as_text().map_or((1, 0), TextInput::reread);
     let tail = subject.task.tail() * windows + extra;
-    let mut cost = M::cost(resolved, subject).over(rows, subject.row_tokens(), tail);
+    let mut cost = cost.over(rows, subject.row_tokens(), tail);
     cost.rows = cost.rows.saturating_mul(windows as u64);
     cost
 }
@@ -144,6 +165,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn targeted(&self) -> bool {
         M::TARGETED
+    }
+    fn looks(&self) -> bool {
+        !M::REQUIRES.iter().all(|needed| *needed == Capability::Forward)
     }
     fn settings(&self) -> &Value {
         &self.settings

@@ -1,6 +1,7 @@
-//! What a method finds beside scores: a rule, a tree, a changed input, in the shapes of the answer.
+//! What a method finds beside scores: a rule, a tree, a changed input, a choice among methods, in the shapes of the answer.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::tasks::ClassPrediction;
@@ -89,4 +90,51 @@ pub struct Change {
     /// What the model says of the changed input where the target asks; absent where that is no class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<ClassPrediction>,
+}
+
+/// A method chosen by its faithfulness.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Auto {
+    /// The method whose explanation this is.
+    pub chosen: String,
+    /// Its settings, as resolved.
+    #[schema(value_type = Object)]
+    pub settings: Value,
+    /// All candidates, in the order they were run.
+    pub candidates: Vec<Candidate>,
+    pub agreement: Agreement,
+}
+
+/// A method that could have been chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Candidate {
+    pub method: String,
+    /// AOPC comprehensiveness less sufficiency; null where it was skipped or had nothing to measure.
+    pub faithfulness: Option<f32>,
+    /// Model rows computed for it and its measuring, beyond those of the candidates before it.
+    pub evaluations: usize,
+    /// Why it was not run or not measured.
+    pub skipped: Option<String>,
+}
+
+/// How far the candidates that were run say the same, over words or cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Agreement {
+    /// What rows and columns are of.
+    pub methods: Vec<String>,
+    /// Kendall's τ-b of every two; null where scores are all equal or over different cells.
+    pub rank_correlation: Vec<Vec<Option<f32>>>,
+    /// How many of the foremost are compared.
+    pub k: usize,
+    /// The share of the `k` foremost that every two have in common.
+    pub overlap: Vec<Vec<Option<f32>>>,
+}
+
+impl Auto {
+    pub(crate) fn is_finite(&self) -> bool {
+        let Self { chosen: _, settings: _, candidates, agreement } = self;
+        let Agreement { methods: _, rank_correlation, k: _, overlap } = agreement;
+        let tables = rank_correlation.iter().chain(overlap).flatten().flatten();
+        candidates.iter().filter_map(|one| one.faithfulness.as_ref()).chain(tables).all(|number| number.is_finite())
+    }
 }

@@ -165,10 +165,18 @@ fn expect(resolved: &Resolved, ctx: &dyn Ctx, draw: Draw<'_>) -> Result<Vec<Attr
     };
     let new =
         || Expected { sums: &sums, ways: &ways, draw, scores: Moments::new(sums.count()), total: Moments::new(1) };
-    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(beside(baselines)), &write, new)?;
-    let answers = objectives.iter().zip(found).zip(bases).map(|((objective, sampled), base)| {
-        sampling::warn(ctx, GradientShap::NAME, sampling, objective, &sampled);
-        attribute(shown, ctx, objective, &sampled, base, beside(baselines))
+    let base_of = |objective: &Objective| {
+        let place = objectives.iter().position(|other| other == objective);
+        place.and_then(|place| bases.get(place).copied()).unwrap_or_default()
+    };
+    let beside = beside(baselines);
+    let show = |objective: &Objective, sampled: &Sampled<Expected<'_>>| {
+        attribute(shown, ctx, objective, sampled, base_of(objective), beside)
+    };
+    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(beside), &write, new, show)?;
+    let answers = objectives.iter().zip(&found).map(|(objective, sampled)| {
+        sampling::warn(ctx, GradientShap::NAME, sampling, objective, sampled);
+        show(objective, sampled)
     });
     answers.collect()
 }

@@ -40,6 +40,7 @@ impl Method for GuidedBackprop {
     const REQUIRES: &'static [Capability] = &[Capability::Forward, Capability::Gradient];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Shown;
 

@@ -21,7 +21,7 @@ pub struct LogitLens;
 /// For each chosen layer the state that it gives at the position the head reads (the mean over positions where the head
 /// reads that) goes through the rest of the model as if it were the last: the final norm where the family has one, the
 /// pooler or dense layer of the head, the classifier. `layers[i]` = `{layer, scores}`, `scores` as `prediction.scores`:
-/// every label with its logit and probability (of a question the target's alone). The last layer's are the model's own
+/// every label with its logit and probability (of a question, and of a language model, the target's alone). The last layer's are the model's own
 /// answer. `scores` holds no list.
 ///
 /// # Settings
@@ -86,7 +86,8 @@ impl Method for LogitLens {
                 let layer = |&layer: &usize| {
                     let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
                     let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
-                    Ok(LensLayer { layer, scores: scores(ctx, target, logits, resolved.probability)? })
+                    let digest = ctx.task().digest(logits);
+                    Ok(LensLayer { layer, scores: scores(ctx, target, &digest, resolved.probability)? })
                 };
                 let layers = resolved.layers.iter().map(layer).collect::<Result<_, Error>>()?;
                 let diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
@@ -122,7 +123,7 @@ fn siblings(labels: &[String], target: &Target) -> Vec<(Target, String, usize)> 
         Target::Class(ClassTarget { label, index, .. }) if labels.get(*index) == Some(label) => {
             each(&|label, index| Target::class(label, index))
         }
-        Target::Token(TokenTarget { token, .. }) => {
+        Target::Token(TokenTarget { token, label, index, .. }) if labels.get(*index) == Some(label) => {
             each(&|label, index| Target::Token(TokenTarget { token: *token, label, index, against: None }))
         }
         other => vec![(other.clone(), other.to_string(), other.index())],

@@ -10,6 +10,7 @@ mod attention;
 mod attention_relevance;
 mod attention_rollout;
 pub mod attribution;
+mod auto;
 mod counterfactual;
 mod ctx;
 mod decision_tree;
@@ -39,19 +40,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use crate::input::{Input, Kind};
+use crate::input::{Input, Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::nn::{self, Precision};
 use crate::numerics::least_squares::SolveError;
 use crate::tasks::{PerturbError, TargetSpec, Task};
 
 pub use attribution::{
-    Attribution, Change, Diagnostics, Edit, Grid, LensLayer, Neuron, PixelMap, Rule, Scores, Tree, Warning,
+    Agreement, Amount, Attribution, Auto, Candidate, Change, Diagnostics, Edit, Grid, LensLayer, Neuron, PixelMap,
+    Rule, Scores, Tree, Warning,
 };
 pub use ctx::{
     Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, Variant, WriteEmbedding,
 };
-pub use erased::{ErasedMethod, Planned};
+pub use erased::{ErasedMethod, Planned, masks_cost};
 
 /// Every method, in the order `/methods` lists them (that of API.md).
 pub static METHODS: &[&dyn ErasedMethod] = &[
@@ -78,6 +80,7 @@ pub static METHODS: &[&dyn ErasedMethod] = &[
     &adversarial::Adversarial,
     &neurons::Neurons,
     &logit_lens::LogitLens,
+    &auto::Auto,
 ];
 
 /// What a method may look at while it resolves its settings: everything but the model's answers.
@@ -101,7 +104,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     /// Tokens of a row that is the whole input, a task's own beside them left out.
     pub fn row_tokens(&self) -> usize {
-        self.spec.row_tokens(self.input.as_text().map_or(1, |text| text.tokens.len()))
+        self.spec.row_tokens(self.input.as_text().map_or(1, TextInput::length))
     }
 }
 
@@ -182,6 +185,10 @@ pub trait Method: Sync + 'static {
     const INPUTS: &'static [Kind];
     /// False for methods that answer once, with `"target": null`.
     const TARGETED: bool;
+    /// Whether a score above 0 speaks for the target and one below against it.
+    const SIGNED: bool = true;
+    /// It runs other methods, so that its cost counts already what the task makes of each row.
+    const COMPOSED: bool = false;
     /// What a caller writes: every field an `Option`, unknown fields refused.
     type Settings: DeserializeOwned + ToSchema;
     /// All settings with their values, as the answer's `settings` echo them.

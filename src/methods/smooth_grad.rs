@@ -10,7 +10,7 @@ use self::estimate::Smoothed;
 use super::support::gradients::{self, Shown, gradient_settings};
 use super::support::sampling::{self, Estimate, Sampled, Sampling};
 use super::support::settings::{self, Presentation};
-use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject, WriteEmbedding};
+use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, SettingError, Subject, WriteEmbedding};
 use crate::input::Kind;
 use crate::models::Capability;
 use crate::numerics::sampling::{generator_of, normal};
@@ -101,6 +101,7 @@ impl Method for SmoothGrad {
     const REQUIRES: &'static [Capability] = &[Capability::Forward, Capability::Gradient];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 
@@ -174,14 +175,16 @@ fn smooth(resolved: &Resolved, ctx: &dyn Ctx, write: WriteEmbedding<'_>) -> Resu
     let objectives = shown.objectives(ctx);
     let sums = shown.finest.sums(ctx.input());
     let new = || Smoothed::new(*variant, &sums);
-    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(0), write, new)?;
-    let answers = objectives.iter().zip(found).map(|(objective, sampled)| {
-        sampling::warn(ctx, SmoothGrad::NAME, sampling, objective, &sampled);
+    let show = |objective: &Objective, sampled: &Sampled<Smoothed<'_>>| {
         let output = ctx.task().value(ctx.logits(), &objective.target, objective.output);
-        let mut answer =
-            shown.attribution(ctx, sampled.estimate.scores(), output, diagnostics(shown.presentation, &sampled)?)?;
-        answer.partial = sampled.partial;
-        Ok(answer)
+        let known = diagnostics(shown.presentation, sampled)?;
+        let answer = shown.attribution(ctx, sampled.estimate.scores(), output, known)?;
+        Ok(Attribution { partial: sampled.partial, ..answer })
+    };
+    let found = sampling::sample(ctx, &objectives, sampling, sampling.most(0), write, new, show)?;
+    let answers = objectives.iter().zip(&found).map(|(objective, sampled)| {
+        sampling::warn(ctx, SmoothGrad::NAME, sampling, objective, sampled);
+        show(objective, sampled)
     });
     answers.collect()
 }

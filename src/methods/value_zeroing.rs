@@ -59,6 +59,7 @@ impl Method for ValueZeroing {
     const REQUIRES: &'static [Capability] = &[Capability::Attention, Capability::Hidden];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = false;
+    const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

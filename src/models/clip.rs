@@ -282,6 +282,7 @@ fn text(weights: &Weights<'_>, tower: &Tower, sizes: &Sizes, columns: usize) -> 
         activation: tower.activation()?.0,
         gated: false,
         ropes: Vec::new(),
+        softcap: None,
         norm: Norm::Layer(weights.layer_norm(&name("final_layer_norm"), hidden, epsilon)?),
         score: weights.linear("text_projection", hidden, columns, false)?,
     })

@@ -31,6 +31,8 @@ pub struct Common {
     label_names: Option<Value>,
     #[serde(default)]
     num_classes: Option<Value>,
+    #[serde(default)]
+    tie_word_embeddings: Option<bool>,
     /// Of models that read more than text.
     #[serde(default)]
     text_config: Option<Value>,
@@ -63,6 +65,7 @@ impl Common {
         match self.architecture() {
             name if name.ends_with("ForTokenClassification") => About::Tokens,
             name if name.ends_with("ForQuestionAnswering") => About::Span,
+            name if name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") => About::Next,
             _ => About::Sequence,
         }
     }
@@ -88,8 +91,11 @@ impl Common {
         if self.model_type() == TIMM && self.id2label.is_none() {
             return self.timm_labels();
         }
-        if self.about() == About::Span {
-            return self.span_labels();
+        match self.about() {
+            About::Span => return self.span_labels(),
+            // What follows is a token of the vocabulary.
+            About::Next => return Ok(Vec::new()),
+            _ => {}
         }
         let Some(names) = &self.id2label else {
             let count = self.num_labels.unwrap_or(2);
@@ -118,6 +124,11 @@ impl Common {
             return Err(invalid(if self.id2label.is_some() { "id2label" } else { "num_labels" }, detail));
         }
         Ok(vec!["start".to_owned(), "end".to_owned()])
+    }
+
+    /// What a language model's logits come from: the word embeddings, or a matrix of their own.
+    pub fn tied(&self, default: bool) -> bool {
+        self.tie_word_embeddings.unwrap_or(default)
     }
 
     /// What the logits mean, as the pipelines have it: one logit that is no regression is a sigmoid, whatever

@@ -1,5 +1,5 @@
 //! The one forward of the decoders: causal attention and feed-forward, each behind a norm and added to what came in,
-//! and a linear head on the positions read. A family is the parts that its file puts in.
+//! and a linear head on the positions read: labels, or the vocabulary's logits of what follows. A family is the parts that its file puts in.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use super::batch::Batch;
 use super::embeddings::Embeddings;
 use super::encoder::outputs;
 use super::tap::Recorder;
-use super::{Model, Outputs, Spec, TapPlan};
+use super::{About, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::nn::{
     self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, QueryKeyNorm, Recall, RmsNorm, Rope, Rotary,
-    Tape, add, select, silence,
+    Softcap, Tape, add, select, silence,
 };
 
 /// A decoder with a head on the positions read.
@@ -25,6 +25,8 @@ pub struct Decoder {
     /// Behind the last layer.
     pub norm: Norm,
     pub score: Linear,
+    /// Keeps the logits within a cap (Gemma 2).
+    pub softcap: Option<Softcap>,
 }
 
 /// The norms of a family.
@@ -71,6 +73,21 @@ fn added(tape: &mut Tape<'_>, linear: &Linear, norm: Option<&Norm>, y: &Node, x:
     add(tape, x, &y)
 }
 
+/// The head that `spec`'s architecture has: of a classifier `score`, of a language model `lm_head`, or where that is
+/// `tied` the word embeddings of that name.
+///
+/// # Errors
+/// Names the tensor that is missing: a head is never filled in.
+pub fn score(weights: &Weights<'_>, spec: &Spec, (words, tied): (&str, bool)) -> Result<Linear, LoadError> {
+    let name = match spec.about {
+        About::Next if tied => words,
+        About::Next => "lm_head",
+        _ => "score",
+    };
+    weights.require_of_head([format!("{name}.weight")])?;
+    weights.linear(name, spec.hidden, spec.outputs(), false)
+}
+
 impl Decoder {
     /// The angles of every rope: all layers share them.
     fn angles(&self, offsets: &[usize]) -> Result<Vec<Arc<Angles>>, nn::Error> {
@@ -104,7 +121,11 @@ impl Decoder {
     /// The logits of last hidden states.
     fn read(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
         let x = self.norm.forward(tape, x)?;
-        self.score.forward(tape, &x)
+        let logits = self.score.forward(tape, &x)?;
+        Ok(match self.softcap {
+            Some(softcap) => softcap.forward(tape, logits),
+            None => logits,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
-//! Gemma 2 and the text models of Gemma 3 (Gemma Team 2024, 2025) with a sequence-classification head: norms before and
-//! behind both blocks, layers that see a window between layers that see all. Gemma 2 caps its scores; Gemma 3 has norms
-//! of every head's queries and keys, and another rope where layers see a window.
+//! Gemma 2 and the text models of Gemma 3 (Gemma Team 2024, 2025) with a sequence-classification or a language model's
+//! head: norms before and behind both blocks, layers that see a window between layers that see all. Gemma 2 caps its
+//! scores and a language model's logits; Gemma 3 has norms of every head's queries and keys, and another rope where
+//! layers see a window.
 
 use serde::Deserialize;
 
@@ -9,7 +10,7 @@ use super::llama_like::{Anatomy, Defaults, Keys};
 use super::rope::{RopeKeys, RopeParameters};
 use super::{Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
-use crate::nn::Rope;
+use crate::nn::{Rope, Softcap};
 
 pub struct Gemma2;
 pub struct Gemma3;
@@ -26,6 +27,7 @@ const GEMMA2: Defaults = Defaults {
     positions: 8_192,
     epsilon: 1e-6,
     pad: Some(0),
+    tied: true,
 };
 const GEMMA3: Defaults = Defaults { vocab: 262_208, positions: 131_072, ..GEMMA2 };
 const WINDOW: usize = 4_096;
@@ -40,6 +42,9 @@ struct Own {
     /// Gemma 2 alone: transformers has it in Gemma 3's keys as well and leaves it out of its attention.
     #[serde(deserialize_with = "config::nullable")]
     attn_logit_softcapping: Option<Option<f64>>,
+    /// Of a language model's logits; 30 in Gemma 2 where nothing is said.
+    #[serde(deserialize_with = "config::nullable")]
+    final_logit_softcapping: Option<Option<f64>>,
     /// Gemma 3: every so many layers one sees all tokens.
     sliding_window_pattern: usize,
 }
@@ -51,6 +56,7 @@ impl Default for Own {
             query_pre_attn_scalar: 256.0,
             use_bidirectional_attention: None,
             attn_logit_softcapping: None,
+            final_logit_softcapping: None,
             sliding_window_pattern: 6,
         }
     }
@@ -87,6 +93,14 @@ fn resolve(bytes: &[u8], defaults: &Defaults, keys: &Keys, own: &Own) -> Result<
     Ok((config::read(bytes)?, anatomy))
 }
 
+impl Own {
+    fn softcap(&self, default: Option<f64>) -> Result<Option<Softcap>, LoadError> {
+        let cap = self.final_logit_softcapping.unwrap_or(default);
+        let cap = cap.map(|cap| positive("final_logit_softcapping", cap)).transpose()?;
+        Ok(cap.map(|cap| Softcap { cap: cap as f32 }))
+    }
+}
+
 fn positive(key: &str, value: f64) -> Result<f64, LoadError> {
     if value > 0.0 { Ok(value) } else { Err(config::invalid(key, format!("{value} is not above 0"))) }
 }
@@ -113,7 +127,7 @@ impl Family for Gemma2 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["Gemma2ForSequenceClassification"]
+        &["Gemma2ForSequenceClassification", "Gemma2ForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -124,6 +138,7 @@ impl Family for Gemma2 {
         let cap = own.attn_logit_softcapping.unwrap_or(Some(50.0));
         let cap = cap.map(|cap| positive("attn_logit_softcapping", cap)).transpose()?;
         anatomy.attention.softcap = cap.map(|cap| cap as f32);
+        anatomy.softcap = own.softcap(Some(30.0))?;
         let sliding = keys.sliding(&anatomy, |layer| layer.is_multiple_of(2))?;
         anatomy.see(&sliding, keys.window(Some(WINDOW))?)?;
         Ok(Box::new(anatomy.decoder(&common, weights)?))
@@ -136,7 +151,7 @@ impl Family for Gemma3 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["Gemma3TextForSequenceClassification"]
+        &["Gemma3TextForSequenceClassification", "Gemma3ForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -145,6 +160,7 @@ impl Family for Gemma3 {
         let (common, mut anatomy) = resolve(bytes, &GEMMA3, &keys, &own)?;
         anatomy.ropes = config::read::<Ropes>(bytes)?.resolve(&anatomy)?;
         anatomy.head_norms = true;
+        anatomy.softcap = own.softcap(None)?;
         let every = config::check("sliding_window_pattern", own.sliding_window_pattern, 1, 1_000)?;
         let sliding = keys.sliding(&anatomy, |layer| !(layer + 1).is_multiple_of(every))?;
         anatomy.see(&sliding, keys.window(Some(WINDOW))?)?;

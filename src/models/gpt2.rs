@@ -1,10 +1,10 @@
-//! GPT-2 (Radford et al. 2019) with a sequence-classification head: learned positions, layer norms, and weights stored
-//! inputs × outputs.
+//! GPT-2 (Radford et al. 2019) with a sequence-classification or a language model's head: learned positions, layer norms,
+//! and weights stored inputs × outputs.
 
 use serde::Deserialize;
 
 use super::config::{self, Common, Sizes};
-use super::decoder::{Decoder, Layer, Norm};
+use super::decoder::{Decoder, Layer, Norm, score};
 use super::embeddings::{Count, Embeddings, Positions};
 use super::{About, Capabilities, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
@@ -65,7 +65,7 @@ impl Config {
     fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
         Ok(Spec {
-            about: About::Sequence,
+            about: common.about(),
             architecture: "gpt2".into(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,
@@ -78,7 +78,10 @@ impl Config {
             vocab: config::check("vocab_size", self.vocab_size, 1, 1 << 22)?,
             token_types: 0,
             image: None,
-            reads: Reads::Last { pad: self.pad_token_id.and_then(|id| u32::try_from(id).ok()) },
+            reads: match common.about() {
+                About::Next => Reads::Each,
+                _ => Reads::Last { pad: self.pad_token_id.and_then(|id| u32::try_from(id).ok()) },
+            },
             capabilities: Capabilities::of_transformers(),
         })
     }
@@ -89,7 +92,8 @@ impl Config {
     }
 
     fn layer(&self, weights: &Weights<'_>, index: usize, inner: usize) -> Result<Layer, LoadError> {
-        let (name, hidden) = (|part: &str| format!("transformer.h.{index}.{part}"), self.n_embd);
+        let root = root(weights);
+        let (name, hidden) = (|part: &str| format!("{root}h.{index}.{part}"), self.n_embd);
         Ok(Layer {
             attention_norm: self.norm(weights, &name("ln_1"))?,
             qkv: weights.conv1d(&name("attn.c_attn"), hidden, 3 * hidden)?,
@@ -106,9 +110,9 @@ impl Config {
     }
 
     fn embeddings(&self, weights: &Weights<'_>) -> Result<Embeddings, LoadError> {
-        let table = weights.embedding("transformer.wpe", self.n_positions, self.n_embd)?;
+        let table = weights.embedding(&format!("{}wpe", root(weights)), self.n_positions, self.n_embd)?;
         Ok(Embeddings {
-            words: weights.embedding("transformer.wte", self.vocab_size, self.n_embd)?,
+            words: weights.embedding(&format!("{}wte", root(weights)), self.vocab_size, self.n_embd)?,
             positions: Some(Positions { table, count: Count::FromZero }),
             types: None,
             steps: Vec::new(),
@@ -117,13 +121,18 @@ impl Config {
     }
 }
 
+/// What tensors' names begin with: nothing in OpenAI's own files.
+fn root(weights: &Weights<'_>) -> &'static str {
+    if weights.contains("wte.weight") { "" } else { "transformer." }
+}
+
 impl Family for Gpt2 {
     fn model_types(&self) -> &'static [&'static str] {
         &["gpt2"]
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["GPT2ForSequenceClassification"]
+        &["GPT2ForSequenceClassification", "GPT2LMHeadModel"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -131,7 +140,6 @@ impl Family for Gpt2 {
         let (common, config): (Common, Config) = (config::read(bytes)?, config::read(bytes)?);
         let Sizes { layers, intermediate, .. } = config.sizes()?;
         let spec = config.spec(&common)?;
-        weights.require_of_head(["score.weight".to_owned()])?;
         let layers = (0..layers).map(|index| config.layer(weights, index, intermediate)).collect::<Result<_, _>>()?;
         Ok(Box::new(Decoder {
             embeddings: config.embeddings(weights)?,
@@ -139,8 +147,9 @@ impl Family for Gpt2 {
             activation: config::activation_of("activation_function", &config.activation_function)?,
             gated: false,
             ropes: Vec::new(),
-            norm: config.norm(weights, "transformer.ln_f")?,
-            score: weights.linear("score", config.n_embd, spec.labels.len(), false)?,
+            norm: config.norm(weights, &format!("{}ln_f", root(weights)))?,
+            score: score(weights, &spec, (&format!("{}wte", root(weights)), common.tied(true)))?,
+            softcap: None,
             spec,
         }))
     }

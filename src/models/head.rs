@@ -47,7 +47,8 @@ impl Head {
                 let dense = Some(Dense { linear, activation, norm: None });
                 return Ok(Self { dense, out: weights.linear(names.out, hidden, labels, true)? });
             }
-            About::Tokens => TOKENS,
+            // No encoder's head says what follows.
+            About::Tokens | About::Next => TOKENS,
             About::Span => SPAN,
         };
         weights.require_head(&[plain], true)?;

@@ -1,4 +1,4 @@
-//! Llama (Touvron et al. 2023), 1 to 3, with a sequence-classification head, and what took over its names.
+//! Llama (Touvron et al. 2023), 1 to 3, with a sequence-classification or a language model's head, and what took over its names.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ impl Family for Llama {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["LlamaForSequenceClassification"]
+        &["LlamaForSequenceClassification", "LlamaForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {

@@ -4,12 +4,12 @@
 use serde::Deserialize;
 
 use super::config::{self, Common};
-use super::decoder::{Decoder, Layer, Norm};
+use super::decoder::{Decoder, Layer, Norm, score};
 use super::embeddings::Embeddings;
 use super::rope::RopeOf;
 use super::{About, Capabilities, LoadError, Reads, Spec, Weights};
 use crate::input::Kind;
-use crate::nn::{Activation, Attention, Embedding, Linear, QueryKeyNorm, Rope, Window};
+use crate::nn::{Activation, Attention, Embedding, Linear, QueryKeyNorm, Rope, Softcap, Window};
 
 /// The keys of config.json that matter to a forward. A family's own defaults stand in [`Defaults`].
 #[derive(Debug, Default, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Defaults {
     pub positions: usize,
     pub epsilon: f64,
     pub pad: Option<u32>,
+    /// A language model's logits come from the word embeddings.
+    pub tied: bool,
 }
 
 impl Defaults {
@@ -67,6 +69,7 @@ impl Defaults {
         positions: 2_048,
         epsilon: 1e-6,
         pad: None,
+        tied: false,
     };
 }
 
@@ -82,6 +85,9 @@ pub struct Anatomy {
     pub positions: usize,
     pub epsilon: f32,
     pub pad: Option<u32>,
+    pub tied: bool,
+    /// Of a language model's logits.
+    pub softcap: Option<Softcap>,
     /// For each layer, which window it sees, if any. Empty: none sees one.
     pub windows: Vec<Option<Window>>,
     /// Of the layers that see all tokens, then of those that see a window; where there is one, it is all layers'.
@@ -123,6 +129,8 @@ impl Keys {
             positions: config::check("max_position_embeddings", positions, 1, 1 << 28)?,
             epsilon: config::epsilon_of("rms_norm_eps", self.rms_norm_eps.unwrap_or(defaults.epsilon))?,
             pad: pad.unwrap_or(defaults.pad),
+            tied: defaults.tied,
+            softcap: None,
             windows: Vec::new(),
             ropes: Vec::new(),
             qkv_bias: false,
@@ -199,7 +207,6 @@ impl Anatomy {
     /// Labels that config.json gets wrong; a tensor that is missing or of another shape.
     pub fn decoder(self, common: &Common, weights: &Weights<'_>) -> Result<Decoder, LoadError> {
         let spec = self.spec(common)?;
-        weights.require_of_head(["score.weight".to_owned()])?;
         let layers = (0..self.layers).map(|index| self.layer(weights, index)).collect::<Result<_, _>>()?;
         let embeddings =
             Embeddings { words: self.words(weights)?, positions: None, types: None, steps: vec![], width: self.hidden };
@@ -209,7 +216,8 @@ impl Anatomy {
             activation: self.activation,
             gated: true,
             norm: self.norm(weights, "model.norm")?,
-            score: weights.linear("score", self.hidden, spec.labels.len(), false)?,
+            score: score(weights, &spec, ("model.embed_tokens", common.tied(self.tied)))?,
+            softcap: self.softcap.filter(|_| spec.about == About::Next),
             ropes: self.ropes,
             spec,
         })
@@ -218,7 +226,7 @@ impl Anatomy {
     fn spec(&self, common: &Common) -> Result<Spec, LoadError> {
         let labels = common.labels()?;
         Ok(Spec {
-            about: About::Sequence,
+            about: common.about(),
             architecture: common.model_type.clone().unwrap_or_default(),
             kind: Kind::Text,
             problem: common.problem(labels.len())?,
@@ -231,7 +239,7 @@ impl Anatomy {
             vocab: self.vocab,
             token_types: 0,
             image: None,
-            reads: Reads::Last { pad: self.pad },
+            reads: if common.about() == About::Next { Reads::Each } else { Reads::Last { pad: self.pad } },
             capabilities: Capabilities::of_transformers(),
         })
     }

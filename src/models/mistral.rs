@@ -1,4 +1,4 @@
-//! Mistral (Jiang et al. 2023) with a sequence-classification head: Llama whose layers all see a window, if
+//! Mistral (Jiang et al. 2023) with a sequence-classification or a language model's head: Llama whose layers all see a window, if
 //! config.json has one.
 
 use super::config::{self, Common};
@@ -18,7 +18,7 @@ impl Family for Mistral {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["MistralForSequenceClassification"]
+        &["MistralForSequenceClassification", "MistralForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {

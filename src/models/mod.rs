@@ -7,6 +7,7 @@ pub mod batch;
 mod beit;
 mod bert;
 mod bert_like;
+mod blackbox;
 mod clip;
 mod config;
 mod convnext;
@@ -24,6 +25,8 @@ mod gpt2;
 mod head;
 mod llama;
 mod llama_like;
+#[cfg(test)]
+mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;
@@ -60,7 +63,7 @@ use crate::nn::{self, Node, Tape};
 pub use batch::{Batch, Content, Row};
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
-pub use weights::Weights;
+pub use weights::{Part, Randomised, Weights};
 
 /// What one forward gives.
 pub struct Outputs {
@@ -95,6 +98,8 @@ pub static FAMILIES: &[&dyn Family] = &[
     &albert::Albert,
     &beit::Beit,
     &bert::Bert,
+    &blackbox::Segformer,
+    &blackbox::Timm,
     &clip::Clip,
     &convnext::ConvNext,
     &deberta::Deberta,
@@ -158,23 +163,43 @@ pub fn is_timm(config_json: &[u8]) -> bool {
 
 /// Finds the family that config.json names and loads the model.
 pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
+    family(folder)?.load(folder, &Weights::open(folder)?)
+}
+
+/// The same with random numbers in some of its weights.
+pub fn load_randomised(folder: &ModelFolder, how: Randomised) -> Result<Box<dyn Model>, LoadError> {
+    family(folder)?.load(folder, &Weights::open(folder)?.randomised(how))
+}
+
+fn family(folder: &ModelFolder) -> Result<&'static dyn Family, LoadError> {
     let config = folder.file("config.json").unwrap_or_default();
     let common: config::Common = config::read(config)?;
     let model_type = common.model_type().to_owned();
-    let Some(family) = FAMILIES.iter().find(|family| family.model_types().contains(&model_type.as_str())) else {
-        let known = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect::<Vec<_>>();
-        if let Some(text) = common.text_part().filter(|text| known.contains(text)) {
-            let detail = format!(
+    let families: Vec<&&dyn Family> =
+        FAMILIES.iter().filter(|family| family.model_types().contains(&model_type.as_str())).collect();
+    if families.is_empty() {
+        return Err(unknown(model_type, &common));
+    }
+    let Some(family) = families.iter().find(|family| family.architectures().contains(&common.architecture())) else {
+        let known: Vec<&str> = families.iter().flat_map(|family| family.architectures()).copied().collect();
+        let found = common.architecture().to_owned();
+        return Err(LoadError::UnknownArchitecture { found, model_type, known: known.join(", ") });
+    };
+    Ok(**family)
+}
+
+/// The error of a model that no family runs.
+fn unknown(model_type: String, common: &config::Common) -> LoadError {
+    let mut known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect();
+    known.dedup();
+    match common.text_part().filter(|text| known.contains(text)) {
+        Some(text) => config::invalid(
+            "model_type",
+            format!(
                 "\"{model_type}\" reads images with its text and is not supported; its text part alone is, saved as \
                  model_type \"{text}\""
-            );
-            return Err(config::invalid("model_type", detail));
-        }
-        return Err(LoadError::UnknownFamily { found: model_type, known: known.join(", ") });
-    };
-    if !family.architectures().contains(&common.architecture()) {
-        let (found, known) = (common.architecture().to_owned(), family.architectures().join(", "));
-        return Err(LoadError::UnknownArchitecture { found, model_type, known });
+            ),
+        ),
+        None => LoadError::UnknownFamily { found: model_type, known: known.join(", ") },
     }
-    family.load(folder, &Weights::open(folder)?)
 }

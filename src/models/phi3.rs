@@ -1,4 +1,4 @@
-//! Phi-3, 3.5 and 4 mini (Abdin et al. 2024) with a sequence-classification head: Llama with fused projections, of
+//! Phi-3, 3.5 and 4 mini (Abdin et al. 2024) with a sequence-classification or a language model's head: Llama with fused projections, of
 //! whose heads a part may turn.
 
 use super::config::{self, Common};
@@ -26,7 +26,7 @@ impl Family for Phi3 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["Phi3ForSequenceClassification"]
+        &["Phi3ForSequenceClassification", "Phi3ForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {

@@ -1,4 +1,4 @@
-//! Qwen 2, 2.5 and 3 (Yang et al. 2024, 2025) with a sequence-classification head. Qwen 2 has biases in queries, keys
+//! Qwen 2, 2.5 and 3 (Yang et al. 2024, 2025) with a sequence-classification or a language model's head. Qwen 2 has biases in queries, keys
 //! and values; Qwen 3 norms of every head's queries and keys in their place.
 
 use serde::Deserialize;
@@ -49,7 +49,7 @@ impl Family for Qwen2 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["Qwen2ForSequenceClassification"]
+        &["Qwen2ForSequenceClassification", "Qwen2ForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -65,7 +65,7 @@ impl Family for Qwen3 {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["Qwen3ForSequenceClassification"]
+        &["Qwen3ForSequenceClassification", "Qwen3ForCausalLM"]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {

@@ -55,6 +55,8 @@ pub enum About {
     Tokens,
     /// Where an answer begins and ends, two logits a token: `…ForQuestionAnswering`.
     Span,
+    /// The token that follows each: `…ForCausalLM`, `…LMHeadModel`.
+    Next,
     /// A row's embedding, an image's or a text's: how like two are is `scale` × their cosine.
     Similarity { scale: f32 },
 }
@@ -149,6 +151,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Numbers that the head gives at a position.
+    pub fn outputs(&self) -> usize {
+        if self.about == About::Next { self.vocab } else { self.labels.len() }
+    }
+
     /// Length in tokens of a row of `tokens` tokens (text) or of any row (images), for costs.
     pub fn row_tokens(&self, tokens: usize) -> usize {
         self.image.as_ref().map_or(tokens, ImageSpec::tokens)

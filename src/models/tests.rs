@@ -55,7 +55,7 @@ pub(super) const IMAGE: [&str; 14] = [
     "tiny-vgg-bn",
 ];
 
-pub(super) fn golden(path: &str) -> std::path::PathBuf {
+pub(crate) fn golden(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
 }
 

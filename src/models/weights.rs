@@ -4,6 +4,8 @@
 //! names the tensor; nothing is ever filled in. A tensor is read when it is asked for, so loading takes the memory of
 //! the model and of one tensor.
 
+mod random;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use super::LoadError;
 use crate::hub::{FileBytes, ModelFolder};
 use crate::nn::{Embedding, LayerNorm, Linear, RmsNorm, Table};
 
+pub use random::{Part, Randomised};
+
 /// Bytes of the number that a safetensors file begins with: the length of its header.
 const LENGTH: usize = 8;
 /// The longest header that the format allows.
@@ -33,6 +37,8 @@ pub struct Weights<'a> {
     places: HashMap<String, usize>,
     /// Matrices are read into the same memory, one after the other: pages once used stay with the process.
     room: RefCell<Vec<f32>>,
+    /// Which tensors come out as random numbers, and the number of the last layer.
+    random: Option<(Randomised, Vec<Part>, usize)>,
 }
 
 struct WeightsFile<'a> {
@@ -61,7 +67,35 @@ impl<'a> Weights<'a> {
             }
             files.push(WeightsFile { name, bytes, start, header });
         }
-        Ok(Self { files, places, room: RefCell::default() })
+        Ok(Self { files, places, room: RefCell::default(), random: None })
+    }
+
+    /// The parts that the tensors make, from the head down.
+    pub fn parts(&self) -> Vec<Part> {
+        random::parts(self.places.keys().map(String::as_str))
+    }
+
+    /// The same weights, the first parts of them random: every tensor keeps its mean and deviation.
+    pub fn randomised(mut self, how: Randomised) -> Self {
+        let parts = self.parts().into_iter().take(how.parts).collect();
+        let last = random::last_layer(self.places.keys().map(String::as_str));
+        self.random = Some((how, parts, last));
+        self
+    }
+
+    /// How the tensor becomes random, if it does.
+    fn random(&self, name: &str) -> Option<u64> {
+        let (how, parts, last) = self.random.as_ref()?;
+        parts.contains(&random::part(name, *last)).then_some(how.seed)
+    }
+
+    /// Names and shapes of the tensors that hold numbers with fractions.
+    pub fn floats(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.places.iter().filter_map(|(name, &place)| {
+            let info = self.files[place].header.info(name)?;
+            let float = matches!(info.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64);
+            float.then_some((name.as_str(), info.shape.as_slice()))
+        })
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -105,7 +139,11 @@ impl<'a> Weights<'a> {
         let (file, info) = self.find(name, shape)?;
         let start = values.len();
         file.read(info, values).map_err(|detail| file.unreadable(name, &detail))?;
-        file.check(name, &values[start..])
+        file.check(name, &values[start..])?;
+        if let Some(seed) = self.random(name) {
+            random::scramble(seed, name, &mut values[start..]);
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<(&WeightsFile<'a>, &TensorInfo), LoadError> {
@@ -137,7 +175,8 @@ impl<'a> Weights<'a> {
     pub fn embedding(&self, name: &str, entries: usize, width: usize) -> Result<Embedding, LoadError> {
         let (name, shape) = (format!("{name}.weight"), [entries, width]);
         let (file, info) = self.find(&name, &shape)?;
-        let shared = (info.dtype == Dtype::F32).then(|| file.bytes.shared_floats(file.place(info))).flatten();
+        let as_it_is = info.dtype == Dtype::F32 && self.random(&name).is_none();
+        let shared = as_it_is.then(|| file.bytes.shared_floats(file.place(info))).flatten();
         let table: Table = match shared {
             Some(table) => {
                 file.check_in_place(&name, info)?;
@@ -324,6 +363,6 @@ fn widen(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[u16], &mut [f32]) 
 }
 
 /// candle appends a backtrace to its errors where RUST_BACKTRACE is set.
-fn first_line(error: &candle_core::Error) -> String {
+pub(super) fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

@@ -35,6 +35,7 @@ mod rule;
 #[cfg(test)]
 mod rule_tests;
 mod shape;
+mod softcap;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,7 @@ pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use rule::Rule;
 pub use shape::{add, add_constant, mean, neighbours, prepend, select, silence};
+pub use softcap::Softcap;
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

@@ -72,6 +72,7 @@ fn multipliers_add_up_through_every_layer() {
     check("rms norm", 3, 6, &|tape, x| rms(6).forward(tape, x).unwrap());
     let norm = QueryKeyNorm { query: rms(3), key: rms(3), heads: 2, kv_heads: 1 };
     check("query and key norm", 3, 12, &|tape, x| norm.forward(tape, x.clone()).unwrap());
+    check("soft cap", 3, 6, &|tape, x| Softcap { cap: 2.0 }.forward(tape, x.clone()));
     check("neighbours", 7, 4, &|tape, x| neighbours(tape, x, &OFFSETS, 3).unwrap());
     check("mean", 7, 4, &|tape, x| mean(tape, x, &OFFSETS).unwrap());
     check("mean of rows", 4, 4, &|tape, x| mean_rows(tape, x, 4, 1).unwrap());

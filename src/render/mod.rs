@@ -17,8 +17,15 @@ mod text;
 
 pub use html::html;
 pub use png::png;
+pub use scored::escaped;
 pub use svg::svg;
 pub use text::{TextOptions, text};
+
+/// The colour of `strength` from −1 (blue) over 0 (white) to 1 (red), and the ink that can be read on it, as `#rrggbb`.
+pub fn shade(strength: f32) -> (String, String) {
+    let colour = colour::diverging(strength);
+    (colour.hex(), colour.ink().hex())
+}
 
 /// Why an answer could not be drawn.
 #[derive(Debug, thiserror::Error)]

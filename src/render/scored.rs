@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::RenderError;
 use crate::explain::outcome::{InputView, TextView};
 use crate::explain::{Answer, Explanation};
+use crate::methods::Amount;
 use crate::tasks::{ClassScore, Prediction};
 
 /// One word or token of the input with its score.
@@ -129,11 +130,12 @@ pub(super) fn title(explanation: &Explanation) -> String {
 pub(super) fn quality(explanation: &Explanation) -> String {
     let attribution = &explanation.attribution;
     let mut parts = Vec::new();
-    if let (Some(base), Some(output)) = (attribution.base_value, attribution.output_value) {
+    let one = |amount: &Option<Amount>| amount.as_ref().and_then(Amount::one);
+    if let (Some(base), Some(output)) = (one(&attribution.base_value), one(&attribution.output_value)) {
         let space = explanation.settings.get("output").and_then(|output| output.as_str()).unwrap_or("output");
         parts.push(format!("{space} {} → {}", signed(base), signed(output)));
     }
-    if let Some(residual) = attribution.residual {
+    if let Some(residual) = one(&attribution.residual) {
         parts.push(format!("residual {}", signed(residual)));
     }
     if let Some(r2) = attribution.diagnostics.r2 {
@@ -175,6 +177,7 @@ pub(super) fn predicted_name(answer: &Answer) -> String {
     match &answer.prediction {
         Prediction::Class(class) => class.label.clone(),
         Prediction::Answer(found) => found.text.clone(),
+        Prediction::Completion(found) => found.completion.clone(),
         Prediction::Tokens(_) => predicted(answer),
     }
 }
@@ -182,6 +185,7 @@ pub(super) fn predicted_name(answer: &Answer) -> String {
 fn parts(answer: &Answer) -> Vec<String> {
     match &answer.prediction {
         Prediction::Class(class) => ranked(&class.scores).into_iter().map(class_name).collect(),
+        Prediction::Completion(found) => vec![format!("“{}”", found.completion)],
         Prediction::Answer(found) => vec![format!("“{}” {:.3}", found.text, found.score)],
         Prediction::Tokens(found) => {
             let tokens = match &answer.input {
@@ -225,7 +229,7 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// Text for XML and HTML, in an element or an attribute in double quotes.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -186,6 +186,7 @@ impl Classification {
             (OutputSpace::Logit, _) | (_, Problem::Regression) => logit,
             (OutputSpace::Probability, Problem::SingleLabel) => (logit - log_sum_exp(logits)).exp(),
             (OutputSpace::LogProbability, Problem::SingleLabel) => logit - log_sum_exp(logits),
+            (OutputSpace::Entropy, _) => entropy(logits),
             (OutputSpace::Probability, Problem::MultiLabel) => sigmoid(logit),
             (OutputSpace::LogProbability, Problem::MultiLabel) => -softplus(-logit),
         }
@@ -227,6 +228,13 @@ impl Classification {
         let logit = f64::from(logit);
         match (output, self.problem) {
             (OutputSpace::Logit, _) | (_, Problem::Regression) => gradient[index] += sign,
+            (OutputSpace::Entropy, _) => {
+                let (normaliser, entropy) = (log_sum_exp(logits), entropy(logits));
+                for (slope, &logit) in gradient.iter_mut().zip(logits) {
+                    let log = f64::from(logit) - normaliser;
+                    *slope -= sign * log.exp() * (log + entropy);
+                }
+            }
             (OutputSpace::Probability, Problem::MultiLabel) => {
                 gradient[index] += sign * sigmoid(logit) * sigmoid(-logit)
             }
@@ -393,6 +401,17 @@ impl Classification {
             scores: scores.collect(),
         }
     }
+}
+
+/// −Σ p log p of the softmax.
+pub(super) fn entropy(logits: &[f32]) -> f64 {
+    let normaliser = log_sum_exp(logits);
+    let term = |&logit: &f32| {
+        let log = f64::from(logit) - normaliser;
+        // A term of probability 0 is 0, however far its logarithm.
+        if log.is_finite() { log.exp() * log } else { 0.0 }
+    };
+    -logits.iter().map(term).sum::<f64>()
 }
 
 /// log Σ e^logit without overflow.

@@ -6,6 +6,7 @@
 //! are written, `prediction` how answers write what a model says.
 
 mod classification;
+mod completion;
 mod perturb;
 mod prediction;
 mod rows;
@@ -18,8 +19,10 @@ mod test_input;
 mod tokens;
 mod zero_shot;
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::input::Input;
@@ -28,13 +31,19 @@ use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
+pub use completion::Completion;
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
-pub use prediction::{AnswerPrediction, ClassPrediction, ClassScore, Prediction, TokenPrediction, TokensPrediction};
+pub use prediction::{
+    AnswerPrediction, ClassPrediction, ClassScore, CompletionPrediction, Finish, Prediction, TokenPrediction,
+    TokensPrediction, WrittenToken,
+};
 pub use rows::{Composition, InputRow, Rows};
 pub use similarity::Similarity;
 pub use span::QuestionAnswering;
 pub(crate) use target::quote;
-pub use target::{AnswerTarget, Class, ClassTarget, EndTarget, StartTarget, Target, TargetError, TokenTarget};
+pub use target::{
+    AnswerTarget, Class, ClassTarget, CompletionTarget, EndTarget, StartTarget, Target, TargetError, TokenTarget,
+};
 pub use target_spec::{ClassSpec, Contrast, TargetSpec, TokenSpec};
 pub use tokens::TokenClassification;
 pub use zero_shot::{Hypotheses, HypothesisError, Labelled, ZeroShot};
@@ -48,6 +57,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Sequence => Arc::new(Classification::new(spec)),
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
+        About::Next => Arc::new(Completion::new(spec)),
         About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
 }
@@ -59,6 +69,8 @@ pub enum OutputSpace {
     Logit,
     Probability,
     LogProbability,
+    /// −Σ p log p over all that could stand there: of language models alone.
+    Entropy,
 }
 
 /// Whether a second text goes with the first.
@@ -80,8 +92,13 @@ pub struct Verdict {
 }
 
 /// The explained scalars as functions of the logits that the targets need: `logits` are always the whole input's, a
-/// mask's or a pass's, in the layout of [`Focus::logits`].
+/// mask's or a pass's, composed; a `digest` is what [`Readout::digest`] makes of them, in the layout of
+/// [`Focus::logits`].
 pub trait Readout: Send + Sync {
+    /// What the targets need of the logits: they themselves, or less where there are too many to keep for every mask.
+    fn digest<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        Cow::Borrowed(logits)
+    }
     /// What turns masks over `units` into rows of `input`. Everything that no mask changes is computed here, once.
     fn perturber<'a>(
         &self,
@@ -91,7 +108,7 @@ pub trait Readout: Send + Sync {
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError>;
     /// The explained scalar, in f64.
-    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64;
+    fn value(&self, digest: &[f32], target: &Target, output: OutputSpace) -> f64;
     /// d value / d logits.
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32>;
     /// Whether the value depends on what position `position` gives. Passes leave rows out that nothing depends on.
@@ -101,26 +118,16 @@ pub trait Readout: Send + Sync {
     /// DeepLIFT's multipliers of the logits: the derivative's mean on the straight way from `baseline` to `logits`, so
     /// that Σ multiplier · Δ logit is Δ value. For a value of one logit that is the rescale rule.
     fn multiplier(&self, logits: &[f32], baseline: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
-        let rule = quadrature::gauss_legendre(PATH);
-        let mut mean = vec![0.0; logits.len()];
-        let mut between = vec![0.0; logits.len()];
-        for (node, weight) in rule.nodes.iter().zip(&rule.weights) {
-            for ((between, x), from) in between.iter_mut().zip(logits).zip(baseline) {
-                *between = (f64::from(*from) + node * (f64::from(*x) - f64::from(*from))) as f32;
-            }
-            let slopes = self.cotangent(&between, target, output);
-            mean.iter_mut().zip(slopes).for_each(|(mean, slope)| *mean += weight * f64::from(slope));
-        }
-        mean.into_iter().map(|x| x as f32).collect()
+        mean_cotangent(self, logits, baseline, target, output)
     }
     /// Whether the model answers `target`: its class is the one predicted; with `against` its output is the larger; of
     /// several labels at once its probability is one half or more; an end's token is the likeliest. `None` where the
     /// output is a number that chooses nothing.
-    fn verdict(&self, _logits: &[f32], _target: &Target) -> Option<Verdict> {
+    fn verdict(&self, _digest: &[f32], _target: &Target) -> Option<Verdict> {
         None
     }
     /// What the model says where `target` asks. `None` where that is no class.
-    fn said(&self, _logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
+    fn said(&self, _digest: &[f32], _target: &Target) -> Option<ClassPrediction> {
         None
     }
     /// The token that `target` is read at; `None`: what the head reads of every input.
@@ -129,10 +136,38 @@ pub trait Readout: Send + Sync {
     }
 }
 
+/// The mean of the cotangents on the straight way from `baseline` to `logits`.
+fn mean_cotangent<R: Readout + ?Sized>(
+    readout: &R,
+    logits: &[f32],
+    baseline: &[f32],
+    target: &Target,
+    output: OutputSpace,
+) -> Vec<f32> {
+    let rule = quadrature::gauss_legendre(PATH);
+    let mut mean = vec![0.0; logits.len()];
+    let mut between = vec![0.0; logits.len()];
+    for (node, weight) in rule.nodes.iter().zip(&rule.weights) {
+        for ((between, x), from) in between.iter_mut().zip(logits).zip(baseline) {
+            *between = (f64::from(*from) + node * (f64::from(*x) - f64::from(*from))) as f32;
+        }
+        let slopes = readout.cotangent(&between, target, output);
+        mean.iter_mut().zip(slopes).for_each(|(mean, slope)| *mean += weight * f64::from(slope));
+    }
+    mean.into_iter().map(|x| x as f32).collect()
+}
+
+/// One explanation of a request: its target, and which of the job's targets it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    pub target: Target,
+    pub of: Vec<usize>,
+}
+
 /// What the targets of a request need of the input: all that masks and passes read.
 pub struct Focus {
     pub readout: Box<dyn Readout>,
-    /// The whole input's logits, without those that no target needs.
+    /// The digest of the whole input's logits, without those that no target needs.
     pub logits: Vec<f32>,
     /// What passes vary.
     pub rows: Rows,
@@ -148,6 +183,10 @@ pub trait Task: Send + Sync {
     fn pairing(&self) -> Pairing {
         Pairing::Optional
     }
+    /// Whether its text is a prompt, which a completion follows.
+    fn prompted(&self) -> bool {
+        false
+    }
     /// Whether a request must name labels of its own.
     fn needs_labels(&self) -> bool {
         false
@@ -158,8 +197,8 @@ pub trait Task: Send + Sync {
     }
     /// The rows of the whole input.
     fn whole(&self, spec: &Spec, input: &Input) -> Rows;
-    /// Checks a request's `target` before anything is computed and counts its targets at most (repeated ones once,
-    /// `predicted` as one).
+    /// Checks a request's `target` before anything is computed and counts its explanations at most (repeated targets
+    /// once, `predicted` as one).
     fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError>;
     /// Checks what of the target only the input shows to be wrong.
     fn check_input(&self, _spec: &TargetSpec, _input: &Input) -> Result<(), TargetError> {
@@ -168,10 +207,26 @@ pub trait Task: Send + Sync {
     /// The targets a request's `target` names, repeated ones once, in the order written. `logits` are for
     /// `predicted`.
     fn targets(&self, spec: &TargetSpec, input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError>;
+    /// Which explanations the targets make, in the order asked: one each.
+    fn explained(&self, _spec: &TargetSpec, _input: &Input, targets: &[Target]) -> Vec<Explained> {
+        targets.iter().cloned().enumerate().map(|(index, target)| Explained { target, of: vec![index] }).collect()
+    }
+    /// How many targets `explanations` explanations are of, at most.
+    fn objectives(&self, _spec: &TargetSpec, _input: &Input, explanations: usize) -> usize {
+        explanations
+    }
+    /// What [`Task::prediction`] needs of the whole input's logits.
+    fn condensed(&self, _input: &Input, logits: Vec<f32>) -> Vec<f32> {
+        logits
+    }
     /// What `targets` need of the input, whose rows are `rows` and `logits` composed.
     fn focus(&self, spec: &Spec, input: &Input, rows: &Rows, logits: &[f32], targets: &[Target]) -> Focus;
     /// Whether all that `target` names has a probability.
     fn has_probability(&self, target: &TargetSpec) -> bool;
+    /// Whether all that `target` names has an entropy.
+    fn has_entropy(&self, _target: &TargetSpec) -> bool {
+        false
+    }
     /// Whether all that `target` names is a choice: [`Readout::verdict`] gives one.
     fn decides(&self, _target: &TargetSpec) -> bool {
         false
@@ -197,6 +252,6 @@ pub trait Task: Send + Sync {
     fn tail(&self) -> usize {
         0
     }
-    /// What the model says. Finite for finite logits.
+    /// What the model says, from what [`Task::condensed`] gave. Finite for finite logits.
     fn prediction(&self, input: &Input, logits: &[f32]) -> Prediction;
 }

@@ -56,7 +56,7 @@ fn name(fill: Fill) -> &'static str {
 pub fn check_fill(input: &Input, fill: Fill) -> Result<(), PerturbError> {
     match (input, fill) {
         (Input::Text(text), Fill::Remove) => match text.specials.stand_in() {
-            None if text.tokens.iter().all(|token| !token.special) => Err(NOTHING_REMAINS),
+            None if text.own_tokens().iter().all(|token| !token.special) => Err(NOTHING_REMAINS),
             _ => Ok(()),
         },
         (Input::Text(text), Fill::Mask | Fill::Pad | Fill::Unk) => replacement(text, fill).map(|_| ()),
@@ -100,7 +100,7 @@ pub(super) fn text_rows<'a>(
 }
 
 /// The id that stands in for an absent token; `None`: the token is deleted.
-fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError> {
+pub(super) fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError> {
     let (token, id) = match fill {
         Fill::Mask => ("mask", text.specials.mask),
         Fill::Pad => ("pad", text.specials.pad),
@@ -111,7 +111,8 @@ fn replacement(text: &TextInput, fill: Fill) -> Result<Option<u32>, PerturbError
     id.map(Some).ok_or(PerturbError::MissingToken { fill: name(fill), token })
 }
 
-const NOTHING_REMAINS: PerturbError = PerturbError::MissingToken { fill: "remove", token: "bos, unk or eos" };
+pub(super) const NOTHING_REMAINS: PerturbError =
+    PerturbError::MissingToken { fill: "remove", token: "bos, unk or eos" };
 
 struct TextPerturber<'a> {
     text: &'a TextInput,

@@ -52,6 +52,7 @@ fn text() -> TextInput {
         words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; 3],
         original_tokens: 7,
         windows: Vec::new(),
+        continuation: None,
         specials: SpecialIds { pad: Some(0), mask: Some(3), ..SpecialIds::default() },
         sha256: String::new(),
     }

@@ -63,10 +63,40 @@ pub struct AnswerPrediction {
     pub end_logits: Vec<f32>,
 }
 
+/// A token of a completion, and what the model gives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WrittenToken {
+    pub id: u32,
+    /// The vocabulary piece.
+    pub text: String,
+    pub probability: f32,
+    pub log_probability: f32,
+}
+
+/// Why a completion ends where it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// It has as many tokens as were asked for, or was given so.
+    Length,
+    /// With the token that ends a text, or with a string to stop at.
+    Stop,
+}
+
+/// What follows a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionPrediction {
+    pub completion: String,
+    /// As `input.completion`.
+    pub tokens: Vec<WrittenToken>,
+    pub finish: Finish,
+}
+
 /// What the model says of the input; its task decides the shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Prediction {
+    Completion(CompletionPrediction),
     Tokens(TokensPrediction),
     Answer(AnswerPrediction),
     Class(ClassPrediction),
@@ -77,7 +107,7 @@ impl Prediction {
     pub fn classes(&self) -> &[ClassScore] {
         match self {
             Self::Class(class) => &class.scores,
-            Self::Tokens(_) | Self::Answer(_) => &[],
+            Self::Completion(_) | Self::Tokens(_) | Self::Answer(_) => &[],
         }
     }
     /// Whether JSON can hold all of its numbers.
@@ -85,6 +115,10 @@ impl Prediction {
         let scores = |scores: &[ClassScore]| scores.iter().all(ClassScore::is_finite);
         match self {
             Self::Class(class) => class.is_finite(),
+            Self::Completion(CompletionPrediction { completion: _, tokens, finish: _ }) => tokens.iter().all(|token| {
+                let WrittenToken { id: _, text: _, probability, log_probability } = token;
+                probability.is_finite() && log_probability.is_finite()
+            }),
             Self::Tokens(TokensPrediction { tokens }) => tokens.iter().flatten().all(|token| {
                 let TokenPrediction { label: _, index: _, probability, scores: classes } = token;
                 probability.is_finite() && scores(classes)

@@ -24,11 +24,11 @@ pub struct ClassTarget {
     pub against: Option<Class>,
 }
 
-/// One class's output at a token, or the difference of two.
+/// One class's output at a token (of a language model, one token's of the vocabulary), or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenTarget {
-    /// Counts in `input.tokens`.
+    /// Counts in `input.tokens`; of a language model in `input.completion`.
     pub token: usize,
     pub label: String,
     pub index: usize,
@@ -60,6 +60,13 @@ pub enum AnswerTarget {
     Answer,
 }
 
+/// Every token of a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CompletionTarget {
+    Completion,
+}
+
 /// What is explained.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -67,6 +74,7 @@ pub enum Target {
     Token(TokenTarget),
     Class(ClassTarget),
     Answer(AnswerTarget),
+    Completion(CompletionTarget),
     Start(StartTarget),
     End(EndTarget),
 }
@@ -86,7 +94,7 @@ impl Target {
                 index: class.index,
                 against: None,
             })),
-            Self::Answer(_) | Self::Start(_) | Self::End(_) => None,
+            Self::Answer(_) | Self::Completion(_) | Self::Start(_) | Self::End(_) => None,
         }
     }
 
@@ -94,7 +102,7 @@ impl Target {
     pub fn index(&self) -> usize {
         match self {
             Self::Class(ClassTarget { index, .. }) | Self::Token(TokenTarget { index, .. }) => *index,
-            Self::Answer(_) | Self::Start(_) | Self::End(_) => 0,
+            Self::Answer(_) | Self::Completion(_) | Self::Start(_) | Self::End(_) => 0,
         }
     }
 }
@@ -114,6 +122,7 @@ impl fmt::Display for Target {
                 write!(formatter, "{label} against {} at token {token}", against.label)
             }
             Self::Answer(_) => formatter.write_str("answer"),
+            Self::Completion(_) => formatter.write_str("completion"),
             Self::Start(StartTarget { start }) => write!(formatter, "start at token {start}"),
             Self::End(EndTarget { end }) => write!(formatter, "end at token {end}"),
         }

@@ -47,7 +47,8 @@ pub struct Contrast {
 }
 
 /// A token's class (`label`: a name or an index; else the predicted one), or with `against` the difference of two.
-/// `token` counts in `input.tokens`, specials included.
+/// `token` counts in `input.tokens`, specials included; of a language model in `input.completion`, and a class is a
+/// token of the vocabulary, by its text or id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
@@ -246,7 +247,9 @@ fn one_target() -> OneOfBuilder {
     let name = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
     OneOfBuilder::new()
         .item(index.description(Some("A class index.")))
-        .item(name.description(Some("A label, else `predicted` or `all`; of a question `answer`.")))
+        .item(name.description(Some(
+            "A label, else `predicted` or `all`; of a question `answer`, of a language model `completion`.",
+        )))
         .item(Ref::from_schema_name(Contrast::name()))
         .item(Ref::from_schema_name(TokenSpec::name()))
         .item(Ref::from_schema_name(StartTarget::name()))

@@ -48,6 +48,7 @@ pub fn texts(first: usize, second: Option<usize>) -> Input {
         type_ids: tokens.iter().enumerate().map(|(index, _)| u32::from(index > first + 1)).collect(),
         original_tokens: tokens.len(),
         windows: Vec::new(),
+        continuation: None,
         tokens,
         words: vec![Word { text: String::new(), start: 0, end: 0, sequence: None }; words],
         specials: SpecialIds { pad: Some(0), mask: Some(3), ..SpecialIds::default() },

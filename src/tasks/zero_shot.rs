@@ -218,7 +218,7 @@ impl ZeroShot {
         let odds = f64::from(entailment) - f64::from(contradiction);
         let slope = match output {
             OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
-            OutputSpace::Logit | OutputSpace::LogProbability => sigmoid(-odds),
+            _ => sigmoid(-odds),
         };
         let row = index * self.verdicts.count;
         let mut add = |verdict: usize, value: f64| {

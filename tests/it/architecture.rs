@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "http",
+            "evaluation",
             "engine",
             "explain",
             "methods",
@@ -25,8 +26,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "audit",
         ],
     ),
+    // Judges many answers: it reads them as `render` does, draws with it, and asks through a function it is given.
+    ("evaluation", &["explain", "tasks", "input", "numerics", "render"]),
     ("http", &["engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry", "audit"]),
-    ("engine", &["explain", "methods", "tasks", "models", "nn", "input", "hub", "config"]),
+    ("engine", &["explain", "methods", "tasks", "models", "nn", "input", "hub", "numerics", "config"]),
     ("render", &["explain", "methods", "tasks", "models", "input"]),
     ("explain", &["methods", "tasks", "models", "nn", "input", "hub", "numerics", "config"]),
     ("methods", &["tasks", "models", "nn", "input", "numerics"]),

@@ -63,6 +63,28 @@ fn the_work_is_told_and_the_answer_is_the_usual_one() {
 }
 
 #[test]
+fn what_is_sampled_is_shown_as_it_is_refined() {
+    let app = TestApp::start();
+    let text = "a gripping and funny film with a cast that never once disappoints anybody who came to see it";
+    for (method, most) in
+        [("kernel_shap", 1500), ("shapley_sampling", 2000), ("smooth_grad", 200), ("gradient_shap", 200)]
+    {
+        let item = json!({"method": method, "tolerance": 0.0001, "max_evaluations": most});
+        let events = events(&app, &json!({"text": text, "target": [1, 0], "explain": [item]}));
+        let shown = events.iter().filter(|event| event.0 == "explanation");
+        let shown: Vec<Value> = shown.map(|event| serde_json::from_str(&event.1).unwrap()).collect();
+        let refined: Vec<&Value> = shown.iter().filter(|shown| shown["final"] == false).collect();
+        assert!(!refined.is_empty(), "{method}");
+        for one in refined {
+            assert_eq!(one["explanation"]["method"], method);
+            let whole = shown.iter().find(|shown| shown["final"] == true && shown["index"] == one["index"]).unwrap();
+            let of = |shown: &Value| shown["explanation"]["diagnostics"]["evaluations"].as_u64().unwrap();
+            assert!(of(one) < of(whole), "{method}");
+        }
+    }
+}
+
+#[test]
 fn refusals_keep_their_status_and_late_failures_are_events() {
     let app = TestApp::start();
     let send =

@@ -136,9 +136,12 @@ impl Audience for Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::{Assembly, Group};
 
     fn stage() -> Stage {
-        Stage { method: "lime", settings: serde_json::json!({}), targets: vec![None], first: 2, budget: 10, begun: 1.0 }
+        let assembly = Assembly { groups: vec![Group { target: None, of: vec![0] }], shape: None };
+        let settings = serde_json::json!({});
+        Stage { method: "lime", settings, attributions: 1, assembly, first: 2, budget: 10, begun: 1.0 }
     }
 
     #[test]

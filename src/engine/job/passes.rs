@@ -8,7 +8,7 @@ use super::super::sizing;
 use super::JobCtx;
 use super::course::Course;
 use crate::methods::{Error, Inside, Objective, Pass, RowView};
-use crate::models::{Batch, Content, Row, TapPlan};
+use crate::models::{Batch, Content, Recording, Row, TapPlan};
 use crate::nn::{self, Precision, Rule};
 use crate::tasks::InputRow;
 
@@ -18,8 +18,10 @@ impl JobCtx<'_> {
     /// As [`crate::methods::Ctx::pass`].
     pub(super) fn run_pass(&self, pass: &Pass<'_>, sink: Sink<'_>) -> Result<(), Error> {
         let course = self.course(pass)?;
-        if let Some(evaluation) = self.known(pass, &course) {
-            return self.deliver(pass, &course, 0, &evaluation, sink);
+        if let Some(taps) = self.known(pass) {
+            let (attention, inside) = Inside::of_row(&taps, 0);
+            let (logits, attention, inside) = (&self.focus.logits, &attention[..], &inside);
+            return sink(&RowView { row: 0, logits, values: &[], gradients: &[], attention, inside });
         }
         let objectives = pass.objectives.len();
         let weight = |row: &&InputRow| {
@@ -210,15 +212,12 @@ impl JobCtx<'_> {
         course.rows.iter().zip(&course.tails).map(&mut row).collect()
     }
 
-    /// What the prediction's forward already knows of `pass`: logits and tapped layers of the input itself.
-    fn known(&self, pass: &Pass<'_>, course: &Course<'_>) -> Option<Evaluation> {
+    /// What the prediction's forward already knows of `pass`: tapped layers of the input itself.
+    fn known(&self, pass: &Pass<'_>) -> Option<Recording> {
         if self.several() || pass.rows != 1 || pass.embedding.is_some() || !pass.objectives.is_empty() {
             return None;
         }
-        let taps = self.recording.part(self.work.taps, &pass.taps)?;
-        let logits = self.focus.logits.clone();
-        let read: usize = course.rows.iter().map(|row| row.row.read.len()).sum();
-        Some(Evaluation { labels: logits.len() / read.max(1), logits, gradients: Vec::new(), taps })
+        self.recording.part(self.work.taps, &pass.taps).filter(|taps| taps.is_of(1))
     }
 
     /// Hands the variants of a chunk that begins at variant `first` to the sink.
@@ -245,6 +244,7 @@ impl JobCtx<'_> {
         }
         for (row, logits) in evaluation.logits.chunks(per_variant).enumerate() {
             let logits = course.composed(logits);
+            let logits = self.focus.readout.digest(&logits);
             let value = |objective: &Objective| self.focus.readout.value(&logits, &objective.target, objective.output);
             let values: Vec<f64> = pass.objectives.iter().map(value).collect();
             let own = |gradient: &Vec<f32>| self.gathered(course, &sizes, &gradient[row * size..][..size]);

@@ -53,10 +53,10 @@ enum Given {
 }
 
 impl Given {
-    /// As `input.sha256` of an answer.
-    fn sha256(&self) -> String {
+    /// As `input.sha256` of an answer. A prompt's `completion` is part of it.
+    fn sha256(&self, completion: Option<&str>) -> String {
         match self {
-            Self::Text(first, pair) => text::sha256(first, pair.as_deref()),
+            Self::Text(first, pair) => text::sha256(first, pair.as_deref().or(completion)),
             Self::Image(bytes) => format!("{:x}", Sha256::digest(bytes)),
         }
     }
@@ -152,8 +152,9 @@ impl Recorded {
             None => vec![self.echoed(image)?],
         };
         let recorded = self.string("/input/sha256");
-        let first = candidates.first().map(Given::sha256).unwrap_or_default();
-        let Some(given) = candidates.into_iter().find(|given| given.sha256() == recorded) else {
+        let completion = self.completion();
+        let first = candidates.first().map(|given| given.sha256(completion)).unwrap_or_default();
+        let Some(given) = candidates.into_iter().find(|given| given.sha256(completion) == recorded) else {
             let difference = Difference::new("/input/sha256".to_owned(), Some(&recorded.into()), Some(&first.into()));
             return Err(RecordError::OtherInput(Box::new(difference)));
         };
@@ -162,12 +163,21 @@ impl Recorded {
         if fields.get("target").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             fields.shift_remove("target");
         }
+        if let Some(completion) = completion {
+            fields.insert("completion".to_owned(), completion.into());
+        }
         let image = add(&mut fields, given);
         let request = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let pointer = error.path().iter().map(|segment| format!("/{segment}")).collect();
             RecordError::Request { pointer, detail: error.into_inner().to_string() }
         })?;
         Ok((request, image))
+    }
+
+    /// Language models: what the request sent to follow the prompt. One that the model wrote is written again.
+    fn completion(&self) -> Option<&str> {
+        let written = self.answer.pointer("/request/generate").is_some();
+        self.answer.pointer("/prediction/completion").and_then(Value::as_str).filter(|_| !written)
     }
 
     /// The input that the answer itself holds.

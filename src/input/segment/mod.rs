@@ -77,3 +77,12 @@ pub fn png16(labels: &[u16], rows: usize, cols: usize) -> Vec<u8> {
     assert!(matches!(written, Some(Ok(()))), "writing to memory cannot fail");
     png.into_inner()
 }
+
+/// The segments that a picture of [`png16`] holds; `None` where it is none.
+pub fn read(png: &[u8]) -> Option<Segmentation> {
+    let picture = image::load_from_memory_with_format(png, ImageFormat::Png).ok()?.into_luma16();
+    let (rows, cols) = (picture.height() as usize, picture.width() as usize);
+    let labels = picture.into_raw();
+    let count = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+    Some(Segmentation { rows, cols, labels, count })
+}

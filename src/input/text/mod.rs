@@ -14,7 +14,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use processor::{TextProcessor, sha256};
+pub use processor::{Prompt, Prompted, TextProcessor, sha256};
 pub use vocabulary::{Join, Kind as WordKind, Piece, Vocabulary};
 pub use windows::Window;
 
@@ -132,17 +132,57 @@ pub struct TextInput {
     pub original_tokens: usize,
     /// Of an input of more tokens than the model takes under [`Truncation::Window`]; none where one row takes all of it.
     pub windows: Vec<Window>,
+    /// Of a language model's prompt: what follows it.
+    pub continuation: Option<Continuation>,
     pub specials: SpecialIds,
     /// SHA-256 (hex) of the text and, after a NUL, the pair, in UTF-8.
     pub sha256: String,
 }
 
+/// What follows a prompt, and is explained.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Continuation {
+    pub text: String,
+    /// Their offsets count in `text`.
+    pub tokens: Vec<Token>,
+    /// What each of them writes.
+    pub written: Vec<String>,
+    /// Tokens of the prompt, which are the input's first.
+    pub prompt: usize,
+    /// Tokens that the model has yet to write, at most.
+    pub pending: usize,
+    /// It ends where the model ends a text, or where a caller let it.
+    pub stopped: bool,
+}
+
 impl TextInput {
+    /// The same prompt with another continuation. All of its tokens but the last are read; they stand behind the
+    /// prompt's as tokens that no method takes away.
+    pub fn followed_by(mut self, continuation: Continuation) -> Self {
+        self.tokens.truncate(continuation.prompt);
+        let read = continuation.tokens.len().saturating_sub(1);
+        let fixed = |token: &Token| Token { start: 0, end: 0, special: true, word: None, ..token.clone() };
+        self.tokens.extend(continuation.tokens.iter().take(read).map(fixed));
+        self.type_ids.resize(self.tokens.len(), 0);
+        self.original_tokens = self.original_tokens.max(self.tokens.len());
+        self.continuation = Some(continuation);
+        self
+    }
+    /// Tokens that a row of it has, those that are still to be written included.
+    pub fn length(&self) -> usize {
+        let pending = self.continuation.as_ref().map_or(0, |continuation| continuation.pending.saturating_sub(1));
+        self.tokens.len() + pending
+    }
+    /// The tokens that the caller sent, in their template: without a completion's.
+    pub fn own_tokens(&self) -> &[Token] {
+        let own = self.continuation.as_ref().map_or(self.tokens.len(), |continuation| continuation.prompt);
+        self.tokens.get(..own).unwrap_or(&self.tokens)
+    }
     pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         self.tokens.iter().map(|token| token.id)
     }
     pub fn truncated(&self) -> bool {
-        self.original_tokens > self.tokens.len()
+        self.original_tokens > self.length()
     }
 }
 
@@ -154,6 +194,11 @@ pub enum TextError {
     Tokenizer { file: &'static str, detail: String },
     #[error("the text has {tokens} tokens and the model takes {max}; shorten it, or send \"truncation\": \"truncate\"")]
     TooManyTokens { tokens: usize, max: usize },
+    #[error(
+        "prompt and completion have {tokens} tokens and the model takes {max}; a prompt is not read in windows: send \
+         \"truncation\": \"truncate\", which cuts off its beginning, or shorten it"
+    )]
+    NoWindows { tokens: usize, max: usize },
     /// Of windows.
     #[error(
         "the shorter text of the pair leaves {room} of the model's {max} tokens for windows of the longer, which is too \

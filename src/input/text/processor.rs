@@ -4,6 +4,8 @@
 //! cut must be known. The template (`[CLS] … [SEP]`) is applied by hand after the cut, since post-processing twice
 //! would trim byte-level offsets twice.
 
+mod prompt;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
@@ -12,6 +14,8 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings};
 use tokenizers::{Encoding, PostProcessor, Tokenizer};
+
+pub use prompt::{Prompt, Prompted};
 
 use super::specials::{TokenizerConfig, well_known};
 use super::windows::{Places, stretches};
@@ -137,6 +141,7 @@ impl TextProcessor {
             tokens,
             words,
             windows,
+            continuation: None,
             specials: self.specials,
             sha256: sha256(text, pair),
         })

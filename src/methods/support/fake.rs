@@ -264,6 +264,10 @@ impl Ctx for Fake {
         if self.left.get() == Some(0) { Err(Stopped::Deadline) } else { Ok(()) }
     }
 
+    fn rows(&self) -> usize {
+        self.rows.get()
+    }
+
     fn warn(&self, code: &'static str, detail: String) {
         self.warnings.borrow_mut().push(Warning { code: code.into(), detail });
     }
@@ -323,6 +327,7 @@ fn text(words: usize) -> TextInput {
         type_ids: vec![0; tokens.len()],
         original_tokens: tokens.len(),
         windows: Vec::new(),
+        continuation: None,
         tokens,
         words: (0..words).map(word).collect(),
         specials: SpecialIds { pad: Some(0), mask: Some(3), cls: Some(1), sep: Some(2), ..SpecialIds::default() },
@@ -406,6 +411,7 @@ impl Readout for FakeTask {
             OutputSpace::Logit => f64::from(logits[target.index()]),
             OutputSpace::Probability => Self::probability(logits, target.index()),
             OutputSpace::LogProbability => Self::probability(logits, target.index()).ln(),
+            OutputSpace::Entropy => f64::NAN,
         }
     }
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
@@ -416,6 +422,7 @@ impl Readout for FakeTask {
                 OutputSpace::Logit => same,
                 OutputSpace::Probability => own * (same - Self::probability(logits, index)),
                 OutputSpace::LogProbability => same - Self::probability(logits, index),
+                OutputSpace::Entropy => f64::NAN,
             }
         };
         (0..logits.len()).map(|index| slope(index) as f32).collect()

@@ -1,7 +1,9 @@
 //! Pieces that several methods share: settings, units, choices of layers, baselines, finest scores, gradients, samples,
-//! games, reductions to words and cells, what a head reads of a sequence, the linear surrogate.
+//! games, reductions to words and cells, what a head reads of a sequence, the linear surrogate, the units of an
+//! explanation and curves over them.
 
 pub mod baseline;
+pub mod curves;
 pub mod decision;
 pub mod edits;
 #[cfg(test)]
@@ -16,6 +18,7 @@ pub mod lexical;
 #[cfg(test)]
 pub mod mlp;
 pub mod naming;
+pub mod parts;
 pub mod precision;
 pub mod reduce;
 pub mod sampling;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::settings;
 use super::spread::largest;
 use super::time;
-use crate::methods::{Ctx, Error, Objective, Pass, SettingError, WriteEmbedding};
+use crate::methods::{Attribution, Ctx, Error, Objective, Pass, SettingError, WriteEmbedding};
 use crate::models::TapPlan;
 use crate::nn::Rule;
 
@@ -119,7 +119,8 @@ struct Running<'a, E> {
 }
 
 /// Draws samples by `write` (the number of the sample, the embedding) until each objective's own estimate is good
-/// enough, or `most` are drawn. A target stops by itself, so it does not depend on the targets beside it.
+/// enough, or `most` are drawn. A target stops by itself, so it does not depend on the targets beside it. `show` makes an
+/// attribution of what there is after a round, where somebody follows.
 pub fn sample<E: Estimate>(
     ctx: &dyn Ctx,
     objectives: &[Objective],
@@ -127,6 +128,7 @@ pub fn sample<E: Estimate>(
     most: usize,
     write: WriteEmbedding<'_>,
     new: impl Fn() -> E,
+    show: impl Fn(&Objective, &Sampled<E>) -> Result<Attribution, Error>,
 ) -> Result<Vec<Sampled<E>>, Error> {
     let start = |objective| {
         let sampled = Sampled { estimate: new(), samples: 0, converged: false, partial: false };
@@ -152,6 +154,10 @@ pub fn sample<E: Estimate>(
         }
         if running.iter().all(|target| target.done) {
             break;
+        }
+        if drawn < most && ctx.followed() {
+            let shown = running.iter().map(|target| show(target.objective, &target.sampled));
+            ctx.refine(shown.collect::<Result<_, _>>()?);
         }
     }
     Ok(running.into_iter().map(|target| target.sampled).collect())

@@ -9,7 +9,7 @@ use crate::tasks::Target;
 
 /// Length of what queries and keys count over.
 pub fn length(subject: &Subject<'_>) -> usize {
-    subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.tokens.len() + subject.task.tail()))
+    subject.spec.row_tokens(subject.input.as_text().map_or(1, |text| text.length() + subject.task.tail()))
 }
 
 /// Numbers (256 MiB) that the maps of a request's layers may be: they stay until all layers have been seen.

@@ -84,6 +84,10 @@ pub fn output(
     default: OutputSpace,
     subject: &Subject<'_>,
 ) -> Result<OutputSpace, SettingError> {
+    if asked == Some(OutputSpace::Entropy) && !subject.task.has_entropy(subject.target) {
+        let detail = "entropy is of a language model's tokens, each by itself; use another output";
+        return Err(SettingError::new("output", detail));
+    }
     if subject.task.has_probability(subject.target) {
         return Ok(asked.unwrap_or(default));
     }

@@ -118,8 +118,14 @@ pub struct Sampler {
     pub rows: fn(samples: usize, players: usize) -> usize,
     /// The fewest rows that say anything about so many players.
     pub least: fn(players: usize) -> usize,
-    pub run: fn(&mut Game<'_>, Mode, u64) -> Result<Vec<Outcome>, Error>,
+    pub run: Run,
 }
+
+/// Solves a game from a seed.
+type Run = fn(&mut Game<'_>, Mode, u64, Refined<'_>) -> Result<Vec<Outcome>, Error>;
+
+/// Told what there is after a round that was not the last, one outcome a target.
+pub type Refined<'a> = &'a dyn Fn(&Game<'_>, Vec<Outcome>) -> Result<(), Error>;
 
 impl Sampler {
     pub fn resolve(&self, shared: Shared, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
@@ -208,13 +214,20 @@ impl Sampler {
         }
         let masking = Masking { units: &units, fill: resolved.units.fill, precision: resolved.precision };
         let mut game = Game::new(ctx, masking, resolved.output)?;
-        let outcomes = (self.run)(&mut game, resolved.mode, ctx.seed())?;
+        let show = Show { choice: &resolved.units, presentation: resolved.presentation, ctx, units: &units };
+        let refined = |game: &Game<'_>, outcomes: Vec<Outcome>| {
+            if ctx.followed() {
+                let answer = |(index, outcome)| show.answer(game.ends(index)?, outcome, None, None);
+                ctx.refine(outcomes.iter().enumerate().map(answer).collect::<Result<_, Error>>()?);
+            }
+            Ok(())
+        };
+        let outcomes = (self.run)(&mut game, resolved.mode, ctx.seed(), &refined)?;
         let check = game.check()?;
         let answers = outcomes.iter().zip(ctx.targets()).enumerate().map(|(index, (outcome, target))| {
             self.warn(resolved, ctx, outcome, target);
             let table = if resolved.interactions && outcome.exact { exact::table(&game, index)? } else { None };
             let interactions = table.map(|table| exact::interactions(&table, game.players(), &outcome.scores));
-            let show = Show { choice: &resolved.units, presentation: resolved.presentation, ctx, units: &units };
             let ends = game.ends(index)?;
             show.answer(ends, outcome, interactions.as_deref(), check.as_ref().map(|check| (check, index)))
         });

@@ -76,6 +76,7 @@ fn gradients_are_those_of_central_differences() {
     }
     let layer = linear(2, 12, 12);
     check_gradient("residual", 4, 12, &|tape, x| layer.forward_add(tape, x, x).unwrap());
+    check_gradient("soft cap", 4, 12, &|tape, x| Softcap { cap: 0.7 }.forward(tape, x.clone()));
     for width in [3, 16, 37] {
         let layer = norm(3, width);
         check_gradient("layer norm", 3, width, &|tape, x| layer.forward(tape, x).unwrap());

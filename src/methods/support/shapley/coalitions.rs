@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use super::super::game::Game;
 use super::control::{Control, FOLDS, Pair};
 use super::exact::{self, choose};
-use super::{Mode, Outcome};
+use super::{Mode, Outcome, Refined};
 use crate::input::units::Mask;
 use crate::methods::Error;
 use crate::numerics::sampling;
@@ -156,7 +156,7 @@ fn allocate(sizes: &[Size], pairs: usize) -> Vec<usize> {
 ///
 /// # Errors
 /// The model failed or had to stop.
-pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, Error> {
+pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64, refined: Refined<'_>) -> Result<Vec<Outcome>, Error> {
     let players = game.players();
     let mut sizes: Vec<Size> = (1..=players / 2).map(|size| Size::new(size, players, seed)).collect();
     let all = sizes.iter().map(|size| size.pairs).sum::<f64>().min(1e15) as usize;
@@ -194,9 +194,17 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
                 last[target] = Some(solved);
             }
         }
+        if results.iter().any(Option::is_none) {
+            refined(game, results.iter().zip(&last).filter_map(so_far).collect())?;
+        }
         pairs = most.min(pairs + FIRST.max(pairs / 4));
     }
     Ok(results.into_iter().flatten().collect())
+}
+
+/// A target's values after a round: final, or the last ones.
+fn so_far((result, last): (&Option<Outcome>, &Option<Solved>)) -> Option<Outcome> {
+    result.clone().or_else(|| last.as_ref().map(|solved| solved.outcome.clone()))
 }
 
 /// Whether an outcome is good enough.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::game::Game;
-use super::{Mode, Outcome, coalitions};
+use super::{Mode, Outcome, Refined, coalitions};
 use crate::input::units::Mask;
 use crate::methods::Error;
 use crate::numerics::sampling;
@@ -37,10 +37,10 @@ pub fn least(players: usize) -> usize {
 ///
 /// # Errors
 /// The model failed or had to stop.
-pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, Error> {
+pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64, refined: Refined<'_>) -> Result<Vec<Outcome>, Error> {
     if mode == Mode::Exact {
         // All coalitions are all orders.
-        return coalitions::run(game, mode, seed);
+        return coalitions::run(game, mode, seed, refined);
     }
     let players = game.players();
     let mut rng = sampling::generator(seed);
@@ -62,13 +62,22 @@ pub fn run(game: &mut Game<'_>, mode: Mode, seed: u64) -> Result<Vec<Outcome>, E
         if !in_time && sums.iter().any(|sums| sums.count == 0) {
             return Err(game.stopped());
         }
-        for (target, result) in results.iter_mut().enumerate().filter(|(_, result)| result.is_none()) {
+        let mut shown = Vec::with_capacity(results.len());
+        for (target, result) in results.iter_mut().enumerate() {
+            if let Some(known) = result {
+                shown.push(known.clone());
+                continue;
+            }
             let outcome = sums[target].outcome(game, target, mode)?;
+            shown.push(outcome.clone());
             if !in_time {
                 *result = Some(Outcome { partial: true, converged: Some(false), ..outcome });
             } else if !more || outcome.converged == Some(true) {
                 *result = Some(outcome);
             }
+        }
+        if results.iter().any(Option::is_none) {
+            refined(game, shown)?;
         }
         round = ROUND.div_ceil(2 * players).max(drawn / 4).max(1);
     }

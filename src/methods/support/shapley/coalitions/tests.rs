@@ -13,7 +13,7 @@ use crate::tasks::OutputSpace;
 fn solve(fake: &Fake, mode: Mode, seed: u64) -> Result<Vec<Outcome>, Error> {
     let units: Units = fake.units();
     let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
-    run(&mut Game::new(fake, masking, OutputSpace::Logit)?, mode, seed)
+    run(&mut Game::new(fake, masking, OutputSpace::Logit)?, mode, seed, &|_, _| Ok(()))
 }
 
 fn one(fake: &Fake, mode: Mode, seed: u64) -> Outcome {
@@ -52,7 +52,7 @@ fn complete_strata_are_the_values() {
     let units = fake.units();
     let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
     let mut game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
-    run(&mut game, Mode::Exact, 3).unwrap();
+    run(&mut game, Mode::Exact, 3, &|_, _| Ok(())).unwrap();
     let mut sizes: Vec<Size> = (1..=players / 2).map(|size| Size::new(size, players, 3)).collect();
     let most = (1 << (players - 1)) - 1;
     for size in &mut sizes {

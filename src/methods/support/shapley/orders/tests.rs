@@ -11,7 +11,7 @@ use crate::tasks::OutputSpace;
 fn solve(fake: &Fake, mode: Mode, seed: u64) -> Result<Outcome, Error> {
     let units: Units = fake.units();
     let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
-    Ok(run(&mut Game::new(fake, masking, OutputSpace::Logit)?, mode, seed)?.remove(0))
+    Ok(run(&mut Game::new(fake, masking, OutputSpace::Logit)?, mode, seed, &|_, _| Ok(()))?.remove(0))
 }
 
 fn one(fake: &Fake, mode: Mode, seed: u64) -> Outcome {

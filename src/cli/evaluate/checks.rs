@@ -1,0 +1,105 @@
+//! What a run checks beside its items: other groups' terms, random weights, other classes.
+
+use std::path::Path;
+
+use super::service::Service;
+use super::{EvaluateArguments, source, watched};
+use crate::cli::{Failure, load};
+use crate::config::Settings;
+use crate::evaluation::data::Item;
+use crate::evaluation::journal::Journal;
+use crate::evaluation::outcome::{Predicted, Record};
+use crate::evaluation::run::{Questions, run as ask};
+use crate::evaluation::sanity::Sanity;
+use crate::evaluation::swaps::{self, Groups, STAGE, Swaps, swaps};
+use crate::models::Randomised;
+use crate::tasks::TargetSpec;
+
+/// Reads `--groups`.
+pub(super) fn groups(path: &Path) -> Result<Groups, Failure> {
+    let json = std::fs::read(path).map_err(|error| Failure::io(path.display().to_string(), error))?;
+    swaps::groups(&json).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// A run whose items are explained.
+pub(super) struct Run<'a> {
+    pub arguments: &'a EvaluateArguments,
+    pub names: &'a [String],
+    pub questions: &'a Questions<'a>,
+    pub journal: &'a Journal,
+    pub records: &'a [Record],
+}
+
+impl Run<'_> {
+    fn predicted(&self, item: usize) -> Option<&Predicted> {
+        let record = self.records.iter().find(|record| record.item == item)?;
+        record.seen.as_ref()?.predicted.as_ref()
+    }
+
+    /// The class that was explained, whatever another model or text would predict.
+    fn class(&self, item: usize) -> Option<usize> {
+        let record = self.records.iter().find(|record| record.item == item)?;
+        record.outcomes.iter().find_map(|outcome| outcome.class).or_else(|| Some(self.predicted(item)?.index))
+    }
+
+    fn target(&self, item: usize) -> TargetSpec {
+        match self.class(item) {
+            Some(class) => TargetSpec::Index(class as u64),
+            None => self.questions.targets.get(item).cloned().unwrap_or(TargetSpec::Predicted),
+        }
+    }
+
+    /// Explains `items` for `targets` as the stage `stage`, without faithfulness.
+    fn ask(
+        &self,
+        service: &Service,
+        what: &str,
+        stage: usize,
+        items: &[Item],
+        targets: &[TargetSpec],
+    ) -> Result<Vec<Record>, Failure> {
+        let request = crate::explain::ExplainRequest { evaluate: None, ..self.questions.request.clone() };
+        let questions = Questions { items, targets, request, stage, ..*self.questions };
+        watched(what, items.len(), self.journal.finished(stage).len(), |finished| {
+            ask(service, &questions, self.journal, finished)
+        })?;
+        Ok(self.journal.records(stage).into_iter().filter(|record| record.item < items.len()).collect())
+    }
+
+    pub fn groups(&self, service: &Service, groups: &Groups) -> Result<Swaps, Failure> {
+        let swaps = swaps(self.questions.items, groups);
+        let items: Vec<Item> = swaps.iter().map(|swap| swap.item.clone()).collect();
+        let targets: Vec<TargetSpec> = swaps.iter().map(|swap| self.target(swap.of)).collect();
+        let changed = self.ask(service, "groups", STAGE, &items, &targets)?;
+        let labels = &service.model.model.spec().labels;
+        Ok(Swaps::of(&swaps, self.names, labels, self.records, &changed, self.arguments.seed))
+    }
+
+    pub fn sanity(&self, service: &Service, settings: &Settings) -> Result<Sanity, Failure> {
+        let count = usize::from(self.arguments.sanity_items).min(self.questions.items.len());
+        let items = &self.questions.items[..count];
+        let seed = self.arguments.seed;
+        let targets: Vec<TargetSpec> = (0..count).map(|item| self.target(item)).collect();
+        let model = source(self.arguments, settings, self.questions.items)?;
+        let mut steps = Vec::new();
+        let parts = load::parts(&model, settings)?;
+        for (index, part) in parts.iter().enumerate() {
+            let random = Service::randomised(&model, settings, Randomised { seed, parts: index + 1 })?;
+            let records = self.ask(&random, &part.to_string(), index + 1, items, &targets)?;
+            steps.push((part.to_string(), records));
+        }
+        // The class after the explained one, in a circle; classifiers of one output have no other.
+        let classes = service.model.model.spec().labels.len();
+        let other: Option<Vec<TargetSpec>> = (0..count)
+            .map(|item| {
+                let class = self.class(item).filter(|_| classes > 1 && self.predicted(item).is_some())?;
+                Some(TargetSpec::Index(((class + 1) % classes) as u64))
+            })
+            .collect();
+        let other = match other {
+            Some(targets) => self.ask(service, "other class", parts.len() + 1, items, &targets)?,
+            None => Vec::new(),
+        };
+        Ok(Sanity::of(self.names, self.records, steps, &other, seed))
+    }
+}

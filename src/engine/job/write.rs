@@ -1,0 +1,74 @@
+//! Writes a completion token by token, before anything is explained: what is explained then is as if it had been sent.
+
+use std::cell::Cell;
+
+use super::super::evaluate::Evaluate;
+use super::lead::Lead;
+use super::{Means, Spent};
+use crate::explain::{Generation, Plan, Processor, RunError};
+use crate::input::Input;
+use crate::input::text::{TextInput, TextProcessor};
+use crate::models::{Content, Row};
+use crate::nn::{self, Precision};
+use crate::numerics::draw::Drawing;
+
+/// The plan's input with its completion written; `None` where there is nothing to write.
+///
+/// # Errors
+/// The model failed or the job had to stop.
+pub fn completed(
+    plan: &Plan,
+    model: &dyn Evaluate,
+    means: Means<'_>,
+    spent: &Cell<Spent>,
+) -> Result<Option<Input>, RunError> {
+    let (Some(generation), Input::Text(text), Processor::Text(processor)) =
+        (&plan.generation, &plan.input, &plan.model.processor)
+    else {
+        return Ok(None);
+    };
+    let lead = Lead { means, seat: means.turns.seat(plan.cost.tokens), spent };
+    let writer = Writer { lead, model, text, processor, generation };
+    let text = writer.write(plan.seed).map_err(|error| match error {
+        nn::Error::Stopped(why) => RunError::Stopped(why),
+        error => RunError::Model(error),
+    })?;
+    Ok(Some(Input::Text(text)))
+}
+
+struct Writer<'a> {
+    lead: Lead<'a>,
+    model: &'a dyn Evaluate,
+    text: &'a TextInput,
+    processor: &'a TextProcessor,
+    generation: &'a Generation,
+}
+
+impl Writer<'_> {
+    fn write(&self, seed: u64) -> Result<TextInput, nn::Error> {
+        let Generation { max_new_tokens, temperature, top_p, top_k, stop } = self.generation;
+        let mut drawing = Drawing::new(seed, *temperature, *top_k, *top_p);
+        let prompt: Vec<u32> = self.text.own_tokens().iter().map(|token| token.id).collect();
+        let before = prompt.last().copied().unwrap_or(0);
+        let (mut written, mut stopped) = (Vec::new(), false);
+        while written.len() < *max_new_tokens && !stopped {
+            let logits = self.next(prompt.iter().chain(&written).copied().collect())?;
+            let id = u32::try_from(drawing.next(&logits)).unwrap_or(0);
+            written.push(id);
+            stopped = self.processor.ends(id)
+                || !stop.is_empty() && {
+                    let text = self.processor.text_behind(before, &written);
+                    stop.iter().any(|stop| text.contains(stop.as_str()))
+                };
+        }
+        let continuation = self.processor.continued(before, prompt.len(), &written, stopped);
+        Ok(self.text.clone().followed_by(continuation))
+    }
+
+    /// The logits of what follows `ids`.
+    fn next(&self, ids: Vec<u32>) -> Result<Vec<f32>, nn::Error> {
+        let read = vec![ids.len().saturating_sub(1)];
+        let row = Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read };
+        Ok(self.lead.logits(self.model, vec![row], Precision::F32)?.0)
+    }
+}

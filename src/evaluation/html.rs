@@ -1,0 +1,182 @@
+//! A report as one HTML page that needs nothing else; its plots are inline SVG.
+
+use std::fmt::Write as _;
+
+use super::markdown::{Column, columns, cost_columns, estimate, introduction};
+use super::plot;
+use super::report::{MethodReport, Report};
+use super::statistics::Estimate;
+use crate::render::escaped;
+
+/// The policy forbids a browser what the page never does.
+const HEAD: &str = r#"<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+body { font: 16px/1.6 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff; }
+h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
+td, th { padding: 0.1rem 0.8rem 0.1rem 0; text-align: left; white-space: nowrap; }
+svg { max-width: 100%; height: auto; } pre { background: #f5f5f5; padding: 0.8rem; white-space: pre-wrap; font-size: 0.85rem; }
+</style>
+"#;
+
+/// Draws `report`.
+pub fn html(report: &Report) -> String {
+    let title = escaped(&format!("Explanations of {}", report.run.model["name"].as_str().unwrap_or_default()));
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    );
+    let _ = writeln!(page, "<p>{}</p>", escaped(&introduction(report)));
+    if let Some(accuracy) = &report.accuracy {
+        let _ = writeln!(
+            page,
+            "<p>The predicted class is the label in {} of {} items.</p>",
+            estimate(accuracy),
+            accuracy.n
+        );
+    }
+    let methods = &report.methods;
+    section(&mut page, "Cost", methods, &cost_columns(), &["evaluations", "seconds"]);
+    let faithfulness = columns(
+        methods,
+        |method| method.faithfulness.keys().cloned().collect(),
+        |method, name| method.faithfulness.get(name).copied(),
+    );
+    let shown = ["aopc_comprehensiveness", "aopc_sufficiency", "deletion_auc", "insertion_auc"];
+    section(&mut page, "Faithfulness", methods, &faithfulness, &shown);
+    cost_and_quality(&mut page, methods);
+    curves(&mut page, methods);
+    let marks = columns(
+        methods,
+        |method| method.marks.keys().cloned().collect(),
+        |method, name| method.marks.get(name).copied(),
+    );
+    section(&mut page, "Against people's marks", methods, &marks, &["auprc", "token_f1", "pointing", "energy"]);
+    let found = &report.agreement;
+    if found.names.len() > 1 {
+        page.push_str("<h2>Agreement</h2>\n");
+        page.push_str(&plot::matrix("Mean Spearman correlation of the scores", &found.names, &found.rank));
+        page.push_str(&plot::matrix("Share of the top quarter in common (chance 0.25)", &found.names, &found.top));
+    }
+    words(&mut page, report);
+    if let Some(groups) = &report.groups {
+        let _ = writeln!(page, "<pre>{}</pre>", lines(&groups.markdown()));
+    }
+    if let Some(sanity) = &report.sanity {
+        let rows: Vec<(&str, Vec<Option<f64>>)> = sanity
+            .methods
+            .iter()
+            .filter(|method| method.follows_weights.is_some())
+            .map(|method| {
+                (method.name.as_str(), method.similarity.iter().map(|found| found.map(|found| found.mean)).collect())
+            })
+            .collect();
+        page.push_str("<h2>Sanity checks</h2>\n");
+        page.push_str(&plot::lines(
+            "Correlation with the model's own explanation, weights random from the head down",
+            &sanity.steps,
+            &rows,
+        ));
+        let _ = writeln!(page, "<pre>{}</pre>", lines(&sanity.markdown()));
+    }
+    failures(&mut page, methods);
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+/// Escaped, with its own line breaks kept.
+fn lines(text: &str) -> String {
+    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// A table of all columns and bars of those `drawn`.
+fn section(page: &mut String, title: &str, methods: &[MethodReport], columns: &[Column], drawn: &[&str]) {
+    let rows: Vec<&MethodReport> =
+        methods.iter().filter(|method| columns.iter().any(|column| (column.of)(method).is_some())).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "<h2>{title}</h2>");
+    for column in columns.iter().filter(|column| drawn.contains(&column.title.as_str())) {
+        let bars: Vec<(&str, Estimate)> =
+            rows.iter().filter_map(|method| Some((method.name.as_str(), (column.of)(method)?))).collect();
+        page.push_str(&plot::bars(&column.title, &bars));
+    }
+    page.push_str("<table>\n<tr><th>method</th>");
+    columns.iter().for_each(|column| {
+        let _ = write!(page, "<th>{}</th>", escaped(&column.title));
+    });
+    page.push_str("</tr>\n");
+    for method in rows {
+        let _ = write!(page, "<tr><td>{}</td>", escaped(&method.name));
+        for column in columns {
+            let cell = (column.of)(method).map_or_else(|| "–".to_owned(), |found| estimate(&found));
+            let _ = write!(page, "<td>{cell}</td>");
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
+}
+
+fn cost_and_quality(page: &mut String, methods: &[MethodReport]) {
+    let name = "aopc_comprehensiveness";
+    let rows: Vec<(&str, f64, f64)> = methods
+        .iter()
+        .filter_map(|method| {
+            Some((method.name.as_str(), method.evaluations?.mean, method.faithfulness.get(name)?.mean))
+        })
+        .collect();
+    if rows.len() > 1 {
+        page.push_str(&plot::points("Faithfulness and cost", "evaluations", name, &rows));
+    }
+}
+
+/// Comprehensiveness and sufficiency over the share of units taken.
+fn curves(page: &mut String, methods: &[MethodReport]) {
+    let Some(fractions) = methods.iter().find_map(|method| method.curves.get("fractions")) else { return };
+    let steps: Vec<String> = fractions.iter().map(|fraction| format!("{:.0} %", 100.0 * fraction)).collect();
+    for name in ["comprehensiveness", "sufficiency"] {
+        let rows: Vec<(&str, Vec<Option<f64>>)> = methods
+            .iter()
+            .filter_map(|method| {
+                let points = method.curves.get(name).filter(|points| points.len() == steps.len())?;
+                Some((method.name.as_str(), points.iter().copied().map(Some).collect()))
+            })
+            .collect();
+        if !rows.is_empty() {
+            page.push_str(&plot::lines(&format!("{name} by share of the units"), &steps, &rows));
+        }
+    }
+}
+
+fn words(page: &mut String, report: &Report) {
+    if report.words.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Words that push a class</h2>\n");
+    for pushes in &report.words {
+        let rows: Vec<(&str, Estimate)> = pushes
+            .towards
+            .iter()
+            .chain(pushes.away.iter().rev())
+            .map(|push| (push.word.as_str(), push.score))
+            .collect();
+        let title = format!("{}, explained class {}", pushes.method, pushes.class);
+        let _ =
+            writeln!(page, "<details><summary>{}</summary>\n{}</details>", escaped(&title), plot::bars(&title, &rows));
+    }
+}
+
+fn failures(page: &mut String, methods: &[MethodReport]) {
+    if methods.iter().all(|method| method.failed.is_empty()) {
+        return;
+    }
+    page.push_str("<h2>Not explained</h2>\n<ul>\n");
+    for method in methods {
+        for (reason, count) in &method.failed {
+            let _ = writeln!(page, "<li>{}: {count} items: {}</li>", escaped(&method.name), escaped(reason));
+        }
+    }
+    page.push_str("</ul>\n");
+}

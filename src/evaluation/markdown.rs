@@ -1,0 +1,192 @@
+//! A report as Markdown.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::report::{MethodReport, Report};
+use super::statistics::Estimate;
+
+/// Draws `report`.
+pub fn markdown(report: &Report) -> String {
+    let mut page = String::new();
+    let run = &report.run;
+    let _ = writeln!(page, "# Explanations of {}\n", run.model["name"].as_str().unwrap_or_default());
+    let _ = writeln!(page, "{}\n", introduction(report));
+    if let Some(accuracy) = &report.accuracy {
+        let _ = writeln!(page, "The predicted class is the label in {} of {} items.\n", estimate(accuracy), accuracy.n);
+    }
+    section(&mut page, "Cost", &report.methods, &cost_columns(), false);
+    let faithfulness = columns(
+        &report.methods,
+        |method| method.faithfulness.keys().cloned().collect(),
+        |method, name| method.faithfulness.get(name).copied(),
+    );
+    section(&mut page, "Faithfulness", &report.methods, &faithfulness, true);
+    for (title, right) in [("Against people's marks", false), ("Against people's marks, right predictions alone", true)]
+    {
+        let numbers = move |method: &MethodReport| {
+            if right { method.marks_right.clone() } else { method.marks.clone() }
+        };
+        let marks = columns(
+            &report.methods,
+            move |method| numbers(method).into_keys().collect(),
+            move |method, name| {
+                if right { method.marks_right.get(name).copied() } else { method.marks.get(name).copied() }
+            },
+        );
+        section(&mut page, title, &report.methods, &marks, true);
+    }
+    agreement(&mut page, report);
+    words(&mut page, report);
+    if let Some(groups) = &report.groups {
+        page.push_str(&groups.markdown());
+    }
+    if let Some(sanity) = &report.sanity {
+        page.push_str(&sanity.markdown());
+    }
+    failures(&mut page, &report.methods);
+    page
+}
+
+/// What was run and how the numbers are meant.
+pub(super) fn introduction(report: &Report) -> String {
+    let run = &report.run;
+    format!(
+        "{} items of {}, target {}, explaind {}, seed {}. A number is the mean over items with its {:.0} % interval \
+         ({}, {} resamples).",
+        run.items,
+        run.data,
+        run.target,
+        run.version,
+        run.seed,
+        100.0 * report.intervals.level,
+        report.intervals.method,
+        report.intervals.resamples
+    )
+}
+
+/// A method's estimate in a column.
+pub(super) type Cell = Box<dyn Fn(&MethodReport) -> Option<Estimate>>;
+
+/// A column: its title and a method's estimate there.
+pub(super) struct Column {
+    pub title: String,
+    pub of: Cell,
+}
+
+pub(super) fn cost_columns() -> Vec<Column> {
+    vec![
+        Column { title: "evaluations".to_owned(), of: Box::new(|method| method.evaluations) },
+        Column { title: "seconds".to_owned(), of: Box::new(|method| method.seconds) },
+        Column { title: "converged".to_owned(), of: Box::new(|method| method.converged) },
+    ]
+}
+
+/// A column for every name that one of `methods` has.
+pub(super) fn columns(
+    methods: &[MethodReport],
+    names: impl Fn(&MethodReport) -> Vec<String>,
+    of: impl Fn(&MethodReport, &str) -> Option<Estimate> + Copy + 'static,
+) -> Vec<Column> {
+    let names: BTreeSet<String> = methods.iter().flat_map(names).collect();
+    let column = |name: String| Column { title: name.clone(), of: Box::new(move |method| of(method, &name)) };
+    names.into_iter().map(column).collect()
+}
+
+/// A table of `columns`, a row a method; nothing where no method has a number. `scored`: methods without one are left out.
+fn section(page: &mut String, title: &str, methods: &[MethodReport], columns: &[Column], scored: bool) {
+    let rows: Vec<&MethodReport> =
+        methods.iter().filter(|method| !scored || columns.iter().any(|column| (column.of)(method).is_some())).collect();
+    if columns.is_empty() || rows.is_empty() {
+        return;
+    }
+    let titles: Vec<&str> = columns.iter().map(|column| column.title.as_str()).collect();
+    let _ = writeln!(page, "## {title}\n\n| method | {} |\n|---|{}", titles.join(" | "), "---|".repeat(columns.len()));
+    for method in rows {
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|column| (column.of)(method).map_or_else(|| "–".to_owned(), |found| estimate(&found)))
+            .collect();
+        let _ = writeln!(page, "| {} | {} |", method.name, cells.join(" | "));
+    }
+    page.push('\n');
+}
+
+/// A mean and its interval, to three significant digits.
+pub(super) fn estimate(found: &Estimate) -> String {
+    if found.low == found.high {
+        return number(found.mean);
+    }
+    format!("{} ({} … {})", number(found.mean), number(found.low), number(found.high))
+}
+
+/// Three significant digits.
+pub(super) fn number(value: f64) -> String {
+    let size = value.abs();
+    let decimals = match size {
+        _ if size >= 100.0 || size == 0.0 => 0,
+        _ if size >= 10.0 => 1,
+        _ if size >= 1.0 => 2,
+        _ if size >= 0.001 => 3,
+        _ => 6,
+    };
+    format!("{value:.decimals$}")
+}
+
+fn agreement(page: &mut String, report: &Report) {
+    let found = &report.agreement;
+    if found.names.len() < 2 {
+        return;
+    }
+    let tables = [
+        ("Agreement: mean Spearman correlation of the scores", &found.rank),
+        ("Agreement: share of the top quarter in common (chance 0.25)", &found.top),
+    ];
+    for (title, table) in tables {
+        let _ = writeln!(
+            page,
+            "## {title}\n\n| | {} |\n|---|{}",
+            found.names.join(" | "),
+            "---|".repeat(found.names.len())
+        );
+        for (name, row) in found.names.iter().zip(table) {
+            let cells: Vec<String> =
+                row.iter().map(|cell| cell.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))).collect();
+            let _ = writeln!(page, "| {name} | {} |", cells.join(" | "));
+        }
+        page.push('\n');
+    }
+}
+
+fn words(page: &mut String, report: &Report) {
+    if report.words.is_empty() {
+        return;
+    }
+    page.push_str("## Words that push a class\n\nMean score in the texts explained for the class; words of at least three texts.\n\n");
+    page.push_str("| method | class | towards | away |\n|---|---|---|---|\n");
+    let list = |pushes: &[super::report::Push]| {
+        let words: Vec<String> = pushes
+            .iter()
+            .map(|push| format!("{} {}", push.word.replace('|', "\\|"), number(push.score.mean)))
+            .collect();
+        words.join(", ")
+    };
+    for pushes in &report.words {
+        let (towards, away) = (list(&pushes.towards), list(&pushes.away));
+        let _ = writeln!(page, "| {} | {} | {towards} | {away} |", pushes.method, pushes.class);
+    }
+    page.push('\n');
+}
+
+fn failures(page: &mut String, methods: &[MethodReport]) {
+    let failed: Vec<_> = methods.iter().filter(|method| !method.failed.is_empty()).collect();
+    if failed.is_empty() {
+        return;
+    }
+    page.push_str("## Not explained\n\n");
+    for method in failed {
+        for (reason, count) in &method.failed {
+            let _ = writeln!(page, "- {}: {count} items: {reason}", method.name);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Asks for every item's explanations, several items side by side, and keeps what is finished.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::data::{Content, Item};
+use super::journal::Journal;
+use super::outcome::{Outcome, Record, Seen};
+use crate::explain::{Answer, ExplainItem, ExplainRequest};
+use crate::tasks::TargetSpec;
+
+/// Answers requests; an error is for people.
+pub trait Explainer: Sync {
+    /// # Errors
+    /// Why there is no answer.
+    fn answer(&self, request: ExplainRequest, image: Option<Vec<u8>>) -> Result<Answer, String>;
+}
+
+impl<F: Fn(ExplainRequest, Option<Vec<u8>>) -> Result<Answer, String> + Sync> Explainer for F {
+    fn answer(&self, request: ExplainRequest, image: Option<Vec<u8>>) -> Result<Answer, String> {
+        self(request, image)
+    }
+}
+
+/// What is asked of every item.
+pub struct Questions<'a> {
+    pub items: &'a [Item],
+    pub methods: &'a [ExplainItem],
+    /// One an item.
+    pub targets: &'a [TargetSpec],
+    /// What every request has beside its input, target and method.
+    pub request: ExplainRequest,
+    /// Items side by side.
+    pub jobs: usize,
+    /// Where the records are kept; see [`Record::stage`].
+    pub stage: usize,
+}
+
+/// Asks what is not finished yet. Every method is a request of its own, so that its cost is its own; `finished` is called
+/// after each item. What is kept does not depend on `jobs`, but for the seconds.
+///
+/// # Errors
+/// The journal could not be written.
+pub fn run(
+    explainer: &dyn Explainer,
+    questions: &Questions<'_>,
+    journal: &Journal,
+    finished: &(dyn Fn() + Sync),
+) -> io::Result<()> {
+    let done = journal.finished(questions.stage);
+    let open: Vec<usize> = (0..questions.items.len()).filter(|item| !done.contains(item)).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let failure = Mutex::new(None);
+    let work = || {
+        while let Some(&item) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if failed.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = journal.keep(record(explainer, questions, item)) {
+                failed.store(true, Ordering::Relaxed);
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
+            finished();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..questions.jobs.min(open.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+fn record(explainer: &dyn Explainer, questions: &Questions<'_>, index: usize) -> Record {
+    let mut seen = None;
+    let mut ask = |method: &ExplainItem| {
+        let answer = ask(explainer, questions, index, method);
+        match answer {
+            Ok(answer) => {
+                seen.get_or_insert_with(|| Seen::of(&answer));
+                Outcome::of(&answer)
+            }
+            Err(error) => Outcome::failed(error),
+        }
+    };
+    let outcomes = questions.methods.iter().map(&mut ask).collect();
+    Record { stage: questions.stage, item: index, seen, outcomes }
+}
+
+fn ask(
+    explainer: &dyn Explainer,
+    questions: &Questions<'_>,
+    index: usize,
+    method: &ExplainItem,
+) -> Result<Answer, String> {
+    let mut request = ExplainRequest {
+        target: questions.targets.get(index).cloned(),
+        explain: Some(vec![method.clone()]),
+        ..questions.request.clone()
+    };
+    let image = match questions.items.get(index).map(|item| &item.content) {
+        Some(Content::Image(path)) => {
+            Some(std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+        Some(Content::Text { text, pair }) => {
+            (request.text, request.pair) = (Some(text.clone()), pair.clone());
+            None
+        }
+        None => None,
+    };
+    explainer.answer(request, image)
+}

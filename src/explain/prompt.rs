@@ -1,0 +1,147 @@
+//! What a request asks of a language model: its completion, or how to write one, and the words that its target names.
+
+use super::ExplainRequest;
+use super::Generation;
+use super::catalog::Processor;
+use super::plan::{Field, PlanError};
+use crate::input::text::{Prompt, TextError, TextProcessor, Truncation};
+use crate::input::{Input, TextInput};
+use crate::methods::Warning;
+use crate::models::Spec;
+use crate::tasks::{Class, ClassSpec, TargetSpec, Task};
+
+/// What follows the prompt.
+pub(super) enum Follows {
+    Given(String),
+    /// The model writes it.
+    Written(Generation),
+}
+
+/// What follows the prompt in `request`, taken out of it; `None` for other models, with a field for what is a language
+/// model's alone.
+pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut Vec<Field>) -> Option<Follows> {
+    let (completion, generate) = (request.completion.take(), request.generate.take());
+    if !task.prompted() {
+        for (pointer, sent) in [("/completion", completion.is_some()), ("/generate", generate.is_some())] {
+            if sent {
+                fields.push(Field::new(pointer, "it is for language models, and this model is none; leave it out"));
+            }
+        }
+        return None;
+    }
+    match completion {
+        Some(completion) if completion.is_empty() => {
+            fields.push(Field::new("/completion", "it is empty; send some text, or \"generate\" in its place"));
+            None
+        }
+        Some(completion) => Some(Follows::Given(completion)),
+        None => match generate.unwrap_or_default().resolve() {
+            Ok(generation) => Some(Follows::Written(generation)),
+            Err(wrong) => {
+                fields.extend(wrong);
+                None
+            }
+        },
+    }
+}
+
+/// Tokenises prompt and completion.
+pub(super) fn prepare(
+    processor: &Processor,
+    text: &str,
+    follows: &Follows,
+    truncation: Truncation,
+) -> Result<(Input, Option<Warning>), PlanError> {
+    let invalid = |pointer: &str, detail: String| PlanError::from(Field::new(pointer, detail));
+    let Processor::Text(processor) = processor else {
+        return Err(invalid("/text", "this model's input was made ready otherwise".to_owned()));
+    };
+    let (completion, room) = match follows {
+        Follows::Given(completion) => (Some(completion.as_str()), 0),
+        Follows::Written(generation) => (None, generation.max_new_tokens),
+    };
+    let read = processor.encode_prompt(Prompt { text, chat: None, completion, room, truncation });
+    let read = read.map_err(|error| match error {
+        TextError::NoWindows { .. } => invalid("/truncation", error.to_string()),
+        error => invalid("/text", error.to_string()),
+    })?;
+    let count = read.input.continuation.as_ref().map_or(0, |continuation| continuation.tokens.len());
+    if completion.is_some() && count == 0 {
+        return Err(invalid("/completion", "there is no token in it; send some text".to_owned()));
+    }
+    let warning = read.apart.then(|| Warning {
+        code: "border_split".to_owned(),
+        detail: "a token would stand across the border of prompt and completion, so both were tokenised apart; move \
+                 white space from the prompt's end to the completion's beginning"
+            .to_owned(),
+    });
+    Ok((Input::Text(read.input), warning))
+}
+
+/// What became of a prompt of more tokens than fit.
+pub(super) fn too_long(text: &TextInput) -> Option<Warning> {
+    text.truncated().then(|| Warning {
+        code: "truncated".to_owned(),
+        detail: format!(
+            "prompt and completion have {} tokens and the model takes {}; the prompt's beginning was cut off and is not \
+             explained",
+            text.original_tokens,
+            text.length()
+        ),
+    })
+}
+
+/// Looks up the words that `target` names: they become tokens of the vocabulary.
+///
+/// # Errors
+/// A word that is not one token, or an id outside of the vocabulary.
+pub(super) fn look_up(target: &mut TargetSpec, processor: &Processor, spec: &Spec) -> Result<(), Field> {
+    let Processor::Text(processor) = processor else { return Ok(()) };
+    let single = !matches!(target, TargetSpec::List(_));
+    let specs = match target {
+        TargetSpec::List(list) => list.iter_mut().collect(),
+        one => vec![one],
+    };
+    for (index, target) in specs.into_iter().enumerate() {
+        let TargetSpec::Token(token) = target else { continue };
+        let place = if single { String::new() } else { format!("/{index}") };
+        for (key, class) in [("label", &mut token.label), ("against", &mut token.against)] {
+            let Some(class) = class else { continue };
+            let found = word(class, processor, spec);
+            *class = ClassSpec::Class(found.map_err(|detail| Field::new(format!("/target{place}/{key}"), detail))?);
+        }
+    }
+    Ok(())
+}
+
+fn word(class: &ClassSpec, processor: &TextProcessor, spec: &Spec) -> Result<Class, String> {
+    let (text, index) = match class {
+        ClassSpec::Index(index) => (None, Some(*index)),
+        ClassSpec::Label(text) => (Some(text), None),
+        ClassSpec::Class(Class { label, index }) => (Some(label), Some(*index as u64)),
+    };
+    let index = match index {
+        Some(index) => Some(
+            u32::try_from(index)
+                .ok()
+                .filter(|index| (*index as usize) < spec.vocab)
+                .ok_or_else(|| format!("there is no token of id {index}: the vocabulary has {}", spec.vocab))?,
+        ),
+        None => None,
+    };
+    match (text, index) {
+        (None, Some(id)) => Ok(Class { label: processor.written(id), index: id as usize }),
+        (Some(text), Some(id)) if processor.written(id) == *text => {
+            Ok(Class { label: text.clone(), index: id as usize })
+        }
+        (Some(text), index) => match processor.token_of(text) {
+            Ok(id) if index.is_none_or(|index| index == id) => Ok(Class { label: text.clone(), index: id as usize }),
+            Ok(id) => Err(format!("\"{text}\" is the token {id}; leave one of the two out")),
+            Err(0) => Err("it is no token; name one of the vocabulary".to_owned()),
+            Err(count) => Err(format!(
+                "\"{text}\" is {count} tokens and one is asked for; mind the space before a word, as in \" cat\""
+            )),
+        },
+        (None, None) => Err("it names no token".to_owned()),
+    }
+}

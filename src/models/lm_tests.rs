@@ -1,0 +1,86 @@
+//! Heads over the vocabulary against transformers (tests/golden/values/lm.json).
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::tests::{close, edit, folder, golden};
+use super::*;
+use crate::hub::FileBytes;
+use crate::nn::Tape;
+
+fn values() -> Value {
+    serde_json::from_slice(&std::fs::read(golden("values/lm.json")).unwrap()).unwrap()
+}
+
+fn numbers<T>(value: &Value, of: impl Fn(f64) -> T) -> Vec<T> {
+    value.as_array().unwrap().iter().map(|number| of(number.as_f64().unwrap())).collect()
+}
+
+/// The folder of a classifier with config.json changed to that of a language model.
+fn changed(name: &str, changes: &Value) -> ModelFolder {
+    let mut folder = folder(name);
+    let mut config: Value = serde_json::from_slice(folder.file("config.json").unwrap()).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    folder.files.insert("config.json".into(), FileBytes::Owned(Arc::new(config.to_string().into_bytes())));
+    folder
+}
+
+/// Logits of the first completion token within 1e-5 of the largest, log-probabilities of all within 1e-5.
+fn check(name: &str, model: &dyn Model, case: &Value) {
+    let ids = |key: &str| numbers(&case[key], |id| id as u32);
+    let (prompt, completion) = (ids("ids"), ids("completion_ids"));
+    let read = (0..completion.len()).map(|index| prompt.len() - 1 + index).collect();
+    let all = prompt.iter().chain(&completion).take(prompt.len() + completion.len() - 1).copied().collect();
+    let row = Row { content: Content::Tokens { ids: all, type_ids: Vec::new() }, read };
+    let mut tape = Tape::new(&(), false);
+    let logits = model.forward(&mut tape, &Batch::new(vec![row]), &TapPlan::default()).unwrap().logits;
+    assert_eq!((logits.rows(), logits.cols()), (completion.len(), model.spec().outputs()), "{name}");
+    let first = numbers(&case["logits"], |logit| logit as f32);
+    if first.len() == logits.cols() {
+        close(name, &logits.value()[..first.len()], &first, 1e-5);
+    }
+    let oracle = numbers(&case["log_probabilities"], |value| value);
+    for (index, (row, &id)) in logits.value().chunks(logits.cols()).zip(&completion).enumerate() {
+        let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+        let own = f64::from(row[id as usize]) - sum.ln();
+        assert!((own - oracle[index]).abs() < 1e-5, "{name} {index}: {own} for {}", oracle[index]);
+    }
+}
+
+#[test]
+fn log_probabilities_are_those_of_transformers() {
+    let values = values();
+    let families = values["families"].as_object().unwrap();
+    assert_eq!(families.len(), 8);
+    for (name, family) in families {
+        let model = load(&changed(name, &family["config"])).unwrap();
+        let spec = model.spec();
+        assert_eq!((spec.about, spec.reads, spec.labels.len()), (About::Next, Reads::Each, 0), "{name}");
+        family["cases"].as_array().unwrap().iter().for_each(|case| check(name, &*model, case));
+    }
+    for (name, case) in values["whole"].as_object().unwrap() {
+        check(name, &*load(&folder(name)).unwrap(), case);
+    }
+}
+
+#[test]
+fn a_missing_head_is_named() {
+    let changes = serde_json::json!({"architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": false});
+    let error = edit("tiny-qwen2", |folder| *folder = changed("tiny-qwen2", &changes));
+    assert!(error.contains("the head is missing") && error.contains("lm_head.weight"), "{error}");
+}
+
+/// OpenAI's own files of GPT-2 name their tensors without the prefix.
+#[test]
+fn names_without_a_prefix_are_gpt2s_too() {
+    let mut bare = folder("tiny-gpt2-lm");
+    let bytes = bare.file("model.safetensors").unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(bytes).unwrap().tensors();
+    let renamed = tensors.into_iter().map(|(name, view)| (name.trim_start_matches("transformer.").to_owned(), view));
+    let bytes = safetensors::serialize(renamed, None).unwrap();
+    bare.files.insert("model.safetensors".into(), FileBytes::Owned(Arc::new(bytes)));
+    check("bare", &*load(&bare).unwrap(), &values()["whole"]["tiny-gpt2-lm"]);
+}
