@@ -162,6 +162,9 @@ fn numbered(count: usize) -> Vec<String> {
 
 /// Reads config.json into a family's own struct; a wrong type is an error with the key's path.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LoadError> {
+    if bytes.trim_ascii_start().first().is_some_and(|first| b"[\"".contains(first)) {
+        return Err(invalid("the whole file", "is no JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // Where not even an object could be read there is no key to name.
