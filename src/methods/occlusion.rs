@@ -215,7 +215,8 @@ fn check_boxes(settings: &mut Settings) -> Result<(), SettingError> {
 fn within_limits(windows: usize, cells: usize, subject: &Subject<'_>) -> Result<(), SettingError> {
     let most = subject.max_evaluations;
     if windows + 2 > most {
-        let detail = format!("{windows} windows are more evaluations than {most} (limits.max_evaluations); use fewer");
+        let detail =
+            format!("{windows} windows are more evaluations than {most} (limits.max_evaluations); use a longer stride");
         return Err(SettingError::new("stride", detail));
     }
     if cells > MOST_CELLS {
