@@ -48,8 +48,8 @@ perturbation_settings! {
         /// at most its shorter side. Default: none, each unit alone.
         #[schema(minimum = 1)]
         pub window: Option<usize>,
-        /// From one window to the next, in the same measure; 1 to `window`, which alone takes it. Default 1 for text, a
-        /// quarter of the window for images.
+        /// From one window to the next, in the same measure; 1 to `window`, which alone takes it. Default: text 1, image a
+        /// quarter of the window.
         #[schema(minimum = 1)]
         pub stride: Option<usize>,
     }
