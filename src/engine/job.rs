@@ -1,17 +1,19 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` other
-//! inputs. Everything the model is
+//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` with
+//! `spliced` other inputs. Everything the model is
 //! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
 
 mod course;
 mod lead;
 mod masks;
 mod passes;
+mod spliced;
 mod variants;
 mod write;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::lead::Lead;
@@ -19,11 +21,11 @@ use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
 use super::memo::Memo;
-use crate::explain::{self, Answer, Audience, Plan, RunError};
+use crate::explain::{self, Answer, Audience, Plan, RunError, ServedModel};
 use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::Mask;
-use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Variant, Warning};
+use crate::methods::{Attribution, Ctx, Error, Masking, Pass, Proposal, RowView, Variant, Warning};
 use crate::models::{Recording, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
@@ -35,6 +37,8 @@ pub struct Work<'a> {
     pub task: &'a dyn Task,
     pub input: &'a Input,
     pub lexicon: Option<&'a dyn Lexicon>,
+    /// Other loaded models that methods ask.
+    pub helpers: &'a [Arc<ServedModel>],
     pub target: &'a TargetSpec,
     /// What methods will ask of the whole input's forward.
     pub taps: &'a TapPlan,
@@ -165,6 +169,10 @@ impl Ctx for JobCtx<'_> {
         self.others(variants)
     }
 
+    fn proposals(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+        self.proposed(model, words, count)
+    }
+
     fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
         self.look_up(ids)
     }
@@ -232,6 +240,7 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
         task: &*plan.task,
         input: written.as_ref().unwrap_or(&plan.input),
         lexicon: plan.model.lexicon(),
+        helpers: &plan.helpers,
         target: &plan.target,
         seed: plan.seed,
         partial: plan.partial,

@@ -19,6 +19,9 @@ use crate::tasks::{Prediction, Target};
 pub struct Answer {
     pub id: String,
     pub model: ModelIdentity,
+    /// Other models that explanations asked: masked language models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helpers: Vec<ModelIdentity>,
     /// The request as resolved, without the input.
     pub request: ResolvedRequest,
     pub input: InputView,

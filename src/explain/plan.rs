@@ -15,7 +15,6 @@ use crate::input::text::Truncation;
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
 use crate::models::About;
-use crate::nn::Precision;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// Targets that a list may name for each that may be explained: written again they count once.
@@ -61,6 +60,8 @@ impl From<Field> for PlanError {
 pub struct Plan {
     pub id: String,
     pub model: Arc<ServedModel>,
+    /// The other models that its methods ask, each once.
+    pub helpers: Vec<Arc<ServedModel>>,
     /// The model's, or zero-shot over the request's labels.
     pub task: Arc<dyn Task>,
     /// Of zero-shot classification.
@@ -130,26 +131,23 @@ pub fn plan(
     let follows = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
-        Some(raw) if fields.is_empty() => {
-            let (model, precision) = (Arc::clone(model), catalog.precision());
-            finish(
-                Checked {
-                    id,
-                    model,
-                    hypotheses,
-                    zero_shot,
-                    request,
-                    raw,
-                    follows,
-                    target,
-                    chosen,
-                    targets,
-                    wanted,
-                    precision,
-                },
-                limits,
-            )
-        }
+        Some(raw) if fields.is_empty() => finish(
+            Checked {
+                id,
+                model: Arc::clone(model),
+                catalog,
+                hypotheses,
+                zero_shot,
+                request,
+                raw,
+                follows,
+                target,
+                chosen,
+                targets,
+                wanted,
+            },
+            limits,
+        ),
         _ => Err(PlanError::Invalid(fields)),
     }
 }
@@ -222,9 +220,10 @@ fn wrong_target(error: TargetError) -> Field {
 }
 
 /// A request that nothing but its input and its methods' settings can still make invalid.
-struct Checked {
+struct Checked<'a> {
     id: String,
     model: Arc<ServedModel>,
+    catalog: &'a Catalog,
     hypotheses: Option<Hypotheses>,
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
@@ -234,14 +233,14 @@ struct Checked {
     chosen: Vec<Chosen>,
     targets: usize,
     wanted: Wanted,
-    precision: Precision,
 }
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
-fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
+fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     let Checked {
         id,
         model,
+        catalog,
         hypotheses,
         zero_shot,
         request,
@@ -251,7 +250,6 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         chosen,
         targets,
         wanted,
-        precision,
     } = checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
@@ -270,6 +268,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
     };
     prepare::check_second(&*task, &input)?;
+    task.check_text(&input).map_err(|detail| Field::new("/text", detail))?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
@@ -291,8 +290,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         targets,
         seed,
         max_evaluations: limits.max_evaluations,
-        precision,
+        precision: catalog.precision(),
         response_values: limits.response_values,
+        helpers: catalog,
     };
     let mut fields = Vec::new();
     let mut methods: Vec<Box<dyn Planned>> = Vec::with_capacity(chosen.len());
@@ -330,6 +330,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
+        helpers: helpers(catalog, &methods),
         warnings,
         generation,
         input,
@@ -350,6 +351,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         hypotheses,
         model,
     })
+}
+
+/// The models that `methods` ask beside their own.
+fn helpers(catalog: &Catalog, methods: &[Box<dyn Planned>]) -> Vec<Arc<ServedModel>> {
+    let asked: Vec<&str> = methods.iter().filter_map(|method| method.asks()).collect();
+    catalog.iter().filter(|model| asked.contains(&model.name.as_str())).map(Arc::clone).collect()
 }
 
 /// What writing a completion behind `tokens` tokens costs: a row a token.

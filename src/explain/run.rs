@@ -9,11 +9,11 @@ use super::faithfulness::Measured;
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, Stage, reasons};
+use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::{Explained, OutputSpace};
+use crate::tasks::{Explained, OutputSpace, Task};
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,8 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
     let answer = Answer {
         id: plan.id.clone(),
-        model: identity(plan),
+        model: identity(&plan.model, &*plan.task),
+        helpers: plan.helpers.iter().map(|model| identity(model, &*model.task)).collect(),
         request: resolved_request(plan, &explained),
         input: input_view(plan, job.input()),
         prediction: plan.task.prediction(job.input(), job.whole_logits()),
@@ -197,15 +198,14 @@ fn evaluate(
     Ok(in_time)
 }
 
-fn identity(plan: &Plan) -> ModelIdentity {
-    let model = &plan.model;
+fn identity(model: &ServedModel, task: &dyn Task) -> ModelIdentity {
     ModelIdentity {
         name: model.name.clone(),
         source: model.source.clone(),
         revision: model.revision.clone(),
         sha256: model.sha256.clone(),
         architecture: model.model.spec().architecture.clone(),
-        task: plan.task.name().to_owned(),
+        task: task.name().to_owned(),
     }
 }
 

@@ -55,8 +55,8 @@ perturbation_settings! {
         /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
-        /// Width of the kernel, in cosine distance × 100 (text, default 25) or cosine distance (images, default
-        /// 0.25); more than 0.
+        /// Width of the kernel, in cosine distance × 100 (text) or cosine distance (images); more than 0. Default: text 25,
+        /// image 0.25.
         #[schema(exclusive_minimum = 0)]
         pub kernel_width: Option<f64>,
         /// Penalty on the squared scores, 0 or more, with `samples` alone. Default: lime's 1 with `samples`, else 0.

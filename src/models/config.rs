@@ -66,6 +66,7 @@ impl Common {
             name if name.ends_with("ForTokenClassification") => About::Tokens,
             name if name.ends_with("ForQuestionAnswering") => About::Span,
             name if name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") => About::Next,
+            name if name.ends_with("ForMaskedLM") => About::Masked,
             _ => About::Sequence,
         }
     }
@@ -93,8 +94,8 @@ impl Common {
         }
         match self.about() {
             About::Span => return self.span_labels(),
-            // What follows is a token of the vocabulary.
-            About::Next => return Ok(Vec::new()),
+            // What stands there is a token of the vocabulary.
+            About::Next | About::Masked => return Ok(Vec::new()),
             _ => {}
         }
         let Some(names) = &self.id2label else {

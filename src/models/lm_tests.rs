@@ -66,6 +66,29 @@ fn log_probabilities_are_those_of_transformers() {
     }
 }
 
+/// Gemma 3 that sees both sides, against transformers (values/bidirectional.json): logits within 1e-5 of the largest,
+/// norms of gradients within 1e-4.
+#[test]
+fn gemma_3_may_see_both_sides() {
+    let values = std::fs::read(golden("values/bidirectional.json")).unwrap();
+    let values: Value = serde_json::from_slice(&values).unwrap();
+    for family in values["all"].as_array().unwrap() {
+        let model = load(&changed("tiny-gemma3", &family["config"])).unwrap();
+        for case in family["cases"].as_array().unwrap() {
+            let (ids, read) = (numbers(&case["ids"], |id| id as u32), case["read"].as_u64().unwrap() as usize);
+            assert_eq!(model.spec().reads.position(ids.iter().copied()), read);
+            let row = Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read: vec![read] };
+            let mut tape = Tape::new(&(), true);
+            let outputs = model.forward(&mut tape, &Batch::new(vec![row]), &TapPlan::default()).unwrap();
+            close("logits", outputs.logits.value(), &numbers(&case["logits"], |logit| logit as f32), 1e-5);
+            let gradient = tape.backward(&outputs.logits, &[0.0, 1.0, 0.0], &outputs.input).unwrap();
+            let norm = |token: &[f32]| token.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let norms: Vec<f32> = gradient.chunks(model.spec().embedding).map(norm).collect();
+            close("gradient", &norms, &numbers(&case["gradient"], |norm| norm as f32), 1e-4);
+        }
+    }
+}
+
 #[test]
 fn a_missing_head_is_named() {
     let changes = serde_json::json!({"architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": false});

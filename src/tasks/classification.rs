@@ -414,6 +414,19 @@ pub(super) fn entropy(logits: &[f32]) -> f64 {
     -logits.iter().map(term).sum::<f64>()
 }
 
+/// The ids of the `count` largest logits, largest first; of equal ones the first.
+pub(super) fn largest(logits: &[f32], count: usize) -> Vec<usize> {
+    let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+    for (index, &logit) in logits.iter().enumerate() {
+        if best.len() < count || best.last().is_some_and(|&last| logit > logits[last]) {
+            let at = best.partition_point(|&known| logits[known] >= logit);
+            best.insert(at, index);
+            best.truncate(count);
+        }
+    }
+    best
+}
+
 /// log Σ e^logit without overflow.
 pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));

@@ -7,7 +7,7 @@
 //! explanation. A vocabulary has far more logits than can be kept for every mask: a [`Readout::digest`] is what the
 //! targets need of them.
 
-mod readout;
+pub(super) mod readout;
 #[cfg(test)]
 mod tests;
 
@@ -242,7 +242,7 @@ impl Task for Completion {
         let (Some(text), Some(continuation)) = (input.as_text(), continuation_of(input)) else {
             return Focus { readout: Box::new(AtNext::default()), logits: vec![], rows: Rows::default(), looked: None };
         };
-        let readout = AtNext::new(self.vocab, continuation, targets);
+        let readout = AtNext::behind(continuation, self.vocab, targets);
         let own: Vec<f32> = readout
             .places()
             .iter()

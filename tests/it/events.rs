@@ -66,10 +66,17 @@ fn the_work_is_told_and_the_answer_is_the_usual_one() {
 fn what_is_sampled_is_shown_as_it_is_refined() {
     let app = TestApp::start();
     let text = "a gripping and funny film with a cast that never once disappoints anybody who came to see it";
-    for (method, most) in
-        [("kernel_shap", 1500), ("shapley_sampling", 2000), ("smooth_grad", 200), ("gradient_shap", 200)]
-    {
-        let item = json!({"method": method, "tolerance": 0.0001, "max_evaluations": most});
+    for (method, most) in [
+        ("kernel_shap", 1500),
+        ("shapley_sampling", 2000),
+        ("partition_shap", 500),
+        ("smooth_grad", 200),
+        ("gradient_shap", 200),
+    ] {
+        let mut item = json!({"method": method, "tolerance": 0.0001, "max_evaluations": most});
+        if method == "partition_shap" {
+            item.as_object_mut().unwrap().remove("tolerance");
+        }
         let events = events(&app, &json!({"text": text, "target": [1, 0], "explain": [item]}));
         let shown = events.iter().filter(|event| event.0 == "explanation");
         let shown: Vec<Value> = shown.map(|event| serde_json::from_str(&event.1).unwrap()).collect();

@@ -126,6 +126,16 @@ impl Recorded {
         self.answer.pointer("/model/revision").and_then(Value::as_str)
     }
 
+    /// The other models that its explanations asked, each by its name, its source and a hub's commit.
+    pub fn helpers(&self) -> Vec<(&str, &str, Option<&str>)> {
+        fn helper(model: &Value) -> Option<(&str, &str, Option<&str>)> {
+            let text = |key: &str| model.get(key).and_then(Value::as_str);
+            Some((text("name")?, text("source")?, text("revision")))
+        }
+        let all = self.answer.get("helpers").and_then(Value::as_array);
+        all.map_or(&[][..], Vec::as_slice).iter().filter_map(helper).collect()
+    }
+
     pub fn deadline_ms(&self) -> Option<u64> {
         self.answer.pointer("/request/deadline_ms").and_then(Value::as_u64)
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use processor::{Prompt, Prompted, TextProcessor, sha256};
-pub use vocabulary::{Join, Kind as WordKind, Piece, Vocabulary};
+pub use vocabulary::{Join, Kind as WordKind, Like, Piece, Vocabulary, is_word};
 pub use windows::Window;
 
 /// A model's words, as its tokenizer has them.
@@ -23,6 +23,11 @@ pub trait Lexicon: Sync {
     fn vocabulary(&self) -> &Vocabulary;
     /// The token ids that a text gets where it is sent by itself; `None` where it cannot be read.
     fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>>;
+    /// The token ids that `word` gets where it stands between `before` and `after`; `None` where one of them would write
+    /// more than the word.
+    fn between(&self, before: &str, word: &str, after: &str) -> Option<Vec<u32>>;
+    /// What a token writes: `alone`, as transformers decodes it, or behind another one.
+    fn written(&self, id: u32, alone: bool) -> String;
     /// A token by name, one with a meaning of its own as well: `[MASK]`.
     fn name(&self, id: u32) -> Option<String>;
 }

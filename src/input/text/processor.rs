@@ -4,6 +4,7 @@
 //! cut must be known. The template (`[CLS] … [SEP]`) is applied by hand after the cut, since post-processing twice
 //! would trim byte-level offsets twice.
 
+mod in_place;
 mod prompt;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +52,14 @@ impl Lexicon for TextProcessor {
 
     fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>> {
         self.encode(text, pair, Truncation::Truncate).ok().map(|text| text.ids().collect())
+    }
+
+    fn between(&self, before: &str, word: &str, after: &str) -> Option<Vec<u32>> {
+        self.ids_between(before, word, after)
+    }
+
+    fn written(&self, id: u32, alone: bool) -> String {
+        if alone { self.decoded(id) } else { self.written(id) }
     }
 
     fn name(&self, id: u32) -> Option<String> {

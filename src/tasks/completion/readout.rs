@@ -6,38 +6,44 @@ use crate::input::text::Continuation;
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, TextInput};
 use crate::models::{Content, Row, Spec};
+use crate::tasks::classification::{largest, log_sum_exp};
 use crate::tasks::perturb::{NOTHING_REMAINS, replacement};
 use crate::tasks::{Classification, OutputSpace, PerturbError, Perturber, Readout, Target, TokenTarget, Verdict};
 
 /// A softmax over a vocabulary, whose words are nobody's labels.
-pub(super) fn softmax() -> Classification {
+pub(in crate::tasks) fn softmax() -> Classification {
     Classification::softmax(Vec::new())
 }
 
 /// Numbers kept of a token that is asked about: its logit, its log-probability, the largest logit of the others.
 const KEPT: usize = 3;
 
-/// The softmaxes in front of some completion tokens, one behind another.
+/// The softmaxes in front of some completion tokens, or at masks, one behind another.
 ///
 /// A digest holds [`KEPT`] numbers for each token of the vocabulary that a target names, then each place's entropy.
 #[derive(Debug, Clone, Default)]
-pub(super) struct AtNext {
+pub(in crate::tasks) struct AtNext {
     vocab: usize,
     /// Tokens of the prompt.
     prompt: usize,
     /// The completion but its last token.
     read: Vec<u32>,
-    /// The completion tokens that are asked about.
+    /// The tokens that are asked about: of a completion, or of a text with masks.
     places: Vec<usize>,
     /// What could stand there: a place among `places`, and an id.
     asked: Vec<(usize, usize)>,
 }
 
 impl AtNext {
-    pub fn new(vocab: usize, continuation: &Continuation, targets: &[Target]) -> Self {
+    pub fn behind(continuation: &Continuation, vocab: usize, targets: &[Target]) -> Self {
         let read = continuation.tokens.len().saturating_sub(1);
         let read = continuation.tokens.iter().take(read).map(|token| token.id).collect();
-        let mut readout = Self { vocab, prompt: continuation.prompt, read, places: Vec::new(), asked: Vec::new() };
+        Self { prompt: continuation.prompt, read, ..Self::new(vocab, targets) }
+    }
+
+    /// What `targets` ask of the softmaxes at their tokens.
+    pub fn new(vocab: usize, targets: &[Target]) -> Self {
+        let mut readout = Self { vocab, ..Self::default() };
         for target in targets {
             let Target::Token(TokenTarget { token, index, against, .. }) = target else { continue };
             let at = readout.places.iter().position(|place| place == token).unwrap_or_else(|| {
@@ -152,6 +158,14 @@ impl Readout for AtNext {
             OutputSpace::Logit => self.cotangent(logits, target, output),
             _ => crate::tasks::mean_cotangent(self, logits, baseline, target, output),
         }
+    }
+
+    fn likeliest(&self, logits: &[f32], target: &Target, count: usize) -> Vec<(usize, f32, f64)> {
+        let place = if let Target::Token(target) = target { self.place(target) } else { None };
+        let own = place.map_or(&[][..], |place| self.at(logits, place));
+        let normaliser = log_sum_exp(own);
+        let score = |index: usize| (index, own[index], f64::from(own[index]) - normaliser);
+        largest(own, count).into_iter().map(score).collect()
     }
 
     fn verdict(&self, digest: &[f32], target: &Target) -> Option<Verdict> {

@@ -153,7 +153,7 @@ fn nothing_of_a_prompt_is_the_stand_in() {
     text.tokens[0].special = false;
     text.tokens[0].word = Some(0);
     let units = Units::words(&text);
-    let readout = AtNext::new(VOCAB, text.continuation.as_ref().unwrap(), &[]);
+    let readout = AtNext::behind(text.continuation.as_ref().unwrap(), VOCAB, &[]);
     let mut input = Input::Text(text);
     let refused = readout.perturber(&spec(), &input, &units, Fill::Remove).err();
     assert!(matches!(refused, Some(PerturbError::MissingToken { .. })));
