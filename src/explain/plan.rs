@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::prompt::{self, Follows};
+use super::prompt::{self, Asked};
 use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
 use crate::input::text::Truncation;
@@ -83,6 +83,8 @@ pub struct Plan {
     pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
+    /// The prompt is a chat's.
+    pub chat: bool,
     /// How a language model writes what is explained; `None` where it was sent.
     pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
@@ -127,7 +129,7 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
-    let follows = prompt::take(&mut request, task, &mut fields);
+    let asked = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
@@ -140,7 +142,7 @@ pub fn plan(
                     zero_shot,
                     request,
                     raw,
-                    follows,
+                    asked,
                     target,
                     chosen,
                     targets,
@@ -229,7 +231,7 @@ struct Checked {
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
-    follows: Option<Follows>,
+    asked: Option<Asked>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
@@ -246,7 +248,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         zero_shot,
         request,
         raw,
-        follows,
+        asked,
         mut target,
         chosen,
         targets,
@@ -259,9 +261,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         None => Arc::clone(&model.task),
     };
     let mut warnings = Vec::new();
-    let input = match (&follows, raw) {
-        (Some(follows), Raw::Text { text, .. }) => {
-            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+    let input = match (&asked, raw) {
+        (Some(asked), Raw::Text { text, .. }) => {
+            let (input, warning) = prompt::prepare(&model.processor, &text, asked, truncation)?;
             prompt::look_up(&mut target, &model.processor, model.model.spec())?;
             warnings.extend(input.as_text().and_then(prompt::too_long));
             warnings.extend(warning);
@@ -273,13 +275,10 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
-    if follows.is_none() {
+    if asked.is_none() {
         warnings.extend(input.as_text().and_then(too_long));
     }
-    let generation = match follows {
-        Some(Follows::Written(generation)) => Some(generation),
-        _ => None,
-    };
+    let generation = asked.as_ref().and_then(Asked::generation).cloned();
     let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
@@ -331,6 +330,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     Ok(Plan {
         id,
         warnings,
+        chat: asked.as_ref().is_some_and(Asked::is_chat),
         generation,
         input,
         target,
@@ -352,10 +352,10 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     })
 }
 
-/// What writing a completion behind `tokens` tokens costs: a row a token.
+/// What writing a completion behind `tokens` tokens costs: each token is read once, where nothing must be read again.
 fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
     let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
-    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
+    Cost { rows: count, tokens: if count > 0 { tokens as u64 + count } else { 0 } }
 }
 
 /// What became of a text of more tokens than the model takes.

@@ -57,7 +57,14 @@ pub(super) fn take(
     limits: &Limits,
     fields: &mut Vec<Field>,
 ) -> Result<Option<Raw>, PlanError> {
-    let (text, pair, image) = (request.text.take(), request.pair.take(), request.image.take());
+    let (mut text, pair, image) = (request.text.take(), request.pair.take(), request.image.take());
+    if let Some(messages) = &request.messages {
+        if text.is_some() {
+            fields.push(Field::new("/messages", "send one prompt: either \"text\" or \"messages\""));
+        }
+        // As long as they are without the template, which is applied where the model is known.
+        text.get_or_insert_with(|| messages.iter().map(|message| message.content.as_str()).collect());
+    }
     check_length(text.as_deref(), pair.as_deref(), limits)?;
     if pair.is_some() && text.is_none() {
         fields.push(Field::new("/pair", "a pair needs the first text in \"text\" and does not go with an image"));

@@ -19,6 +19,7 @@ mod explain_text;
 mod faithfulness;
 mod gradients;
 mod inside;
+mod language_models;
 mod limits;
 mod logs;
 mod models_methods;

@@ -53,10 +53,10 @@ enum Given {
 }
 
 impl Given {
-    /// As `input.sha256` of an answer.
-    fn sha256(&self) -> String {
+    /// As `input.sha256` of an answer; of a prompt with the completion that was sent with it.
+    fn sha256(&self, completion: Option<&str>) -> String {
         match self {
-            Self::Text(first, pair) => text::sha256(first, pair.as_deref()),
+            Self::Text(first, pair) => text::sha256(first, pair.as_deref().or(completion)),
             Self::Image(bytes) => format!("{:x}", Sha256::digest(bytes)),
         }
     }
@@ -152,8 +152,10 @@ impl Recorded {
             None => vec![self.echoed(image)?],
         };
         let recorded = self.string("/input/sha256");
-        let first = candidates.first().map(Given::sha256).unwrap_or_default();
-        let Some(given) = candidates.into_iter().find(|given| given.sha256() == recorded) else {
+        let completion = self.completion();
+        let hash = |given: &Given| given.sha256(completion);
+        let first = candidates.first().map(hash).unwrap_or_default();
+        let Some(given) = candidates.into_iter().find(|given| hash(given) == recorded) else {
             let difference = Difference::new("/input/sha256".to_owned(), Some(&recorded.into()), Some(&first.into()));
             return Err(RecordError::OtherInput(Box::new(difference)));
         };
@@ -163,11 +165,22 @@ impl Recorded {
             fields.shift_remove("target");
         }
         let image = add(&mut fields, given);
+        if let Some(completion) = completion {
+            fields.insert("completion".to_owned(), completion.into());
+        }
         let request = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let pointer = error.path().iter().map(|segment| format!("/{segment}")).collect();
             RecordError::Request { pointer, detail: error.into_inner().to_string() }
         })?;
         Ok((request, image))
+    }
+
+    /// The completion that a language model was sent; `None` where it wrote one.
+    fn completion(&self) -> Option<&str> {
+        let given = self.answer.pointer("/input/completion").is_some();
+        let written = self.answer.pointer("/request/generate").is_some();
+        let text = self.answer.pointer("/prediction/completion").and_then(Value::as_str);
+        text.filter(|_| given && !written)
     }
 
     /// The input that the answer itself holds.

@@ -20,7 +20,7 @@ pub use prompt::{Prompt, Prompted};
 use super::specials::{TokenizerConfig, well_known};
 use super::windows::{Places, stretches};
 use super::words::{Piece, group};
-use super::{Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
+use super::{ChatTemplate, Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
 
 /// What the model reads of a text.
 struct Cut {
@@ -40,6 +40,9 @@ pub struct TextProcessor {
     types: bool,
     max_tokens: usize,
     vocab_size: usize,
+    chat: Option<ChatTemplate>,
+    /// Ids that end a text.
+    ends: Vec<u32>,
     /// Made when first asked for.
     vocabulary: OnceLock<Vocabulary>,
 }
@@ -77,18 +80,19 @@ impl TextProcessor {
         clear_dropout(&mut tokenizer);
         check_vocabulary(&tokenizer, vocab_size)?;
 
-        let (specials, max_length, types) = match tokenizer_config {
+        let (specials, max_length, types, chat) = match tokenizer_config {
             Some(bytes) => {
                 let config = TokenizerConfig::parse(bytes)?;
-                (config.special_ids(&tokenizer), config.max_length(), config.sends_types())
+                (config.special_ids(&tokenizer), config.max_length(), config.sends_types(), config.chat_template())
             }
-            None => (well_known(&tokenizer), None, true),
+            None => (well_known(&tokenizer), None, true, None),
         };
         let specials = specials.within(vocab_size);
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
-        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, vocabulary: OnceLock::new() };
+        let (ends, vocabulary) = (specials.eos.into_iter().collect(), OnceLock::new());
+        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, chat, ends, vocabulary };
         processor.check_template()?;
         Ok(processor)
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{SpecialIds, TextError};
+use super::{ChatTemplate, SpecialIds, TextError};
 
 /// A `model_max_length` above this means "none": transformers writes 1e30 for it.
 const SANE_LENGTH: f64 = 1e9;
@@ -24,12 +24,25 @@ pub(super) struct TokenizerConfig {
     sep_token: Option<Value>,
     model_max_length: Option<Value>,
     model_input_names: Option<Vec<String>>,
+    chat_template: Option<Value>,
 }
 
 impl TokenizerConfig {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, TextError> {
         serde_json::from_slice(bytes)
             .map_err(|error| TextError::Tokenizer { file: "tokenizer_config.json", detail: error.to_string() })
+    }
+
+    /// The template of chats, and the tokens it may write.
+    pub(super) fn chat_template(&self) -> Option<ChatTemplate> {
+        let source = ChatTemplate::source_of(self.chat_template.as_ref()?)?;
+        Some(ChatTemplate { source, ..self.chat_tokens() })
+    }
+
+    /// What a template may write by name.
+    pub(super) fn chat_tokens(&self) -> ChatTemplate {
+        let name = |token: &Option<Value>| token.as_ref().and_then(content).map(str::to_owned);
+        ChatTemplate { source: String::new(), bos_token: name(&self.bos_token), eos_token: name(&self.eos_token) }
     }
 
     /// `model_max_length` where it is a length at all.

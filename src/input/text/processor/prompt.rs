@@ -7,7 +7,7 @@ use tokenizers::Encoding;
 use tokenizers::utils::truncation::TruncationDirection;
 
 use super::{TextProcessor, guarded, sha256, tokens_and_words};
-use crate::input::text::{Continuation, TextError, TextInput, Token, Truncation};
+use crate::input::text::{Chat, ChatTemplate, Continuation, Message, TextError, TextInput, Token, Truncation};
 
 /// A prompt to be read.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ impl TextProcessor {
             written: completion.iter().map(|token| self.written(token.id)).collect(),
             prompt: tokens.len(),
             pending: if prompt.completion.is_some() { 0 } else { prompt.room },
-            stopped: completion.last().is_some_and(|token| Some(token.id) == self.specials.eos),
+            stopped: completion.last().is_some_and(|token| self.ends(token.id)),
             tokens: completion,
         };
         let input = TextInput {
@@ -169,7 +169,31 @@ impl TextProcessor {
 
     /// Whether a text ends with this token.
     pub fn ends(&self, id: u32) -> bool {
-        Some(id) == self.specials.eos
+        self.ends.contains(&id)
+    }
+
+    /// With what else of a model's folder concerns what is written: `chat_template.jinja`, and `generation_config.json`,
+    /// which may name more tokens that end a text.
+    pub fn writing(mut self, template: Option<&[u8]>, generation: Option<&[u8]>) -> Self {
+        if let Some(source) = template.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+            let name = |id: Option<u32>| id.and_then(|id| self.tokenizer.id_to_token(id));
+            let (bos_token, eos_token) = (name(self.specials.bos), name(self.specials.eos));
+            self.chat = Some(ChatTemplate { source: source.to_owned(), bos_token, eos_token });
+        }
+        let named = generation.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok());
+        let ids = named.as_ref().and_then(|config| config.get("eos_token_id")).cloned().unwrap_or_default();
+        let ids = ids.as_array().cloned().unwrap_or_else(|| vec![ids]);
+        let more = ids.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok());
+        self.ends.extend(more);
+        self
+    }
+
+    /// Messages as the model reads them.
+    ///
+    /// # Errors
+    /// The model has no template, or it refuses the messages.
+    pub fn chat(&self, messages: &[Message]) -> Result<Chat, TextError> {
+        self.chat.as_ref().ok_or(TextError::NoTemplate)?.render(messages)
     }
 
     /// What a token writes behind another one.
@@ -199,9 +223,8 @@ impl TextProcessor {
 
     /// The tokens `ids`, written behind `before`; `prompt` is how many tokens stand before them.
     pub fn continued(&self, before: u32, prompt: usize, ids: &[u32], stopped: bool) -> Continuation {
-        let eos = self.specials.eos;
         let shown = |ids: &[u32]| {
-            let ids: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != eos).collect();
+            let ids: Vec<u32> = ids.iter().copied().filter(|id| !self.ends(*id)).collect();
             self.text_behind(before, &ids)
         };
         // A character may take several tokens: until the last of them it is not written.
