@@ -228,7 +228,11 @@ impl TextProcessor {
             self.text_behind(before, &ids)
         };
         // A character may take several tokens: until the last of them it is not written.
-        let end = |count: usize| shown(&ids[..count]).trim_end_matches('\u{fffd}').chars().count();
+        let end = |count: usize| {
+            let text = shown(&ids[..count]);
+            let written = if count == ids.len() { &text } else { text.trim_end_matches('\u{fffd}') };
+            written.chars().count()
+        };
         let mut start = 0;
         let token = |(index, &id): (usize, &u32)| {
             let from = start;
