@@ -2,9 +2,10 @@
 //!
 //! The folders are the steps of a request, and dependencies point one way:
 //! `cli → http → engine → explain → methods → tasks → models → nn`; `input`, `hub`, `numerics`, `config`,
-//! `telemetry` and `render` are leaves. From `explain` down everything is blocking code that knows no HTTP and no
+//! `telemetry`, `audit` and `render` are leaves. From `explain` down everything is blocking code that knows no HTTP and no
 //! async runtime. See ARCHITECTURE.md.
 
+pub mod audit;
 #[cfg(feature = "http")]
 pub mod cli;
 pub mod config;

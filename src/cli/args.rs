@@ -31,6 +31,8 @@ pub(super) enum Command {
     Methods(Box<ListArguments>),
     /// Print the OpenAPI document
     Openapi,
+    /// Look into the log of answers that the setting audit.file makes a server keep
+    Audit(AuditArguments),
     /// Ask a running server whether it is ready (exit 0) or not (exit 1)
     Healthcheck(HealthcheckArguments),
 }
@@ -165,6 +167,21 @@ pub(super) enum ListFormat {
     /// The same bytes as GET /models and GET /methods
     Json,
     Table,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArguments {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Check every record and its link to the one before; name the first that is wrong (exit 3)
+    Verify {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -14,7 +14,8 @@ use crate::hub::HubError;
 use crate::render::RenderError;
 use crate::telemetry::LogError;
 
-/// The exit code of a check that found what it looks for: an answer whose repetition differs.
+/// The exit code of a check that found what it looks for: an answer whose repetition
+/// differs, an audit log that was changed.
 pub(super) const DOES_NOT_HOLD: u8 = 3;
 
 /// A command's end without success. The message is printed by `main`.
@@ -75,11 +76,12 @@ impl Failure {
     }
 
     /// 1 the work failed, 2 usage (also an answer that cannot be repeated), 64 settings (also a device that is not there), 65 a model that is there but cannot be used, 66 a model that is not
-    /// there, 70 the engine, 75 the port.
+    /// there, 70 the engine, 74 the audit log, 75 the port.
     pub fn code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Io { .. } | Self::Ignored(_) => 1,
             Self::Usage(_) | Self::Plan(_) | Self::Render(_) | Self::Record(_) | Self::Data(_) | Self::Journal(_) => 2,
+            Self::State(StateError::Audit(_)) => 74,
             Self::Config(_) | Self::Device(_) | Self::Log(_) | Self::State(_) => 64,
             Self::Load(error) | Self::Recorded(error) => match error {
                 LoadError::DuplicateName(_) | LoadError::Hub(HubError::BadSource(_)) => 64,

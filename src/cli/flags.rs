@@ -20,7 +20,8 @@ pub(super) trait Scope {
 pub(super) struct All;
 
 impl Scope for All {
-    const SECTIONS: &'static [&'static str] = &["server", "limits", "queue", "compute", "hub", "auth", "cors", "log"];
+    const SECTIONS: &'static [&'static str] =
+        &["server", "limits", "queue", "compute", "hub", "auth", "audit", "cors", "log"];
     const MODELS: bool = true;
 }
 
@@ -111,6 +112,7 @@ fn flag(key: &'static Key) -> Arg {
         "compute" => "Compute",
         "hub" => "Hugging Face hub",
         "auth" | "cors" => "Access",
+        "audit" => "Audit log",
         "log" => "Log",
         other => other,
     };

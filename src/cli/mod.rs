@@ -1,10 +1,12 @@
-//! The command line: `serve`, `explain`, `evaluate`, `replay`, `models`, `methods`, `openapi`, `healthcheck`.
+//! The command line: `serve`, `explain`, `evaluate`, `replay`, `models`, `methods`, `openapi`, `healthcheck`,
+//! `audit verify`.
 //!
 //! One file a command; [`args`] says what can be written, [`flags`] turns flags into settings, [`failure`] is the
 //! table of exit codes. `main` calls [`Invocation::parse`], sets up the process, then [`Invocation::run`]: settings
 //! are read before the first thread starts, because the number of threads is one of them.
 
 mod args;
+mod audit;
 mod evaluate;
 mod explain;
 mod failure;
@@ -43,8 +45,8 @@ impl Invocation {
             Command::Replay(replay) => resolve(&replay.flags.settings, replay.config.as_deref())?,
             Command::Evaluate(evaluate) => resolve(&evaluate.flags.settings, evaluate.config.as_deref())?,
             Command::Models(list) | Command::Methods(list) => resolve(&list.flags.settings, list.config.as_deref())?,
-            // Neither reads a setting: a broken file must not make a healthy server look unhealthy.
-            Command::Openapi | Command::Healthcheck(_) => Settings::default(),
+            // None of them reads a setting: a broken file must not make a healthy server look unhealthy.
+            Command::Openapi | Command::Healthcheck(_) | Command::Audit(_) => Settings::default(),
         };
         Ok(Self { command, settings })
     }
@@ -64,6 +66,7 @@ impl Invocation {
             Command::Models(arguments) => list::models(&arguments, &self.settings),
             Command::Methods(arguments) => list::methods(&arguments, &self.settings),
             Command::Openapi => list::openapi(),
+            Command::Audit(arguments) => audit::run(&arguments.command),
             Command::Healthcheck(arguments) => Ok(healthcheck::run(&arguments.url)),
         }
     }

@@ -142,6 +142,18 @@ pub const KEYS: &[Key] = &[
         None,
         "File of API keys, one a line, or sha256:HEX of one; unset, no key needed.",
     ),
+    key(
+        "audit.file",
+        Kind::Path,
+        None,
+        "File that every answer is recorded in before it leaves, each record with the hash of the one before; unset, none.",
+    ),
+    key(
+        "audit.inputs",
+        Kind::Choice(&["hash", "full"]),
+        Some("hash"),
+        "What the audit log keeps of inputs: their SHA-256 alone, or all of them.",
+    ),
     key("cors.origins", Kind::Origins, Some(""), "Web origins whose pages may call the service; empty, none."),
     key(
         "log.format",

@@ -73,6 +73,7 @@ pub struct Settings {
     pub compute: Compute,
     pub hub: Hub,
     pub auth: Auth,
+    pub audit: Audit,
     pub cors: Cors,
     pub log: Log,
     /// Empty: the two bundled models.
@@ -160,6 +161,21 @@ pub struct Hub {
 pub struct Auth {
     /// One key a line, or `sha256:HEX` of one; blank lines and `#` comments skipped.
     pub keys_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Audit {
+    /// `None`: answers are not recorded.
+    pub file: Option<PathBuf>,
+    pub inputs: AuditInputs,
+}
+
+/// What a record keeps of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditInputs {
+    Hash,
+    Full,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

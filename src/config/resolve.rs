@@ -9,7 +9,9 @@ use super::error::Origin;
 use super::keys::KEYS;
 use super::machine;
 use super::raw::{RawSettings, Value};
-use super::{Auth, Compute, Cors, Device, Hub, Limits, Log, LogFormat, Precision, Queue, Server, Settings};
+use super::{
+    Audit, AuditInputs, Auth, Compute, Cors, Device, Hub, Limits, Log, LogFormat, Precision, Queue, Server, Settings,
+};
 
 pub(super) fn resolve(raw: RawSettings) -> Settings {
     let merged = Merged(defaults().overlaid(raw));
@@ -62,6 +64,13 @@ pub(super) fn resolve(raw: RawSettings) -> Settings {
             deadline: merged.seconds("hub.deadline_seconds"),
         },
         auth: Auth { keys_file: merged.text("auth.keys_file").map(PathBuf::from) },
+        audit: Audit {
+            file: merged.text("audit.file").map(PathBuf::from),
+            inputs: match merged.text("audit.inputs").as_deref() {
+                Some("full") => AuditInputs::Full,
+                _ => AuditInputs::Hash,
+            },
+        },
         cors: Cors { origins: merged.list("cors.origins") },
         log: Log {
             format: match merged.text("log.format").as_deref() {

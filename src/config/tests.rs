@@ -47,6 +47,7 @@ fn sample_file_shows_every_key_with_its_default() {
     assert_eq!(shown.models.len(), 1);
     // These have no default; the file shows an example.
     assert!(shown.hub.cache.take().is_some() && shown.auth.keys_file.take().is_some());
+    assert!(shown.audit.file.take().is_some());
     assert_eq!(shown.hub.offline.take(), Some(false));
     shown.models.clear();
     assert_eq!(shown, Settings::default());

@@ -25,6 +25,8 @@ struct State {
     /// In order of arrival.
     waiters: Vec<Waiter>,
     next: u64,
+    /// Threads of the pool that computes, on which jobs wait between two layers.
+    blocked: usize,
 }
 
 #[derive(Debug)]
@@ -159,7 +161,8 @@ impl<'t> Seat<'t> {
         Ok(Turn { seat: self })
     }
 
-    /// Between two layers: lets a job go first that has less left to do, then comes back with the turn.
+    /// Between two layers: lets a job go first that has less left to do, then comes back with the turn. On a pool of
+    /// threads one stays free for the job that has the turn; on a pool of one, jobs change between chunks alone.
     ///
     /// # Errors
     /// The job has to stop while another one has the turn.
@@ -170,14 +173,20 @@ impl<'t> Seat<'t> {
         }
         let mut state = self.turns.lock();
         let Some(first) = state.first() else { return Ok(()) };
-        if state.waiters[first].claim() >= self.remaining.load(Ordering::Relaxed) {
+        let on_pool = rayon::current_thread_index().is_some();
+        // The job that gets the turn computes on the pool as well: were all of its threads waiting here, nobody would.
+        let last = on_pool && state.blocked + 1 >= rayon::current_num_threads();
+        if last || state.waiters[first].claim() >= self.remaining.load(Ordering::Relaxed) {
             state.age();
             return Ok(());
         }
         self.holds.store(false, Ordering::Relaxed);
+        state.blocked += usize::from(on_pool);
         // Handed over before this job queues, so that the turn cannot come straight back to it.
         state.hand_over();
-        self.turns.wait(state, self, watch)
+        let waited = self.turns.wait(state, self, watch);
+        self.turns.lock().blocked -= usize::from(on_pool);
+        waited
     }
 
     /// `tokens` of the plan are done.

@@ -23,6 +23,7 @@ use super::deadline::{Cancel, Deadline};
 use super::executor::Turns;
 use crate::config;
 use crate::engine::Device;
+use crate::explain::outcome::Outline;
 use crate::explain::{Catalog, ExplainRequest, Plan, Wanted, plan};
 
 pub use error::{EngineError, StartError};
@@ -73,6 +74,7 @@ pub struct JobRequest {
 pub struct JobOutput {
     /// The answer's JSON.
     pub bytes: Vec<u8>,
+    pub outline: Outline,
     pub stats: JobStats,
 }
 

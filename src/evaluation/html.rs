@@ -38,20 +38,12 @@ pub fn html(report: &Report) -> String {
     }
     let methods = &report.methods;
     section(&mut page, "Cost", methods, &cost_columns(), &["evaluations", "seconds"]);
-    let faithfulness = columns(
-        methods,
-        |method| method.faithfulness.keys().cloned().collect(),
-        |method, name| method.faithfulness.get(name).copied(),
-    );
+    let faithfulness = columns(methods, |method| &method.faithfulness);
     let shown = ["aopc_comprehensiveness", "aopc_sufficiency", "deletion_auc", "insertion_auc"];
     section(&mut page, "Faithfulness", methods, &faithfulness, &shown);
     cost_and_quality(&mut page, methods);
     curves(&mut page, methods);
-    let marks = columns(
-        methods,
-        |method| method.marks.keys().cloned().collect(),
-        |method, name| method.marks.get(name).copied(),
-    );
+    let marks = columns(methods, |method| &method.marks);
     section(&mut page, "Against people's marks", methods, &marks, &["auprc", "token_f1", "pointing", "energy"]);
     let found = &report.agreement;
     if found.names.len() > 1 {

@@ -1,5 +1,7 @@
 //! How well an image's scores fall inside the places that people marked. Pure functions.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::outcome::GridScores;
@@ -35,17 +37,19 @@ pub struct Corners {
     pub bottom: f64,
 }
 
+/// The pixels of a line of `size` whose middle lies between two edges.
+fn middles(low: f64, high: f64, size: usize) -> Range<usize> {
+    let clip = |edge: f64| (edge - 0.5).ceil().clamp(0.0, size as f64) as usize;
+    clip(low)..clip(high)
+}
+
 impl Area {
     /// The pixels whose middle is in one of `boxes`.
     pub fn of_boxes(width: usize, height: usize, boxes: &[Corners]) -> Self {
         let mut inside = vec![false; width * height];
-        let range = |low: f64, high: f64, size: usize| {
-            let clip = |edge: f64| (edge - 0.5).ceil().clamp(0.0, size as f64) as usize;
-            clip(low)..clip(high)
-        };
         for place in boxes {
-            for y in range(place.top, place.bottom, height) {
-                range(place.left, place.right, width).for_each(|x| inside[y * width + x] = true);
+            for y in middles(place.top, place.bottom, height) {
+                middles(place.left, place.right, width).for_each(|x| inside[y * width + x] = true);
             }
         }
         Self { width, height, inside }
@@ -64,11 +68,8 @@ impl Area {
 
     /// The marked share of the pixels whose middle lies in the rectangle; of one smaller than a pixel, its middle's.
     fn share(&self, place: Corners) -> f64 {
-        let range = |low: f64, high: f64, size: usize| {
-            let clip = |edge: f64| (edge - 0.5).ceil().clamp(0.0, size as f64) as usize;
-            clip(low)..clip(high)
-        };
-        let (rows, cols) = (range(place.top, place.bottom, self.height), range(place.left, place.right, self.width));
+        let (rows, cols) =
+            (middles(place.top, place.bottom, self.height), middles(place.left, place.right, self.width));
         let pixels = rows.len() * cols.len();
         if pixels == 0 {
             let middle = self.at((place.left + place.right) / 2.0, (place.top + place.bottom) / 2.0);

@@ -1,6 +1,6 @@
 //! A report as Markdown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::report::{MethodReport, Report};
@@ -16,25 +16,13 @@ pub fn markdown(report: &Report) -> String {
         let _ = writeln!(page, "The predicted class is the label in {} of {} items.\n", estimate(accuracy), accuracy.n);
     }
     section(&mut page, "Cost", &report.methods, &cost_columns(), false);
-    let faithfulness = columns(
-        &report.methods,
-        |method| method.faithfulness.keys().cloned().collect(),
-        |method, name| method.faithfulness.get(name).copied(),
-    );
-    section(&mut page, "Faithfulness", &report.methods, &faithfulness, true);
-    for (title, right) in [("Against people's marks", false), ("Against people's marks, right predictions alone", true)]
-    {
-        let numbers = move |method: &MethodReport| {
-            if right { method.marks_right.clone() } else { method.marks.clone() }
-        };
-        let marks = columns(
-            &report.methods,
-            move |method| numbers(method).into_keys().collect(),
-            move |method, name| {
-                if right { method.marks_right.get(name).copied() } else { method.marks.get(name).copied() }
-            },
-        );
-        section(&mut page, title, &report.methods, &marks, true);
+    let tables: [(&str, Numbers); 3] = [
+        ("Faithfulness", |method| &method.faithfulness),
+        ("Against people's marks", |method| &method.marks),
+        ("Against people's marks, right predictions alone", |method| &method.marks_right),
+    ];
+    for (title, numbers) in tables {
+        section(&mut page, title, &report.methods, &columns(&report.methods, numbers), true);
     }
     agreement(&mut page, report);
     words(&mut page, report);
@@ -82,14 +70,16 @@ pub(super) fn cost_columns() -> Vec<Column> {
     ]
 }
 
-/// A column for every name that one of `methods` has.
-pub(super) fn columns(
-    methods: &[MethodReport],
-    names: impl Fn(&MethodReport) -> Vec<String>,
-    of: impl Fn(&MethodReport, &str) -> Option<Estimate> + Copy + 'static,
-) -> Vec<Column> {
-    let names: BTreeSet<String> = methods.iter().flat_map(names).collect();
-    let column = |name: String| Column { title: name.clone(), of: Box::new(move |method| of(method, &name)) };
+/// Numbers of a method by their names.
+pub(super) type Numbers = fn(&MethodReport) -> &BTreeMap<String, Estimate>;
+
+/// A column for every name that one of `methods` has among its `numbers`.
+pub(super) fn columns(methods: &[MethodReport], numbers: Numbers) -> Vec<Column> {
+    let names: BTreeSet<&String> = methods.iter().flat_map(|method| numbers(method).keys()).collect();
+    let column = |name: &String| {
+        let (title, name) = (name.clone(), name.clone());
+        Column { title, of: Box::new(move |method| numbers(method).get(&name).copied()) }
+    };
     names.into_iter().map(column).collect()
 }
 

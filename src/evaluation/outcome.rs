@@ -111,14 +111,12 @@ impl Outcome {
         let Some(explanation) = answer.explanations.iter().flatten().next() else {
             return Self::failed("the answer has no explanation");
         };
-        // Read by name: an answer has it or not.
-        let faithfulness = match serde_json::to_value(explanation) {
-            Ok(Value::Object(mut all)) => match all.remove("faithfulness") {
-                Some(Value::Object(found)) => Some(found),
-                _ => None,
-            },
+        // The report shows what there is by its name.
+        let found = explanation.faithfulness.as_ref().and_then(Option::as_ref);
+        let faithfulness = found.and_then(|found| match serde_json::to_value(found) {
+            Ok(Value::Object(found)) => Some(found),
             _ => None,
-        };
+        });
         let diagnostics = &explanation.attribution.diagnostics;
         Self {
             error: None,

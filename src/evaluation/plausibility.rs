@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::statistics::largest;
+use crate::numerics::ranking::descending;
 
 /// Words that count as the explanation's rationale: ferret's default.
 pub const TOP: usize = 5;
@@ -32,7 +32,7 @@ pub fn plausibility(scores: &[f64], marked: &[bool]) -> Option<Plausibility> {
     let chance = total as f64 / marked.len() as f64;
     let positive: Vec<f64> = scores.iter().map(|score| score.max(0.0)).collect();
     let auprc = if positive.iter().all(|&score| score == 0.0) { chance } else { area(&positive, marked, total) };
-    let chosen: Vec<usize> = largest(scores, TOP).into_iter().filter(|&index| scores[index] > 0.0).collect();
+    let chosen: Vec<usize> = descending(scores).into_iter().take(TOP).filter(|&index| scores[index] > 0.0).collect();
     let both = chosen.iter().filter(|&&index| marked[index]).count() as f64;
     Some(Plausibility {
         auprc,
@@ -45,7 +45,7 @@ pub fn plausibility(scores: &[f64], marked: &[bool]) -> Option<Plausibility> {
 /// From the highest threshold down: each step to a new score adds the trapezoid between the two points. The curve begins
 /// at recall 0 with precision 1.
 fn area(scores: &[f64], marked: &[bool], total: usize) -> f64 {
-    let order = largest(scores, scores.len());
+    let order = descending(scores);
     let (mut area, mut hits, mut taken) = (0.0, 0_usize, 0_usize);
     let (mut recall, mut precision) = (0.0, 1.0);
     while taken < order.len() {

@@ -101,15 +101,22 @@ fn ask(
         explain: Some(vec![method.clone()]),
         ..questions.request.clone()
     };
-    let image = match questions.items.get(index).map(|item| &item.content) {
-        Some(Content::Image(path)) => {
-            Some(std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?)
-        }
-        Some(Content::Text { text, pair }) => {
-            (request.text, request.pair) = (Some(text.clone()), pair.clone());
-            None
-        }
-        None => None,
-    };
+    let content = questions.items.get(index).map(|item| &item.content);
+    let image = content.map(|content| put(content, &mut request)).transpose();
+    let image = image.map_err(|(file, error)| format!("{file}: {error}"))?.flatten();
     explainer.answer(request, image)
+}
+
+/// Puts an item's input into `request`, where it is text, else gives the bytes of its image.
+///
+/// # Errors
+/// The image's file and why it cannot be read.
+pub fn put(content: &Content, request: &mut ExplainRequest) -> Result<Option<Vec<u8>>, (String, io::Error)> {
+    match content {
+        Content::Image(path) => std::fs::read(path).map(Some).map_err(|error| (path.display().to_string(), error)),
+        Content::Text { text, pair } => {
+            (request.text, request.pair) = (Some(text.clone()), pair.clone());
+            Ok(None)
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use crate::numerics::sampling;
+use crate::numerics::{ranking, sampling};
 
 /// Resamples of the bootstrap.
 pub const RESAMPLES: usize = 2000;
@@ -83,14 +83,6 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     (spread > 0.0).then(|| (product(&a, &b) / spread).clamp(-1.0, 1.0))
 }
 
-/// Indices of the `k` largest values, the earlier first where values are equal.
-pub fn largest(values: &[f64], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
-    order.truncate(k);
-    order
-}
-
 /// How many units the top quarter of `units` is: at least one.
 pub fn quarter(units: usize) -> usize {
     units.div_ceil(4).max(1)
@@ -102,9 +94,7 @@ pub fn top_overlap(a: &[f64], b: &[f64], k: usize) -> Option<f64> {
     if a.len() != b.len() || a.is_empty() || k == 0 {
         return None;
     }
-    let (first, second) = (largest(a, k), largest(b, k));
-    let both = first.iter().filter(|index| second.contains(index)).count();
-    Some(both as f64 / first.len() as f64)
+    Some(ranking::overlap(a, b, k))
 }
 
 #[cfg(test)]

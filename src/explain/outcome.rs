@@ -114,6 +114,27 @@ pub struct ImageView {
     pub sequence: Vec<SequenceItem>,
 }
 
+/// What there is to say of an answer without repeating it.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    pub model: ModelIdentity,
+    pub request: ResolvedRequest,
+    pub kind: Kind,
+    pub input_sha256: String,
+    pub provenance: Provenance,
+}
+
+impl From<Answer> for Outline {
+    fn from(answer: Answer) -> Self {
+        let Answer { model, request, input, provenance, .. } = answer;
+        let (kind, input_sha256) = match input {
+            InputView::Text(text) => (text.kind, text.sha256),
+            InputView::Image(image) => (image.kind, image.sha256),
+        };
+        Self { model, request, kind, input_sha256, provenance }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     pub method: String,

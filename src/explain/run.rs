@@ -123,12 +123,11 @@ fn explain(
     if audience.listens() {
         audience.begins(stage.clone());
     }
-    let attributions = method.explain(job).map_err(|error| match (error.stopped(), &error) {
-        (Some(why), _) => RunError::Stopped(why),
-        (None, methods::Error::Model(nn::Error::NoRule { .. })) => {
+    let attributions = method.explain(job).map_err(|error| match &error {
+        methods::Error::Model(nn::Error::NoRule { .. }) => {
             RunError::Invalid { pointer: pointer.to_owned(), detail: error.to_string() }
         }
-        (None, _) => failed(method, error),
+        _ => failed(method, error),
     })?;
     if attributions.len() != stage.attributions {
         let (found, expected) = (attributions.len(), stage.attributions);

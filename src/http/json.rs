@@ -7,6 +7,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::problem::{Code, ECHO_CHARS, Problem, clip};
 use crate::explain::ExplainRequest;
+use crate::methods::pointer_segment;
 
 /// Values (list items and fields) of one request. Spans of a long text need a few thousand.
 const MAX_VALUES: usize = 100_000;
@@ -135,15 +136,13 @@ fn pointer(path: &Path) -> String {
     for segment in path {
         match segment {
             Segment::Seq { index } => out.push_str(&format!("/{index}")),
-            Segment::Map { key } | Segment::Enum { variant: key } => out.push_str(&format!("/{}", escape(key))),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                out.push_str(&format!("/{}", pointer_segment(key)))
+            }
             Segment::Unknown => {}
         }
     }
     out
-}
-
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]
@@ -234,7 +233,7 @@ mod tests {
         fn any_unknown_field_is_named(name in "[a-z/~\"`]{12,30}") {
             let json = serde_json::json!({name.clone(): 1}).to_string();
             let problem = parse(json.as_bytes()).unwrap_err();
-            prop_assert_eq!(&problem.errors[0].pointer, &format!("/{}", escape(&name)));
+            prop_assert_eq!(&problem.errors[0].pointer, &format!("/{}", pointer_segment(&name)));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`router`] is a function of [`AppState`]; [`serve`] accepts connections for it. [`problem`] is the one table of
 //! errors, `openapi` the document that follows from the handlers.
 
+mod audit;
 mod body;
 mod connection;
 mod forms;

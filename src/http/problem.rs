@@ -59,6 +59,7 @@ problems! {
     RateLimited        "rate-limited"           429 "Too many requests from this address";
     Internal           "internal"               500 "The job failed";
     QueueFull          "queue-full"             503 "There is no room for more work";
+    Unrecorded         "unrecorded"             503 "The answer could not be recorded";
     NotReady           "not-ready"              503 "The service is not ready";
     Draining           "draining"               503 "The service is shutting down";
     Deadline           "deadline"               504 "The deadline passed";

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
+use super::audit::Audit;
 use super::layers::{AddressLimit, Keys};
+use crate::audit::OpenError;
 use crate::config::Settings;
 use crate::engine::{Engine, Phase};
 use crate::telemetry::Metrics;
@@ -19,6 +21,13 @@ const BODY_ROOM_KIB: usize = 256 * 1024;
 pub enum StateError {
     #[error("auth.keys_file {path}: {detail}")]
     Keys { path: std::path::PathBuf, detail: String },
+    #[error("audit.file {0}")]
+    Audit(OpenError),
+    #[error(
+        "audit.inputs is \"full\" and limits.body_bytes larger than the {longest} bytes of input that a record takes; \
+         lower limits.body_bytes, or record hashes alone"
+    )]
+    AuditInputs { longest: usize },
     #[error("cors.origins: \"{0}\" is no origin; write scheme://host[:port], or * for every one")]
     Origin(String),
 }
@@ -30,6 +39,7 @@ pub struct AppState {
     pub(super) settings: Arc<Settings>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) keys: Option<Arc<Keys>>,
+    pub(super) audit: Option<Arc<Audit>>,
     pub(super) addresses: Option<Arc<AddressLimit>>,
     pub(super) origins: Arc<[HeaderValue]>,
     /// Permits of one KiB each: large bodies of all connections together stay within them.
@@ -39,12 +49,13 @@ pub struct AppState {
 
 impl AppState {
     /// # Errors
-    /// The keys file cannot be read or holds no key; an origin is none.
+    /// The keys file cannot be read or holds no key; an origin is none; the audit log cannot be continued.
     pub fn new(engine: Engine, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Result<Self, StateError> {
         let keys = settings.auth.keys_file.as_deref().map(Keys::read).transpose()?.map(Arc::new);
         let addresses = AddressLimit::new(settings.limits.requests_per_minute_per_address).map(Arc::new);
         let header = |origin: &String| HeaderValue::from_str(origin).map_err(|_| StateError::Origin(origin.clone()));
         let origins = settings.cors.origins.iter().map(header).collect::<Result<_, _>>()?;
+        let audit = Audit::open(&settings)?.map(Arc::new);
         // One body of the largest size always fits.
         let room = BODY_ROOM_KIB.max(settings.limits.body_bytes.div_ceil(1024)).min(Semaphore::MAX_PERMITS);
         Ok(Self {
@@ -52,6 +63,7 @@ impl AppState {
             settings,
             metrics,
             keys,
+            audit,
             addresses,
             origins,
             body_room: Arc::new(Semaphore::new(room)),

@@ -107,8 +107,7 @@ impl Method for Auto {
         if entries.iter().all(|entry| entry.planned.is_err()) {
             return Err(SettingError::new("candidates", trial::none_left(&entries)));
         }
-        let probable = subject.task.has_probability(subject.target);
-        let measure = if probable { OutputSpace::Probability } else { OutputSpace::Logit };
+        let measure = settings::output(None, OutputSpace::Probability, subject)?;
         Ok(Resolved { candidates, fill, output, max_evaluations, measure, entries })
     }
 

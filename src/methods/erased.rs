@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::support::units;
-use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject};
+use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject, pointer_segment};
 use crate::input::{Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::tasks::OutputSpace;
@@ -149,7 +149,7 @@ fn composed(cost: Cost, rows: usize, subject: &Subject<'_>) -> Cost {
 fn pointer(path: &serde_path_to_error::Path) -> String {
     let step = |segment: &Segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Map { key } => format!("/{}", pointer_segment(key)),
         Segment::Enum { .. } | Segment::Unknown => String::new(),
     };
     path.iter().map(step).collect()

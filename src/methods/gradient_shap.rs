@@ -165,18 +165,14 @@ fn expect(resolved: &Resolved, ctx: &dyn Ctx, draw: Draw<'_>) -> Result<Vec<Attr
     };
     let new =
         || Expected { sums: &sums, ways: &ways, draw, scores: Moments::new(sums.count()), total: Moments::new(1) };
-    let base_of = |objective: &Objective| {
-        let place = objectives.iter().position(|other| other == objective);
-        place.and_then(|place| bases.get(place).copied()).unwrap_or_default()
-    };
     let beside = beside(baselines);
-    let show = |objective: &Objective, sampled: &Sampled<Expected<'_>>| {
-        attribute(shown, ctx, objective, sampled, base_of(objective), beside)
+    let show = |place: usize, sampled: &Sampled<Expected<'_>>| {
+        attribute(shown, ctx, &objectives[place], sampled, bases[place], beside)
     };
     let found = sampling::sample(ctx, &objectives, sampling, sampling.most(beside), &write, new, show)?;
-    let answers = objectives.iter().zip(&found).map(|(objective, sampled)| {
-        sampling::warn(ctx, GradientShap::NAME, sampling, objective, sampled);
-        show(objective, sampled)
+    let answers = found.iter().enumerate().map(|(place, sampled)| {
+        sampling::warn(ctx, GradientShap::NAME, sampling, &objectives[place], sampled);
+        show(place, sampled)
     });
     answers.collect()
 }

@@ -134,6 +134,11 @@ impl std::ops::Add for Cost {
     }
 }
 
+/// A name as a segment of a JSON pointer (RFC 6901).
+pub fn pointer_segment(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// A setting that cannot be. `path` is a JSON pointer inside the method's item (`/steps`, or empty for the whole).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]

@@ -175,16 +175,17 @@ fn smooth(resolved: &Resolved, ctx: &dyn Ctx, write: WriteEmbedding<'_>) -> Resu
     let objectives = shown.objectives(ctx);
     let sums = shown.finest.sums(ctx.input());
     let new = || Smoothed::new(*variant, &sums);
-    let show = |objective: &Objective, sampled: &Sampled<Smoothed<'_>>| {
-        let output = ctx.task().value(ctx.logits(), &objective.target, objective.output);
+    let show = |place: usize, sampled: &Sampled<Smoothed<'_>>| {
+        let Objective { target, output } = &objectives[place];
+        let output = ctx.task().value(ctx.logits(), target, *output);
         let known = diagnostics(shown.presentation, sampled)?;
         let answer = shown.attribution(ctx, sampled.estimate.scores(), output, known)?;
         Ok(Attribution { partial: sampled.partial, ..answer })
     };
     let found = sampling::sample(ctx, &objectives, sampling, sampling.most(0), write, new, show)?;
-    let answers = objectives.iter().zip(&found).map(|(objective, sampled)| {
-        sampling::warn(ctx, SmoothGrad::NAME, sampling, objective, sampled);
-        show(objective, sampled)
+    let answers = found.iter().enumerate().map(|(place, sampled)| {
+        sampling::warn(ctx, SmoothGrad::NAME, sampling, &objectives[place], sampled);
+        show(place, sampled)
     });
     answers.collect()
 }

@@ -194,8 +194,13 @@ fn family(folder: &ModelFolder) -> Result<&'static dyn Family, LoadError> {
 
 /// The error of a model that no family runs.
 fn unknown(model_type: String, common: &config::Common) -> LoadError {
-    let mut known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.model_types()).copied().collect();
-    known.dedup();
+    let mut known: Vec<&str> = Vec::new();
+    // Several families may run one.
+    for name in FAMILIES.iter().flat_map(|family| family.model_types()) {
+        if !known.contains(name) {
+            known.push(name);
+        }
+    }
     match common.text_part().filter(|text| known.contains(text)) {
         Some(text) => config::invalid(
             "model_type",

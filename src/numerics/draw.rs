@@ -1,5 +1,6 @@
 //! One of many by its logit: the likeliest, or drawn by temperature, `top_k` and `top_p` as transformers' warpers in that
-//! order. candle-transformers has the same in its `LogitsProcessor`, behind 200 s of compiling model families.
+//! order. candle-transformers' `LogitsProcessor` holds `top_p` against the probabilities of all tokens where `top_k` leaves
+//! fewer; transformers shares them out anew first.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

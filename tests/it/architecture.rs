@@ -23,11 +23,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "telemetry",
             "render",
+            "audit",
         ],
     ),
     // Judges many answers: it reads them as `render` does, draws with it, and asks through a function it is given.
     ("evaluation", &["explain", "tasks", "input", "numerics", "render"]),
-    ("http", &["engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry"]),
+    ("http", &["engine", "explain", "methods", "tasks", "models", "input", "hub", "config", "telemetry", "audit"]),
     ("engine", &["explain", "methods", "tasks", "models", "nn", "input", "hub", "numerics", "config"]),
     ("render", &["explain", "methods", "tasks", "models", "input"]),
     ("explain", &["methods", "tasks", "models", "nn", "input", "hub", "numerics", "config"]),
@@ -40,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("numerics", &[]),
     ("config", &[]),
     ("telemetry", &[]),
+    ("audit", &[]),
 ];
 
 /// Where the async runtime and the web framework may be named.

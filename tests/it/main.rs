@@ -2,6 +2,7 @@
 
 mod app;
 mod architecture;
+mod audit;
 mod auth;
 mod auto;
 mod batch;

@@ -162,6 +162,8 @@ fn the_program_repeats_texts_images_predictions_and_lines() {
 #[test]
 fn other_tasks_repeat() {
     let cases = [
+        ("tiny-gpt2-lm", json!({"text": "a film", "completion": " of b", "method": "gradient"})),
+        ("tiny-gpt2-lm", json!({"text": "a film", "generate": {"max_new_tokens": 3}, "method": "occlusion"})),
         ("tiny-bert-tokens", json!({"text": "a film of b", "target": {"token": 1}, "method": "gradient"})),
         ("tiny-bert-answers", json!({"text": "what film", "pair": "the film was good", "method": "gradient"})),
         ("tiny-bert-nli", json!({"text": "a film", "labels": ["good", "bad"], "target": "bad", "method": "occlusion"})),

@@ -173,7 +173,7 @@ fn head(arguments: &EvaluateArguments, model: &ServedModel, items: &[Item], meth
         }),
         data: arguments.data.display().to_string(),
         items: items.len(),
-        data_sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        data_sha256: format!("{:x}", hash.finalize()),
         methods: methods.iter().map(|method| serde_json::to_value(method).unwrap_or(Value::Null)).collect(),
         target: arguments.target.clone().unwrap_or_else(|| "predicted".to_owned()),
         seed: arguments.seed,

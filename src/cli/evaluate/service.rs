@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::cli::{Failure, load};
 use crate::config::{Limits, ModelSetting, Settings};
 use crate::engine::{self, Device};
-use crate::evaluation::data::{Content, Item};
-use crate::evaluation::run::Explainer;
+use crate::evaluation::data::Item;
+use crate::evaluation::run::{Explainer, put};
 use crate::explain::{self, Answer, Catalog, ExplainItem, ExplainRequest, Plan, PlanError, ServedModel, Wanted};
 use crate::models::Randomised;
 use crate::tasks::TargetSpec;
@@ -59,15 +59,7 @@ impl Service {
                 explain: Some(vec![method.clone()]),
                 ..ExplainRequest::default()
             };
-            let image = match &item.content {
-                Content::Image(path) => {
-                    Some(std::fs::read(path).map_err(|error| Failure::io(path.display().to_string(), error))?)
-                }
-                Content::Text { text, pair } => {
-                    (request.text, request.pair) = (Some(text.clone()), pair.clone());
-                    None
-                }
-            };
+            let image = put(&item.content, &mut request).map_err(|(file, error)| Failure::io(file, error))?;
             self.plan(request, image)?;
         }
         Ok(())

@@ -46,14 +46,15 @@ fn the_cheapest_goes_first() {
 #[test]
 fn of_equal_ones_the_oldest_goes_first() {
     let waiter = |id, remaining, passed_over| Waiter { id, remaining, passed_over, signal: Arc::default() };
-    let state = State { held: true, waiters: vec![waiter(0, 8, 0), waiter(1, 5, 0), waiter(2, 5, 0)], next: 3 };
+    let state =
+        State { held: true, waiters: vec![waiter(0, 8, 0), waiter(1, 5, 0), waiter(2, 5, 0)], next: 3, blocked: 0 };
     assert_eq!(state.first(), Some(1));
 }
 
 #[test]
 fn ageing_lets_the_dearest_in() {
     let waiter = |id, remaining| Waiter { id, remaining, passed_over: 0, signal: Arc::default() };
-    let mut state = State { held: true, waiters: vec![waiter(0, u64::MAX)], next: 1 };
+    let mut state = State { held: true, waiters: vec![waiter(0, u64::MAX)], next: 1, blocked: 0 };
     let mut turns = 0;
     while state.waits(0) {
         state.waiters.push(waiter(state.next, 1));
@@ -174,4 +175,28 @@ fn a_panic_passes_the_turn_on() {
         assert!(job.join().is_err());
     });
     assert!(turns.seat(1).take(watch).is_ok());
+}
+
+#[test]
+fn jobs_that_wait_leave_a_thread_of_the_pool_to_the_one_that_computes() {
+    let turns = Turns::new();
+    // A pool whose threads all wait would end here, in an error.
+    let (deadline, cancel) = (Deadline::after(Duration::from_secs(120)), Cancel::new());
+    let watch = Watch { deadline: &deadline, cancel: &cancel };
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        thread::scope(|scope| {
+            for cost in 1..9 {
+                let (turns, pool) = (&turns, &pool);
+                scope.spawn(move || {
+                    let seat = turns.seat(cost * 10);
+                    for _chunk in 0..20 {
+                        let _turn = seat.take(watch).unwrap();
+                        pool.install(|| (0..20).for_each(|_layer| seat.offer(watch).unwrap()));
+                    }
+                });
+            }
+        });
+        assert_eq!((turns.waiting(), turns.lock().blocked), (0, 0));
+    }
 }

@@ -163,7 +163,8 @@ fn run(shared: &Shared, task: Task) -> Result<JobOutput, EngineError> {
     };
     let (answer, bytes) = answered.map_err(|error| translate(task.id, error, spent.get()))?;
     let compute_ms = millis(task.due.elapsed().saturating_sub(began));
-    Ok(JobOutput { bytes, stats: stats(&answer, compute_ms, spent.get()) })
+    let stats = stats(&answer, compute_ms, spent.get());
+    Ok(JobOutput { bytes, stats, outline: answer.into() })
 }
 
 fn translate(id: String, error: RunError, spent: Spent) -> EngineError {

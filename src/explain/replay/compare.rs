@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::exact::escaped;
+use crate::methods::pointer_segment;
 
 /// Differences that are kept; the rest is counted.
 const KEPT: usize = 1000;
@@ -87,7 +87,7 @@ fn walk(recorded: &Value, replayed: &Value, pointer: &mut String, moved: bool, f
             let added = new.keys().filter(|name| !old.contains_key(*name));
             for name in old.keys().chain(added) {
                 pointer.push('/');
-                pointer.push_str(&escaped(name));
+                pointer.push_str(&pointer_segment(name));
                 if name != "elapsed_ms" && pointer != "/id" {
                     match (old.get(name), new.get(name)) {
                         (Some(old), Some(new)) => walk(old, new, pointer, moved, found),

@@ -7,6 +7,8 @@ use serde::de::{self, Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
+use crate::methods::pointer_segment;
+
 /// Lists and objects inside one another; more is no answer, and would only exhaust the stack.
 const DEPTH: usize = 128;
 
@@ -23,14 +25,9 @@ impl Damage {
     }
 
     fn under(mut self, segment: &str) -> Self {
-        self.pointer.insert_str(0, &format!("/{}", escaped(segment)));
+        self.pointer.insert_str(0, &format!("/{}", pointer_segment(segment)));
         self
     }
-}
-
-/// A member's name as a segment of a pointer.
-pub(super) fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Reads one JSON value, which is all of `text`.

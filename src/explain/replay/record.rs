@@ -53,7 +53,7 @@ enum Given {
 }
 
 impl Given {
-    /// As `input.sha256` of an answer; of a prompt with the completion that was sent with it.
+    /// As `input.sha256` of an answer. A prompt's `completion` is part of it.
     fn sha256(&self, completion: Option<&str>) -> String {
         match self {
             Self::Text(first, pair) => text::sha256(first, pair.as_deref().or(completion)),
@@ -153,9 +153,8 @@ impl Recorded {
         };
         let recorded = self.string("/input/sha256");
         let completion = self.completion();
-        let hash = |given: &Given| given.sha256(completion);
-        let first = candidates.first().map(hash).unwrap_or_default();
-        let Some(given) = candidates.into_iter().find(|given| hash(given) == recorded) else {
+        let first = candidates.first().map(|given| given.sha256(completion)).unwrap_or_default();
+        let Some(given) = candidates.into_iter().find(|given| given.sha256(completion) == recorded) else {
             let difference = Difference::new("/input/sha256".to_owned(), Some(&recorded.into()), Some(&first.into()));
             return Err(RecordError::OtherInput(Box::new(difference)));
         };
@@ -164,10 +163,10 @@ impl Recorded {
         if fields.get("target").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             fields.shift_remove("target");
         }
-        let image = add(&mut fields, given);
         if let Some(completion) = completion {
             fields.insert("completion".to_owned(), completion.into());
         }
+        let image = add(&mut fields, given);
         let request = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let pointer = error.path().iter().map(|segment| format!("/{segment}")).collect();
             RecordError::Request { pointer, detail: error.into_inner().to_string() }
@@ -175,12 +174,10 @@ impl Recorded {
         Ok((request, image))
     }
 
-    /// The completion that a language model was sent; `None` where it wrote one.
+    /// Language models: what the request sent to follow the prompt. One that the model wrote is written again.
     fn completion(&self) -> Option<&str> {
-        let given = self.answer.pointer("/input/completion").is_some();
         let written = self.answer.pointer("/request/generate").is_some();
-        let text = self.answer.pointer("/prediction/completion").and_then(Value::as_str);
-        text.filter(|_| given && !written)
+        self.answer.pointer("/prediction/completion").and_then(Value::as_str).filter(|_| !written)
     }
 
     /// The input that the answer itself holds.

@@ -5,7 +5,7 @@ mod auth;
 mod observe;
 mod rate;
 
-pub use auth::{Keys, authenticate};
+pub use auth::{KeyId, Keys, authenticate};
 pub use observe::{RequestId, observe};
 pub use rate::{AddressLimit, limit_address};
 

@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::explain::run;
+use super::explain::{Asker, run};
 use crate::engine::Phase;
 use crate::explain::{ExplainRequest, Wanted};
 use crate::http::body::{needs_room, next_chunk, too_large, wait_for_room};
@@ -60,15 +60,16 @@ pub async fn explain_batch(
         Phase::Draining => return Err(Problem::draining()),
         phase => return Err(Problem::not_ready(phase.as_str())),
     }
+    let asker = Asker::of(&request, "/explain/batch", id.0.to_string());
     let lines = Lines::new(state.clone(), request.into_body());
-    let answers = answers(state, id, lines);
+    let answers = answers(state, asker, lines);
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(NDJSON))], Body::from_stream(answers)).into_response())
 }
 
-fn answers(state: AppState, id: RequestId, lines: Lines) -> impl Stream<Item = Result<Bytes, io::Error>> + Send {
+fn answers(state: AppState, asker: Asker, lines: Lines) -> impl Stream<Item = Result<Bytes, io::Error>> + Send {
     let lines = stream::unfold(lines, |mut lines| async move { Some((lines.next().await?, lines)) });
     lines
-        .map(move |line| answer(state.clone(), id.clone(), line))
+        .map(move |line| answer(state.clone(), asker.clone(), line))
         .buffer_unordered(CONCURRENCY)
         // The caller broke off: an error ends the answer, and dropping it cancels every job of it.
         .map(|line| line.map_err(|Gone| io::Error::from(io::ErrorKind::BrokenPipe)))
@@ -77,11 +78,12 @@ fn answers(state: AppState, id: RequestId, lines: Lines) -> impl Stream<Item = R
 /// The caller is not there any more.
 struct Gone;
 
-async fn answer(state: AppState, id: RequestId, line: Line) -> Result<Bytes, Gone> {
+async fn answer(state: AppState, asker: Asker, line: Line) -> Result<Bytes, Gone> {
     let Line { index, content } = line;
-    let id = format!("{}-{index}", id.0);
+    let id = format!("{}-{index}", asker.id);
+    let asker = Asker { id: id.clone(), ..asker };
     let result = match content {
-        Content::Request { bytes, room: _room } => explain_line(&state, id.clone(), bytes).await,
+        Content::Request { bytes, room: _room } => explain_line(&state, asker, bytes).await,
         Content::Problem(problem) => Err(problem),
         Content::Gone => return Err(Gone),
     };
@@ -94,10 +96,10 @@ async fn answer(state: AppState, id: RequestId, line: Line) -> Result<Bytes, Gon
     })
 }
 
-async fn explain_line(state: &AppState, id: String, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
+async fn explain_line(state: &AppState, asker: Asker, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
     let body_bytes = bytes.len();
     let request = parse(bytes).await?;
-    run(state, id, Form { request, image: None, body_bytes }, Wanted::Explanations, true, None).await
+    run(state, asker, Form { request, image: None, body_bytes }, Wanted::Explanations, true, None).await
 }
 
 /// The answer's own bytes, unread: numbers stay as they were written.

@@ -10,7 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
-use super::explain::run;
+use super::explain::{Asker, run};
 use crate::engine::{Feed, News};
 use crate::explain::Wanted;
 use crate::http::body::Whole;
@@ -28,14 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// As `run`.
-pub async fn explain(state: AppState, id: String, form: Form, room: Whole) -> Result<Response, Problem> {
+pub async fn explain(state: AppState, asker: Asker, form: Form, room: Whole) -> Result<Response, Problem> {
+    let id = asker.id.clone();
     let feed = Arc::new(Feed::default());
     let mut running: Running = Box::pin({
-        let (state, id, feed) = (state.clone(), id.clone(), Arc::clone(&feed));
+        let (state, feed) = (state.clone(), Arc::clone(&feed));
         async move {
             // Held until the job is done: until then the input is in memory.
             let _room = room;
-            run(&state, id, form, Wanted::Explanations, false, Some(feed)).await
+            run(&state, asker, form, Wanted::Explanations, false, Some(feed)).await
         }
     });
     let mut first = None;
@@ -65,9 +66,15 @@ struct Tale {
 
 impl Tale {
     async fn next(&mut self) -> Option<Result<Event, Infallible>> {
-        let news = match self.first.take() {
-            Some(news) => Some(news),
-            None => self.news().await,
+        let news = loop {
+            let news = match self.first.take() {
+                Some(news) => Some(news),
+                None => self.news().await,
+            };
+            // Nothing of an answer leaves before it is recorded.
+            if self.state.audit.is_none() || !matches!(news, Some(News::Explanation(_))) {
+                break news;
+            }
         };
         let event = match news {
             Some(News::Progress(data)) => Event::default().event("progress").data(data),

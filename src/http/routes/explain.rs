@@ -12,8 +12,9 @@ use tracing::Span;
 use super::events;
 use crate::engine::{Feed, JobRequest, JobStats};
 use crate::explain::{Answer, ExplainRequest, Wanted};
+use crate::http::audit::Asked;
 use crate::http::forms::{Form, QueryForm, named_methods, registered};
-use crate::http::layers::RequestId;
+use crate::http::layers::{KeyId, RequestId};
 use crate::http::negotiate::{accept, prefers};
 use crate::http::openapi::MultipartForm;
 use crate::http::openapi::responses::JobProblems;
@@ -33,7 +34,8 @@ const EVENTS: &str = "text/event-stream";
 /// "budget"}` (place in the answer of the explanation that is worked on; model rows so far, and at most), `explanation`
 /// `{"index", "final", "explanation"}` (as soon as there is one, again where it was refined, and once it is final), and
 /// last either `answer`, the same bytes as without events, or `problem`. Who reads slowly gets the newest of each. A
-/// comment line comes after 15 s of silence. What is refused before work begins has its status as always.
+/// comment line comes after 15 s of silence. With an audit log (`audit.file`) no `explanation` comes before the answer is
+/// recorded. What is refused before work begins has its status as always.
 #[utoipa::path(
     post, path = "/explain", tag = "explain", operation_id = "explain",
     params(QueryForm),
@@ -56,8 +58,9 @@ pub async fn explain(
     if !prefers(request.headers(), EVENTS, JSON) {
         return one(state, id, request, Wanted::Explanations).await;
     }
+    let asker = Asker::of(&request, "/explain", id.0.to_string());
     let (form, room) = Form::read(&state, request).await?;
-    events::explain(state, id.0.to_string(), form, room).await
+    events::explain(state, asker, form, room).await
 }
 
 /// Predict without explaining
@@ -82,16 +85,34 @@ pub async fn predict(
 
 async fn one(state: AppState, id: RequestId, request: Request, wanted: Wanted) -> Result<Response, Problem> {
     accept(request.headers(), JSON)?;
+    let route = if wanted == Wanted::Prediction { "/predict" } else { "/explain" };
+    let asker = Asker::of(&request, route, id.0.to_string());
     // `_room` is held until the job is done: until then the input is in memory.
     let (form, _room) = Form::read(&state, request).await?;
-    let bytes = run(&state, id.0.to_string(), form, wanted, false, None).await?;
+    let bytes = run(&state, asker, form, wanted, false, None).await?;
     Ok(([(CONTENT_TYPE, HeaderValue::from_static(JSON))], bytes).into_response())
 }
 
-/// Runs one request and counts it. Dropping the future cancels the job.
+/// Whose request it is, by its id.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    pub id: String,
+    pub route: &'static str,
+    /// The API key's name, where keys are set.
+    pub key: Option<String>,
+}
+
+impl Asker {
+    pub fn of(request: &Request, route: &'static str, id: String) -> Self {
+        let key = request.extensions().get::<KeyId>().map(|key| key.0.clone());
+        Self { id, route, key }
+    }
+}
+
+/// Runs one request, counts it and records its answer where answers are. Dropping the future cancels the job.
 pub async fn run(
     state: &AppState,
-    id: String,
+    asker: Asker,
     form: Form,
     wanted: Wanted,
     wait: bool,
@@ -101,6 +122,11 @@ pub async fn run(
         Wanted::Explanations => named_methods(&form.request),
         Wanted::Prediction => Vec::new(),
     };
+    let Asker { id, route, key } = asker;
+    let recorded = state.audit.as_ref().map(|audit| {
+        let input = audit.keep(&form.request, form.image.as_deref());
+        (audit, Asked { id: id.clone(), route, key, input })
+    });
     let job = JobRequest {
         id,
         request: form.request,
@@ -114,7 +140,10 @@ pub async fn run(
     match state.engine.run(job).await {
         Ok(output) => {
             count(state, &output.stats);
-            Ok(output.bytes)
+            match recorded {
+                Some((audit, asked)) => audit.record(asked, output.outline, output.bytes).await,
+                None => Ok(output.bytes),
+            }
         }
         Err(error) => {
             let problem = Problem::from(error);

@@ -120,7 +120,7 @@ struct Running<'a, E> {
 
 /// Draws samples by `write` (the number of the sample, the embedding) until each objective's own estimate is good
 /// enough, or `most` are drawn. A target stops by itself, so it does not depend on the targets beside it. `show` makes an
-/// attribution of what there is after a round, where somebody follows.
+/// attribution of what there is of an objective, by its place, after a round, where somebody follows.
 pub fn sample<E: Estimate>(
     ctx: &dyn Ctx,
     objectives: &[Objective],
@@ -128,7 +128,7 @@ pub fn sample<E: Estimate>(
     most: usize,
     write: WriteEmbedding<'_>,
     new: impl Fn() -> E,
-    show: impl Fn(&Objective, &Sampled<E>) -> Result<Attribution, Error>,
+    show: impl Fn(usize, &Sampled<E>) -> Result<Attribution, Error>,
 ) -> Result<Vec<Sampled<E>>, Error> {
     let start = |objective| {
         let sampled = Sampled { estimate: new(), samples: 0, converged: false, partial: false };
@@ -156,7 +156,7 @@ pub fn sample<E: Estimate>(
             break;
         }
         if drawn < most && ctx.followed() {
-            let shown = running.iter().map(|target| show(target.objective, &target.sampled));
+            let shown = running.iter().enumerate().map(|(place, target)| show(place, &target.sampled));
             ctx.refine(shown.collect::<Result<_, _>>()?);
         }
     }
