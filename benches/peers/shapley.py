@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Shapley samplers at equal standard error: evaluations and seconds to 1 % of the largest score, on real inputs.
 
-    shapley.py [--sentences FILE] [--images FOLDER] [--count N] [--seeds N] [--error E] [--threads N] [--explaind PATH]
+    shapley.py [--only sentences|images] [--sentences FILE] [--images FOLDER] [--count N] [--seeds N] [--error E] [--threads N] [--explaind PATH]
 
-Every sampler plays the same game: words removed from a sentence's token ids (13 to 20 words), or segments of a picture in
+Every sampler plays the same game: words removed from a sentence's token ids (13 to 16 words), or segments of a picture in
 their own mean colour, the probability of the predicted label of the bundled models. The error is the root mean square
 difference between runs of several seeds, over √2 and over the largest score. A budget is raised until the error is reached;
 the last step is interpolated. Rows of a peer are those that it asks for, ours the distinct ones; seconds are those of one
-run with that budget, the model's own time included. Without arguments the data are read in place from ../shared/data.
+run with that budget, the model's own time included; where the largest budget does not suffice, none. Without arguments the data are read in place from ../shared/data.
 Prints a table in Markdown.
 """
 import argparse
@@ -26,12 +26,13 @@ from PIL import Image
 from common import ROOT, Server, timed
 
 DATA = ROOT.parent / "shared/data"
-MOST = 20_000
+MOST = 10_000
 BATCH = 64
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("sentences", "images"), help="both without it")
     parser.add_argument("--sentences", type=pathlib.Path, default=DATA / "sst2/dev.tsv", help="a sentence a line")
     parser.add_argument("--images", type=pathlib.Path, default=DATA / "blood-cells")
     parser.add_argument("--count", type=int, default=10)
@@ -174,7 +175,7 @@ def compare(server, options, name, game, ask):
 
     def ours(method, budget, seed):
         fixed = budget // 2 * 2 if method == "kernel_shap" else max(2, budget // (game.units - 1) // 2 * 2)
-        one = ask(method=method, seed=seed, samples=fixed, max_evaluations=MOST)
+        one = ask(method=method, seed=seed, samples=fixed, max_evaluations=2 * MOST)
         return numpy.array(one["scores"].get("words") or one["scores"]["segments"]), one["diagnostics"]["evaluations"]
 
     def peer(method, budget, seed):
@@ -186,19 +187,19 @@ def compare(server, options, name, game, ask):
         game.remember = True
         rows, budget = search(lambda budget, seed: run(method, budget, seed), game.units, options.seeds, options.error)
         game.remember = False
-        seconds = timed(lambda: run(method, budget if rows is None else max(int(rows), 2 * game.units), 0))
+        seconds = None if rows is None else timed(lambda: run(method, max(int(rows), 2 * game.units), 0))
         cells.append((rows, seconds))
-    shown = [f"> {MOST}, {seconds:.2f} s" if rows is None else f"{rows:.0f}, {seconds:.2f} s" for rows, seconds in cells]
+    shown = [f"> {MOST}" if rows is None else f"{rows:.0f}, {seconds:.2f} s" for rows, seconds in cells]
     print(f"| {name} | {game.units} |", " | ".join(shown), "|", flush=True)
     return [MOST if rows is None else rows for rows, _ in cells]
 
 
 def sentences(options, tokenizer):
-    """The first sentences of 13 to 20 words."""
+    """The first sentences of 13 to 16 words."""
     for line in options.sentences.read_text(encoding="utf-8").splitlines():
         text = line.split("\t")[0]
         words = {word for word in tokenizer(text).word_ids() if word is not None}
-        if 13 <= len(words) <= 20:
+        if 13 <= len(words) <= 16:
             yield text
 
 
@@ -223,11 +224,12 @@ def main():
     print("|---" * (2 + len(OURS) + len(PEERS)) + "|")
     table = []
     with Server(options) as server:
-        texts = sentences(options, tokenizer)
+        texts = () if options.only == "images" else sentences(options, tokenizer)
         for number, text in zip(range(options.count), texts):
             ask = lambda text=text, **settings: server.ask("sentiment", text=text, **settings)
             table.append(compare(server, options, f"sentence {number + 1}", Sentence(tokenizer, model, text), ask))
-        for path in pictures(options)[:: max(1, len(pictures(options)) // options.count)][: options.count]:
+        images = [] if options.only == "sentences" else pictures(options)
+        for path in images[:: max(1, len(images) // options.count)][: options.count]:
             content = base64.b64encode(path.read_bytes()).decode()
             ask = lambda content=content, **settings: server.ask("blood-cells", image=content, segments=14, **settings)
             first = ask(method="occlusion")

@@ -17,8 +17,11 @@ use super::time;
 
 /// Records that are written and synchronised together at most.
 const TOGETHER: usize = 64;
+/// No record joins others that have so many bytes already.
+const TOGETHER_BYTES: usize = 8 << 20;
 /// What a record that was begun starts with.
 const BEGIN: &[u8] = b"{\"seq\":";
+const BEGIN_FIRST: &[u8] = b"{\"seq\":0,\"time\":\"";
 const BLOCK: u64 = 64 << 10;
 
 /// Why a log cannot be continued.
@@ -57,6 +60,11 @@ impl Entry {
             return Err(WriteError(format!("a record has at most {RECORD_BYTES} bytes")));
         }
         Ok(Self(members.to_owned()))
+    }
+
+    /// Its length while it waits.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -142,7 +150,7 @@ fn end(file: &mut File) -> io::Result<End> {
     let total = file.metadata()?.len();
     let length = after_line_end(file, total)?;
     let torn = slice(file, length, total)?;
-    if !torn.iter().zip(BEGIN).all(|(found, begun)| found == begun) {
+    if !begun(&torn, length == 0) {
         return Ok(Err("its end is no record; is this another kind of file?".to_owned()));
     }
     let torn = (!torn.is_empty()).then(|| Torn { bytes: torn.len(), sha256: format!("{:x}", Sha256::digest(&torn)) });
@@ -154,6 +162,15 @@ fn end(file: &mut File) -> io::Result<End> {
     Ok(record::open(&line)
         .map(|(_, place)| (Some(place), length, torn))
         .map_err(|why| format!("its last record: {why}")))
+}
+
+/// Whether a record may begin so. Of the `first` one its number is known; after a loss of power zeros may stand for what
+/// was not written yet.
+fn begun(torn: &[u8], first: bool) -> bool {
+    let zeros = torn.iter().rev().take_while(|&&byte| byte == 0).count();
+    let written = &torn[..torn.len() - zeros];
+    let begin: &[u8] = if first { BEGIN_FIRST } else { BEGIN };
+    (!first || zeros == 0 || !written.is_empty()) && written.iter().zip(begin).all(|(found, begun)| found == begun)
 }
 
 /// Where the last line that ends before `before` ends.
@@ -182,6 +199,18 @@ fn slice(file: &mut File, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The first message and what waits behind it, as far as it goes together.
+fn together(first: Message, messages: &Receiver<Message>) -> Vec<Message> {
+    let mut bytes = first.entry.bytes();
+    let mut batch = vec![first];
+    while batch.len() < TOGETHER && bytes < TOGETHER_BYTES {
+        let Ok(message) = messages.try_recv() else { break };
+        bytes += message.entry.bytes();
+        batch.push(message);
+    }
+    batch
+}
+
 struct Writer<S> {
     store: S,
     last: Option<Place>,
@@ -194,7 +223,7 @@ struct Writer<S> {
 impl<S: Store> Writer<S> {
     fn run(mut self, messages: &Receiver<Message>) {
         while let Ok(first) = messages.recv() {
-            let batch: Vec<Message> = std::iter::once(first).chain(messages.try_iter().take(TOGETHER - 1)).collect();
+            let batch = together(first, messages);
             let entries: Vec<&Entry> = batch.iter().map(|message| &message.entry).collect();
             let written = self.write(&entries);
             if let Err(error) = &written {

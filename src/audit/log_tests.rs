@@ -59,9 +59,11 @@ fn a_torn_record_is_cut_and_a_record_says_so() {
     add(&log, 1).unwrap();
     drop(log);
     let sound = fs::read(&path).unwrap();
-    for cut in [1, 7, 30, 100] {
+    for (cut, zeros) in [(1, 0), (7, 0), (30, 0), (100, 0), (30, 70), (0, 5)] {
         let mut torn = sound.clone();
         torn.extend_from_slice(&sound[..cut]);
+        torn.resize(torn.len() + zeros, 0);
+        let cut = cut + zeros;
         // Gone before the other's lock is: wait for it.
         drop(reopen(&path));
         fs::write(&path, torn).unwrap();
@@ -79,7 +81,15 @@ fn a_torn_record_is_cut_and_a_record_says_so() {
 #[test]
 fn a_file_that_is_no_log_is_left_alone() {
     let (_folder, path) = place();
-    for content in ["hello", "hello\n", "{\"seq\":0}\n", "{\"a\":1}\n{\"seq\""] {
+    for content in [
+        "hello",
+        "{\"seq\":1,\"mine\":true}",
+        "{\"seq\":0,\"mine\":true}",
+        "\0\0",
+        "hello\n",
+        "{\"seq\":0}\n",
+        "{\"a\":1}\n{\"seq\"",
+    ] {
         fs::write(&path, content).unwrap();
         let error = Log::open(&path, 8).err().unwrap();
         assert!(matches!(error, OpenError::Broken { .. }), "{content}: {error}");
@@ -172,6 +182,21 @@ fn a_full_disk_refuses_records_and_loses_none() {
         let found = verify(content.lock().unwrap().as_slice()).unwrap();
         assert_eq!((found.records, found.fault), (written + 1, None));
     }
+}
+
+#[test]
+fn records_that_go_together_are_bounded_in_bytes() {
+    let (sender, receiver) = sync_channel(100);
+    let log = Log { sender };
+    let big = json!({"text": "x".repeat(TOGETHER_BYTES / 2)});
+    for _ in 0..3 {
+        log.append(Entry::new(&big).unwrap(), Box::new(|_| {})).unwrap();
+    }
+    assert_eq!(together(receiver.recv().unwrap(), &receiver).len(), 2);
+    for _ in 0..70 {
+        log.append(Entry::new(&json!({"a": 1})).unwrap(), Box::new(|_| {})).unwrap();
+    }
+    assert_eq!(together(receiver.recv().unwrap(), &receiver).len(), TOGETHER);
 }
 
 #[test]

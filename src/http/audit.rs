@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
@@ -20,6 +20,8 @@ use crate::input::Kind;
 
 /// Records that may wait for the disk; the answers of further ones wait without a thread.
 const WAITING: usize = 256;
+/// What they may take together, in KiB.
+const WAITING_KIB: usize = 256 << 10;
 /// How long an answer waits for its record. A disk that takes longer is as good as none.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(5);
@@ -28,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Audit {
     log: Log,
     inputs: AuditInputs,
-    /// A place each among the records that wait.
+    /// The KiB that records may still take while they wait.
     room: Arc<Semaphore>,
 }
 
@@ -41,9 +43,24 @@ pub struct Sent {
     pair: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     completion: Option<String>,
-    /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<String>,
+    image: Option<Picture>,
+}
+
+/// An image as it came; base64 in the record.
+#[derive(Debug)]
+enum Picture {
+    Base64(String),
+    Bytes(Vec<u8>),
+}
+
+impl Serialize for Picture {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Base64(text) => serializer.serialize_str(text),
+            Self::Bytes(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
+        }
+    }
 }
 
 /// Who asked for what.
@@ -92,7 +109,7 @@ impl Audit {
             return Err(StateError::AuditInputs { longest });
         }
         let log = Log::open(path, WAITING).map_err(StateError::Audit)?;
-        Ok(Some(Self { log, inputs, room: Arc::new(Semaphore::new(WAITING)) }))
+        Ok(Some(Self { log, inputs, room: Arc::new(Semaphore::new(WAITING_KIB)) }))
     }
 
     /// What of the input will be recorded.
@@ -100,7 +117,8 @@ impl Audit {
         if self.inputs == AuditInputs::Hash {
             return Sent::default();
         }
-        let image = image.map(|bytes| STANDARD.encode(bytes)).or_else(|| request.image.clone());
+        let sent = || request.image.clone().map(Picture::Base64);
+        let image = image.map(|bytes| Picture::Bytes(bytes.to_vec())).or_else(sent);
         let ExplainRequest { text, pair, completion, .. } = request;
         Sent { text: text.clone(), pair: pair.clone(), completion: completion.clone(), image }
     }
@@ -110,7 +128,7 @@ impl Audit {
     /// # Errors
     /// 503: there is no record, so there is no answer.
     pub async fn record(&self, asked: Asked, outline: Outline, bytes: Vec<u8>) -> Result<Vec<u8>, Problem> {
-        // Hashing an answer of megabytes is no work for the runtime's threads.
+        // Hashing an answer of megabytes and writing an image in base64 is no work for the runtime's threads.
         let made = tokio::task::spawn_blocking(move || (entry(&asked, &outline, &bytes), bytes));
         let (entry, bytes) = made.await.map_err(|_| Problem::internal())?;
         let entry = entry.map_err(|error| unwritten(&error))?;
@@ -120,7 +138,8 @@ impl Audit {
     }
 
     async fn write(&self, entry: Entry) -> Result<(), Problem> {
-        let place = Arc::clone(&self.room).acquire_owned().await.map_err(|error| unwritten(&error))?;
+        let kib = (entry.bytes() >> 10).clamp(WAITING_KIB / WAITING, WAITING_KIB) as u32;
+        let place = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|error| unwritten(&error))?;
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |written| {
             drop(place);

@@ -124,7 +124,10 @@ fn events_hold_nothing_back_but_what_is_not_recorded_yet() {
     let request = json!({"text": TEXT, "explain": ["gradient", "lime"]});
     let events =
         app.post("/explain").header("accept", "text/event-stream").json(&request).send().unwrap().text().unwrap();
-    assert!(events.contains("event: answer") && !events.contains("event: explanation"), "{events}");
+    assert!(events.contains("event: answer"), "{events}");
+    for index in 0..2 {
+        assert!(events.contains(&format!("event: explanation\ndata: {{\"index\":{index},\"final\":true")), "{events}");
+    }
     let answer = events.split("event: answer\ndata: ").nth(1).unwrap().trim_end();
     assert_eq!(records(&path)[0]["answer_sha256"], sha256(answer.as_bytes()).as_str());
 }
@@ -139,6 +142,10 @@ fn without_a_record_there_is_no_answer() {
     let refused = app.send("/predict", &json!({"text": TEXT}));
     assert!(refused.headers().contains_key("retry-after"));
     problem(refused, 503, "unrecorded");
+    let request = json!({"text": TEXT, "explain": ["gradient", "lime"]});
+    let events =
+        app.post("/explain").header("accept", "text/event-stream").json(&request).send().unwrap().text().unwrap();
+    assert!(events.contains("problems/unrecorded") && !events.contains("event: explanation"), "{events}");
     let batch = app.post("/explain/batch").header("content-type", "application/x-ndjson");
     let line = batch.body(json!({"text": TEXT}).to_string()).send().unwrap().text().unwrap();
     assert!(line.contains("problems/unrecorded"), "{line}");

@@ -46,6 +46,12 @@ struct State {
     explanations: BTreeMap<usize, String>,
 }
 
+impl State {
+    fn progress(&mut self) -> Option<News> {
+        serde_json::to_string(&self.progress.take()?).ok().map(News::Progress)
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Feed {
@@ -64,13 +70,22 @@ impl Feed {
         }
     }
 
+    /// The next progress; what else there is stays.
+    pub async fn progress(&self) -> News {
+        loop {
+            if let Some(news) = self.with(State::progress) {
+                return news;
+            }
+            self.changed.notified().await;
+        }
+    }
+
     /// News that is there already.
     pub fn take(&self) -> Option<News> {
         self.with(|state| {
-            if let Some(progress) = state.progress.take() {
-                return serde_json::to_string(&progress).ok().map(News::Progress);
-            }
-            state.explanations.pop_first().map(|(_, shown)| News::Explanation(shown))
+            let explanation =
+                |state: &mut State| state.explanations.pop_first().map(|(_, shown)| News::Explanation(shown));
+            state.progress().or_else(|| explanation(state))
         })
     }
 

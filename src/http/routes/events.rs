@@ -41,15 +41,21 @@ pub async fn explain(state: AppState, asker: Asker, form: Form, room: Whole) -> 
     });
     let mut first = None;
     let mut ended = None;
+    let held = state.audit.is_some();
     tokio::select! {
         biased;
-        news = feed.next() => first = Some(news),
+        news = upcoming(&feed, held) => first = Some(news),
         result = &mut running => ended = Some(result?),
         () = tokio::time::sleep(PATIENCE) => {}
     }
-    let tale = Tale { state, id, feed, first, running: ended.is_none().then_some(running), ended: ended.map(Ok) };
+    let tale = Tale { state, id, feed, held, first, running: ended.is_none().then_some(running), ended: ended.map(Ok) };
     let events = stream::unfold(tale, |mut tale| async move { Some((tale.next().await?, tale)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// What comes next. Where it is `held`, no explanation: nothing of an answer leaves before it is recorded.
+async fn upcoming(feed: &Feed, held: bool) -> News {
+    if held { feed.progress().await } else { feed.next().await }
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>, Problem>> + Send>>;
@@ -59,6 +65,8 @@ struct Tale {
     state: AppState,
     id: String,
     feed: Arc<Feed>,
+    /// Whether explanations wait for the answer's record.
+    held: bool,
     first: Option<News>,
     running: Option<Running>,
     ended: Option<Result<Vec<u8>, Problem>>,
@@ -66,15 +74,9 @@ struct Tale {
 
 impl Tale {
     async fn next(&mut self) -> Option<Result<Event, Infallible>> {
-        let news = loop {
-            let news = match self.first.take() {
-                Some(news) => Some(news),
-                None => self.news().await,
-            };
-            // Nothing of an answer leaves before it is recorded.
-            if self.state.audit.is_none() || !matches!(news, Some(News::Explanation(_))) {
-                break news;
-            }
+        let news = match self.first.take() {
+            Some(news) => Some(news),
+            None => self.news().await,
         };
         let event = match news {
             Some(News::Progress(data)) => Event::default().event("progress").data(data),
@@ -89,12 +91,13 @@ impl Tale {
         if let Some(running) = &mut self.running {
             tokio::select! {
                 biased;
-                news = self.feed.next() => return Some(news),
+                news = upcoming(&self.feed, self.held) => return Some(news),
                 result = running => self.ended = Some(result),
             }
             self.running = None;
         }
-        self.feed.take()
+        let unrecorded = self.held && !matches!(self.ended, Some(Ok(_)));
+        if unrecorded { None } else { self.feed.take() }
     }
 
     fn last(&mut self) -> Option<Event> {

@@ -137,19 +137,20 @@ pub async fn run(
         span: Span::current(),
         feed,
     };
+    let failed = |problem: Problem| {
+        state.metrics.explained(&methods, problem.code.as_str());
+        problem
+    };
     match state.engine.run(job).await {
         Ok(output) => {
+            let bytes = match recorded {
+                Some((audit, asked)) => audit.record(asked, output.outline, output.bytes).await.map_err(failed)?,
+                None => output.bytes,
+            };
             count(state, &output.stats);
-            match recorded {
-                Some((audit, asked)) => audit.record(asked, output.outline, output.bytes).await,
-                None => Ok(output.bytes),
-            }
+            Ok(bytes)
         }
-        Err(error) => {
-            let problem = Problem::from(error);
-            state.metrics.explained(&methods, problem.code.as_str());
-            Err(problem)
-        }
+        Err(error) => Err(failed(Problem::from(error))),
     }
 }
 
