@@ -11,10 +11,10 @@ use super::prepare::{self, Raw};
 use super::prompt::{self, Asked};
 use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
-use crate::input::text::Truncation;
+use crate::input::text::{Message, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
-use crate::models::About;
+use crate::models::{About, Model};
 use crate::nn::Precision;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
@@ -83,8 +83,8 @@ pub struct Plan {
     pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
-    /// The prompt is a chat's.
-    pub chat: bool,
+    /// What the prompt was made of, where it is a chat's.
+    pub messages: Option<Vec<Message>>,
     /// How a language model writes what is explained; `None` where it was sent.
     pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
@@ -263,10 +263,10 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     let mut warnings = Vec::new();
     let input = match (&asked, raw) {
         (Some(asked), Raw::Text { text, .. }) => {
-            let (input, warning) = prompt::prepare(&model.processor, &text, asked, truncation)?;
+            let (input, more) = prompt::prepare(&model.processor, &text, asked, truncation)?;
             prompt::look_up(&mut target, &model.processor, model.model.spec())?;
             warnings.extend(input.as_text().and_then(prompt::too_long));
-            warnings.extend(warning);
+            warnings.extend(more);
             input
         }
         (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
@@ -321,7 +321,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
+    let writing = generation.as_ref().map(|generation| written(generation, tokens, &*model.model));
+    let prediction = prediction + writing.unwrap_or_default();
     let cost = methods
         .iter()
         .map(|method| method.cost())
@@ -330,7 +332,7 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     Ok(Plan {
         id,
         warnings,
-        chat: asked.as_ref().is_some_and(Asked::is_chat),
+        messages: asked.as_ref().and_then(Asked::messages).map(<[Message]>::to_vec),
         generation,
         input,
         target,
@@ -352,10 +354,12 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     })
 }
 
-/// What writing a completion behind `tokens` tokens costs: each token is read once, where nothing must be read again.
-fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
-    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
-    Cost { rows: count, tokens: if count > 0 { tokens as u64 + count } else { 0 } }
+/// What writing a completion behind `tokens` tokens costs: each token is read once, or by every step where `model` must
+/// read them again.
+fn written(generation: &Generation, tokens: usize, model: &dyn Model) -> Cost {
+    let count = generation.max_new_tokens;
+    let steps = if model.reuses(tokens + count) { 1 } else { count };
+    Cost { rows: count as u64, tokens: (steps * tokens + steps.midpoint(1) * count) as u64 }
 }
 
 /// What became of a text of more tokens than the model takes.

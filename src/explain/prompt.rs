@@ -25,9 +25,9 @@ enum Follows {
 }
 
 impl Asked {
-    /// Whether the prompt is made of messages.
-    pub fn is_chat(&self) -> bool {
-        self.messages.is_some()
+    /// What the prompt is made of, where it is a chat's.
+    pub fn messages(&self) -> Option<&[Message]> {
+        self.messages.as_deref()
     }
 
     /// How the completion is written; `None` where it was sent.
@@ -84,7 +84,7 @@ pub(super) fn prepare(
     text: &str,
     asked: &Asked,
     truncation: Truncation,
-) -> Result<(Input, Option<Warning>), PlanError> {
+) -> Result<(Input, Vec<Warning>), PlanError> {
     let invalid = |pointer: &str, detail: String| PlanError::from(Field::new(pointer, detail));
     let Processor::Text(processor) = processor else {
         return Err(invalid("/text", "this model's input was made ready otherwise".to_owned()));
@@ -93,30 +93,28 @@ pub(super) fn prepare(
         Some(messages) => Some(processor.chat(messages).map_err(|error| invalid("/messages", error.to_string()))?),
         None => None,
     };
-    let (text, contents) = match &chat {
-        Some(chat) => (chat.text.as_str(), Some(chat.contents.as_slice())),
-        None => (text, None),
-    };
+    let text = chat.as_ref().map_or(text, |chat| chat.text.as_str());
     let (completion, room) = match &asked.follows {
         Follows::Given(completion) => (Some(completion.as_str()), 0),
         Follows::Written(generation) => (None, generation.max_new_tokens),
     };
-    let read = processor.encode_prompt(Prompt { text, chat: contents, completion, room, truncation });
+    let read = processor.encode_prompt(Prompt { text, chat: chat.as_ref(), completion, room, truncation });
     let read = read.map_err(|error| match error {
         TextError::NoWindows { .. } => invalid("/truncation", error.to_string()),
-        error => invalid(if contents.is_some() { "/messages" } else { "/text" }, error.to_string()),
+        error => invalid(if chat.is_some() { "/messages" } else { "/text" }, error.to_string()),
     })?;
     let count = read.input.continuation.as_ref().map_or(0, |continuation| continuation.tokens.len());
     if completion.is_some() && count == 0 {
         return Err(invalid("/completion", "there is no token in it; send some text".to_owned()));
     }
-    let warning = read.apart.then(|| Warning {
-        code: "border_split".to_owned(),
-        detail: "a token would stand across the border of prompt and completion, so both were tokenised apart; move \
-                 white space from the prompt's end to the completion's beginning"
-            .to_owned(),
-    });
-    Ok((Input::Text(read.input), warning))
+    let warn = |code: &str, detail: &str| Warning { code: code.to_owned(), detail: detail.to_owned() };
+    let apart = "a token would stand across the border of prompt and completion, so both were tokenised apart; move white \
+                 space from the prompt's end to the completion's beginning";
+    let dated = "the model's chat template writes today's date; 26 July 2024 stands there, so that the same request gets the \
+                 same answer on every day";
+    let dated = chat.filter(|chat| chat.dated).map(|_| warn("fixed_date", dated));
+    let warnings = read.apart.then(|| warn("border_split", apart)).into_iter().chain(dated).collect();
+    Ok((Input::Text(read.input), warnings))
 }
 
 /// What became of a prompt of more tokens than fit.

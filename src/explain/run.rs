@@ -249,7 +249,8 @@ fn input_view(plan: &Plan, input: &Input) -> InputView {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
-            text: (plan.echo || plan.chat).then(|| text.text.clone()),
+            text: (plan.echo || plan.messages.is_some()).then(|| text.text.clone()),
+            messages: plan.messages.clone().filter(|_| plan.echo),
             pair: text.pair.clone().filter(|_| plan.echo),
             tokens: text.own_tokens().to_vec(),
             completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),

@@ -152,15 +152,18 @@ impl Layer {
             let Attention { heads, kv_heads, depth, .. } = self.attention;
             qkv = silence(tape, &qkv, &silenced, (heads + kv_heads) * depth..qkv.cols())?;
         }
-        let before = borders.prefix.and_then(|prefix| prefix.layers.get(index));
-        if let Some(before) = before {
-            qkv = behind(tape, &qkv, before, &borders.own)?;
+        if let Some(prefix) = borders.prefix {
+            let fewer = || nn::Error::shape("attention", "a prefix of fewer layers");
+            let before = prefix.layers.get(index).ok_or_else(fewer)?;
+            let qkv = behind(tape, &qkv, before, &borders.own)?;
+            recorder.read(&qkv);
+            let out = self.attention.forward_from(tape, &qkv, &borders.whole, prefix.tokens)?;
+            return select(tape, &out, &borders.places);
         }
         recorder.read(&qkv);
-        let whole = &borders.whole;
-        let (out, map) = self.attention.forward(tape, &qkv, whole, None, recorder.probabilities(index))?;
-        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), whole));
-        if before.is_some() { select(tape, &out, &borders.places) } else { Ok(out) }
+        let (out, map) = self.attention.forward(tape, &qkv, &borders.own, None, recorder.probabilities(index))?;
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), &borders.own));
+        Ok(out)
     }
 }
 

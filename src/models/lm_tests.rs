@@ -9,7 +9,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::Tape;
 
-fn values() -> Value {
+pub(crate) fn values() -> Value {
     serde_json::from_slice(&std::fs::read(golden("values/lm.json")).unwrap()).unwrap()
 }
 
@@ -18,7 +18,7 @@ fn numbers<T>(value: &Value, of: impl Fn(f64) -> T) -> Vec<T> {
 }
 
 /// The folder of a classifier with config.json changed to that of a language model.
-fn changed(name: &str, changes: &Value) -> ModelFolder {
+pub(crate) fn changed(name: &str, changes: &Value) -> ModelFolder {
     let mut folder = folder(name);
     let mut config: Value = serde_json::from_slice(folder.file("config.json").unwrap()).unwrap();
     for (key, value) in changes.as_object().unwrap() {

@@ -26,7 +26,7 @@ mod head;
 mod llama;
 mod llama_like;
 #[cfg(test)]
-mod lm_tests;
+pub(crate) mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;

@@ -31,7 +31,7 @@ use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
-pub use completion::Completion;
+pub use completion::{Completion, log_probability};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{
     AnswerPrediction, ClassPrediction, ClassScore, CompletionPrediction, Finish, Prediction, TokenPrediction,

@@ -12,6 +12,7 @@ use crate::input::text::{TextInput, TextProcessor};
 use crate::models::{Batch, Content, Prefix, Row, TapPlan};
 use crate::nn::{self, Precision};
 use crate::numerics::draw::Drawing;
+use crate::tasks::{WrittenToken, log_probability};
 
 /// The plan's input with its completion written; `None` where there is nothing to write.
 ///
@@ -52,7 +53,7 @@ impl Writer<'_> {
         let prompt: Vec<u32> = self.text.own_tokens().iter().map(|token| token.id).collect();
         let before = prompt.last().copied().unwrap_or(0);
         let (mut written, mut stopped) = (Vec::new(), false);
-        let mut prefix = None;
+        let (mut prefix, mut told) = (None, String::new());
         while written.len() < *max_new_tokens && !stopped {
             let logits = self.next(prompt.iter().chain(&written).copied().collect(), &mut prefix)?;
             let id = u32::try_from(drawing.next(&logits)).unwrap_or(0);
@@ -62,9 +63,26 @@ impl Writer<'_> {
                     let text = self.processor.text_behind(before, &written);
                     stop.iter().any(|stop| text.contains(stop.as_str()))
                 };
+            let whole = stopped || written.len() == *max_new_tokens;
+            self.tell((before, &written, whole), &logits, &mut told);
         }
         let continuation = self.processor.continued(before, prompt.len(), &written, stopped);
         Ok(self.text.clone().followed_by(continuation))
+    }
+
+    /// Tells the newest of `written`, drawn from `logits`: what it adds to the text that was `told` before.
+    fn tell(&self, (before, written, whole): (u32, &[u32], bool), logits: &[f32], told: &mut String) {
+        let (audience, Some((&id, others))) = (self.lead.means.audience, written.split_last()) else { return };
+        if !audience.listens() {
+            return;
+        }
+        let shown = match whole {
+            true => self.processor.shown(before, written, true),
+            false => self.processor.settled(before, written),
+        };
+        let new = shown.strip_prefix(told.as_str()).unwrap_or_default();
+        told.push_str(new);
+        audience.writes(others.len(), WrittenToken::new(id, new.to_owned(), log_probability(logits, id)));
     }
 
     /// The logits of what follows `ids`, of which `prefix` has been read before. They are the same without it.
@@ -85,3 +103,6 @@ impl Writer<'_> {
         Ok(evaluation.logits)
     }
 }
+
+#[cfg(test)]
+mod tests;

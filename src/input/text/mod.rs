@@ -206,7 +206,7 @@ pub enum TextError {
          as \"text\""
     )]
     NoTemplate,
-    #[error("the model's chat template refuses the messages: {0}")]
+    #[error("the model's chat template does not take these messages: {0}")]
     Chat(String),
     /// Of windows.
     #[error(

@@ -4,6 +4,7 @@
 //! cut must be known. The template (`[CLS] … [SEP]`) is applied by hand after the cut, since post-processing twice
 //! would trim byte-level offsets twice.
 
+mod chat;
 mod prompt;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use tokenizers::{Encoding, PostProcessor, Tokenizer};
 
 pub use prompt::{Prompt, Prompted};
 
-use super::specials::{TokenizerConfig, well_known};
+use super::specials::{TokenizerConfig, names, well_known};
 use super::windows::{Places, stretches};
 use super::words::{Piece, group};
 use super::{ChatTemplate, Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
@@ -80,13 +81,13 @@ impl TextProcessor {
         clear_dropout(&mut tokenizer);
         check_vocabulary(&tokenizer, vocab_size)?;
 
-        let (specials, max_length, types, chat) = match tokenizer_config {
-            Some(bytes) => {
-                let config = TokenizerConfig::parse(bytes)?;
-                (config.special_ids(&tokenizer), config.max_length(), config.sends_types(), config.chat_template())
-            }
-            None => (well_known(&tokenizer), None, true, None),
+        let config = tokenizer_config.map(TokenizerConfig::parse).transpose()?;
+        let (specials, max_length, types) = match &config {
+            Some(config) => (config.special_ids(&tokenizer), config.max_length(), config.sends_types()),
+            None => (well_known(&tokenizer), None, true),
         };
+        let template = config.as_ref().and_then(TokenizerConfig::chat_template);
+        let chat = template.map(|source| ChatTemplate::new(source, names(&specials, &tokenizer)));
         let specials = specials.within(vocab_size);
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);

@@ -33,16 +33,9 @@ impl TokenizerConfig {
             .map_err(|error| TextError::Tokenizer { file: "tokenizer_config.json", detail: error.to_string() })
     }
 
-    /// The template of chats, and the tokens it may write.
-    pub(super) fn chat_template(&self) -> Option<ChatTemplate> {
-        let source = ChatTemplate::source_of(self.chat_template.as_ref()?)?;
-        Some(ChatTemplate { source, ..self.chat_tokens() })
-    }
-
-    /// What a template may write by name.
-    pub(super) fn chat_tokens(&self) -> ChatTemplate {
-        let name = |token: &Option<Value>| token.as_ref().and_then(content).map(str::to_owned);
-        ChatTemplate { source: String::new(), bos_token: name(&self.bos_token), eos_token: name(&self.eos_token) }
+    /// The template of chats.
+    pub(super) fn chat_template(&self) -> Option<&str> {
+        ChatTemplate::source_of(self.chat_template.as_ref()?)
     }
 
     /// `model_max_length` where it is a length at all.
@@ -69,6 +62,21 @@ impl TokenizerConfig {
             sep: id(&self.sep_token),
         }
     }
+}
+
+/// Tokens with a meaning by the names that chat templates know them by.
+pub(super) fn names(specials: &SpecialIds, tokenizer: &Tokenizer) -> Vec<(&'static str, String)> {
+    let SpecialIds { pad, mask, unk, bos, eos, cls, sep } = *specials;
+    let all = [
+        ("bos_token", bos),
+        ("eos_token", eos),
+        ("unk_token", unk),
+        ("pad_token", pad),
+        ("sep_token", sep),
+        ("cls_token", cls),
+        ("mask_token", mask),
+    ];
+    all.into_iter().filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect()
 }
 
 /// A token is written as a string or as `{"content": …}`.
