@@ -141,6 +141,10 @@ impl Processor {
         let text = || {
             let config = folder.file("tokenizer_config.json");
             TextProcessor::new(file("tokenizer.json")?, config, spec.max_positions, spec.vocab)
+                .map(|text| {
+                    let generation = folder.file("generation_config.json").or_else(|| folder.file("config.json"));
+                    text.writing(folder.file("chat_template.jinja"), generation)
+                })
                 .map(Box::new)
                 .map_err(|error| LoadError::Tokenizer { source_name: source_name(), error })
         };

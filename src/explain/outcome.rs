@@ -9,7 +9,7 @@ use super::Generation;
 use super::reasons::Reason;
 use crate::input::Kind;
 use crate::input::image::Region;
-use crate::input::text::{Token, Word};
+use crate::input::text::{Message, Token, Word};
 use crate::methods::{Amount, Attribution, Grid, Warning};
 use crate::models::SequenceItem;
 use crate::tasks::{Prediction, Target};
@@ -84,10 +84,14 @@ pub enum InputView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextView {
     pub kind: Kind,
+    /// Of the text in UTF-8, or of `messages` as compact JSON; then, after a NUL, of the pair or the completion sent.
     pub sha256: String,
     /// With `echo`; of `messages` always: the prompt that they became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// With `echo`: as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
     /// Of a language model the prompt's.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::prompt::{self, Follows};
+use super::prompt::{self, Asked};
 use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
-use crate::input::text::Truncation;
+use crate::input::text::{Message, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
-use crate::models::About;
+use crate::models::{About, Model};
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// Targets that a list may name for each that may be explained: written again they count once.
@@ -84,6 +84,8 @@ pub struct Plan {
     pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
+    /// What the prompt was made of, where it is a chat's.
+    pub messages: Option<Vec<Message>>,
     /// How a language model writes what is explained; `None` where it was sent.
     pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
@@ -128,26 +130,29 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
-    let follows = prompt::take(&mut request, task, &mut fields);
+    let asked = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
-        Some(raw) if fields.is_empty() => finish(
-            Checked {
-                id,
-                model: Arc::clone(model),
-                catalog,
-                hypotheses,
-                zero_shot,
-                request,
-                raw,
-                follows,
-                target,
-                chosen,
-                targets,
-                wanted,
-            },
-            limits,
-        ),
+        Some(raw) if fields.is_empty() => {
+            let model = Arc::clone(model);
+            finish(
+                Checked {
+                    id,
+                    model,
+                    catalog,
+                    hypotheses,
+                    zero_shot,
+                    request,
+                    raw,
+                    asked,
+                    target,
+                    chosen,
+                    targets,
+                    wanted,
+                },
+                limits,
+            )
+        }
         _ => Err(PlanError::Invalid(fields)),
     }
 }
@@ -228,7 +233,7 @@ struct Checked<'a> {
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
-    follows: Option<Follows>,
+    asked: Option<Asked>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
@@ -245,7 +250,7 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
         zero_shot,
         request,
         raw,
-        follows,
+        asked,
         mut target,
         chosen,
         targets,
@@ -257,12 +262,12 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
         None => Arc::clone(&model.task),
     };
     let mut warnings = Vec::new();
-    let input = match (&follows, raw) {
-        (Some(follows), Raw::Text { text, .. }) => {
-            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+    let input = match (&asked, raw) {
+        (Some(asked), Raw::Text { text, .. }) => {
+            let (input, more) = prompt::prepare(&model.processor, &text, asked, truncation)?;
             prompt::look_up(&mut target, &model.processor, model.model.spec())?;
             warnings.extend(input.as_text().and_then(prompt::too_long));
-            warnings.extend(warning);
+            warnings.extend(more);
             input
         }
         (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
@@ -272,13 +277,10 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
-    if follows.is_none() {
+    if asked.is_none() {
         warnings.extend(input.as_text().and_then(too_long));
     }
-    let generation = match follows {
-        Some(Follows::Written(generation)) => Some(generation),
-        _ => None,
-    };
+    let generation = asked.as_ref().and_then(Asked::generation).cloned();
     let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
@@ -322,7 +324,9 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
+    let writing = generation.as_ref().map(|generation| written(generation, tokens, &*model.model));
+    let prediction = prediction + writing.unwrap_or_default();
     let cost = methods
         .iter()
         .map(|method| method.cost())
@@ -332,6 +336,7 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
         id,
         helpers: helpers(catalog, &methods),
         warnings,
+        messages: asked.as_ref().and_then(Asked::messages).map(<[Message]>::to_vec),
         generation,
         input,
         target,
@@ -359,10 +364,12 @@ fn helpers(catalog: &Catalog, methods: &[Box<dyn Planned>]) -> Vec<Arc<ServedMod
     catalog.iter().filter(|model| asked.contains(&model.name.as_str())).map(Arc::clone).collect()
 }
 
-/// What writing a completion behind `tokens` tokens costs: a row a token.
-fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
-    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
-    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
+/// What writing a completion behind `tokens` tokens costs: each token is read once, or by every step where `model` must
+/// read them again.
+fn written(generation: &Generation, tokens: usize, model: &dyn Model) -> Cost {
+    let count = generation.max_new_tokens;
+    let steps = if model.reuses(tokens + count) { 1 } else { count };
+    Cost { rows: count as u64, tokens: (steps * tokens + steps.midpoint(1) * count) as u64 }
 }
 
 /// What became of a text of more tokens than the model takes.

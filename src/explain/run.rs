@@ -13,7 +13,7 @@ use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::{Explained, OutputSpace, Task};
+use crate::tasks::{Explained, OutputSpace, Target, Task};
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -175,8 +175,14 @@ fn evaluate(
     for (place, explanation) in explanations.iter_mut().enumerate() {
         let Explanation { attribution, target, .. } = &*explanation;
         let Some(target) = target.as_ref().or(job.targets().first()) else { continue };
-        let max_evaluations = plan.max_evaluations;
-        let measured = Measured { ctx: job, planned: method, place, attribution, target, output, max_evaluations };
+        // A completion is measured token by token, where they are asked for.
+        if matches!(target, Target::Completion(_)) {
+            explanation.faithfulness = Some(None);
+            continue;
+        }
+        let known = job.targets().iter().position(|known| known == target).filter(|_| method.targeted());
+        let (max_evaluations, own) = (plan.max_evaluations, known.unwrap_or(0));
+        let measured = Measured { ctx: job, planned: method, place: own, attribution, target, output, max_evaluations };
         let measured = match passed || !in_time {
             true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
             false => measured.faithfulness(),
@@ -243,7 +249,8 @@ fn input_view(plan: &Plan, input: &Input) -> InputView {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
-            text: plan.echo.then(|| text.text.clone()),
+            text: (plan.echo || plan.messages.is_some()).then(|| text.text.clone()),
+            messages: plan.messages.clone().filter(|_| plan.echo),
             pair: text.pair.clone().filter(|_| plan.echo),
             tokens: text.own_tokens().to_vec(),
             completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),

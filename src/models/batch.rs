@@ -1,5 +1,9 @@
 //! Rows packed behind one another without padding: only attention sees the borders.
 
+use std::sync::Arc;
+
+use crate::nn::Array;
+
 /// What a row holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
@@ -9,6 +13,21 @@ pub enum Content {
     Embedded { values: Vec<f32>, tokens: usize, type_ids: Vec<u32> },
     /// Normalised pixels: channels × height × width.
     Pixels(Vec<f32>),
+}
+
+/// What stands before every row of a batch and was computed before: it never changes, so rows and forwards share it.
+#[derive(Debug)]
+pub struct Prefix {
+    pub tokens: usize,
+    /// Of each layer, its tokens' queries, keys and values as attention reads them: tokens × columns.
+    pub layers: Vec<Array>,
+}
+
+impl PartialEq for Prefix {
+    fn eq(&self, other: &Self) -> bool {
+        let data = |prefix: &Self| prefix.layers.iter().map(|layer| layer.data().to_vec()).collect::<Vec<_>>();
+        self.tokens == other.tokens && data(self) == data(other)
+    }
 }
 
 /// One evaluation of the model.
@@ -37,11 +56,21 @@ impl Row {
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub rows: Vec<Row>,
+    /// Stands before every row. Only for models that say so ([`super::Model::reuses`]), and without gradients.
+    pub prefix: Option<Arc<Prefix>>,
 }
 
 impl Batch {
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { rows }
+        Self { rows, prefix: None }
+    }
+    /// `rows` without what stands before each of them.
+    pub fn behind(prefix: Arc<Prefix>, rows: Vec<Row>) -> Self {
+        Self { rows, prefix: Some(prefix) }
+    }
+    /// Tokens before every row.
+    pub fn before(&self) -> usize {
+        self.prefix.as_ref().map_or(0, |prefix| prefix.tokens)
     }
     /// Where each row begins in the packed sequence, and at the end its length: rows + 1 numbers.
     pub fn offsets(&self) -> Vec<usize> {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::batch::Batch;
+use super::batch::{Batch, Prefix};
 use super::embeddings::Embeddings;
 use super::encoder::outputs;
 use super::tap::Recorder;
 use super::{About, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::nn::{
     self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, QueryKeyNorm, Recall, RmsNorm, Rope, Rotary,
-    Softcap, Tape, add, select, silence,
+    Softcap, Tape, add, behind, select, silence,
 };
 
 /// A decoder with a head on the positions read.
@@ -90,11 +90,11 @@ pub fn score(weights: &Weights<'_>, spec: &Spec, (words, tied): (&str, bool)) ->
 
 impl Decoder {
     /// The angles of every rope: all layers share them.
-    fn angles(&self, offsets: &[usize]) -> Result<Vec<Arc<Angles>>, nn::Error> {
+    fn angles(&self, offsets: &[usize], before: usize) -> Result<Vec<Arc<Angles>>, nn::Error> {
         if self.ropes.is_empty() {
             return Ok(Vec::new());
         }
-        let positions: Vec<usize> = offsets.windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect();
+        let positions: Vec<usize> = offsets.windows(2).flat_map(|pair| before..before + pair[1] - pair[0]).collect();
         self.ropes.iter().map(|rope| rope.angles(offsets, &positions).map(Arc::new)).collect()
     }
 
@@ -134,7 +134,7 @@ impl Layer {
         &self,
         tape: &mut Tape<'_>,
         x: &Node,
-        offsets: &[usize],
+        borders: &Borders<'_>,
         angles: &[Arc<Angles>],
         (index, recorder): (usize, &mut Recorder<'_>),
     ) -> Result<Node, nn::Error> {
@@ -152,13 +152,46 @@ impl Layer {
             let Attention { heads, kv_heads, depth, .. } = self.attention;
             qkv = silence(tape, &qkv, &silenced, (heads + kv_heads) * depth..qkv.cols())?;
         }
-        let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
-        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
+        if let Some(prefix) = borders.prefix {
+            let fewer = || nn::Error::shape("attention", "a prefix of fewer layers");
+            let before = prefix.layers.get(index).ok_or_else(fewer)?;
+            let qkv = behind(tape, &qkv, before, &borders.own)?;
+            recorder.read(&qkv);
+            let out = self.attention.forward_from(tape, &qkv, &borders.whole, prefix.tokens)?;
+            return select(tape, &out, &borders.places);
+        }
+        recorder.read(&qkv);
+        let (out, map) = self.attention.forward(tape, &qkv, &borders.own, None, recorder.probabilities(index))?;
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), &borders.own));
         Ok(out)
     }
 }
 
+/// Where rows begin and end.
+struct Borders<'a> {
+    prefix: Option<&'a Prefix>,
+    /// Of the rows by themselves.
+    own: Vec<usize>,
+    /// With what stands before each of them, and where their own tokens are there.
+    whole: Vec<usize>,
+    places: Vec<usize>,
+}
+
+impl<'a> Borders<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let (own, before) = (batch.offsets(), batch.before());
+        let whole: Vec<usize> = own.iter().enumerate().map(|(row, offset)| offset + row * before).collect();
+        let places = whole.windows(2).flat_map(|pair| pair[0] + before..pair[1]).collect();
+        Self { prefix: batch.prefix.as_deref(), own, whole, places }
+    }
+}
+
 impl Model for Decoder {
+    /// Unless a rope turns rows of that length otherwise than shorter ones.
+    fn reuses(&self, tokens: usize) -> bool {
+        !self.ropes.iter().any(|rope| rope.depends_on(tokens))
+    }
+
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -171,12 +204,13 @@ impl Model for Decoder {
         let input = self.embed(tape, batch)?;
         let mut x = self.embeddings.forward(tape, &input, batch)?;
         let (offsets, read) = (batch.offsets(), batch.read());
-        let angles = self.angles(&offsets)?;
+        let borders = Borders::of(batch);
+        let angles = self.angles(&offsets, batch.before())?;
         let mut recorder = Recorder::new(taps, self.spec.heads, &offsets, &read);
         let layers = self.layers.len();
         for (index, layer) in self.layers.iter().enumerate() {
             x = recorder.enter(tape, index, x)?;
-            let mut attended = layer.attend(tape, &x, &offsets, &angles, (index, &mut recorder))?;
+            let mut attended = layer.attend(tape, &x, &borders, &angles, (index, &mut recorder))?;
             // After the last attention only the positions read are computed, unless a tap looks at the others.
             let (last, whole) = (index + 1 == layers, recorder.whole(layers));
             if last && !whole {

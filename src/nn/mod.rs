@@ -59,7 +59,7 @@ pub use precision::Precision;
 pub use rms_norm::{QueryKeyNorm, RmsNorm};
 pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use rule::Rule;
-pub use shape::{add, add_constant, mean, neighbours, prepend, select, silence};
+pub use shape::{add, add_constant, behind, mean, neighbours, prepend, select, silence};
 pub use softcap::Softcap;
 pub use tape::{Node, Pace, Stopped, Tape};
 

@@ -32,7 +32,7 @@ use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
-pub use completion::Completion;
+pub use completion::{Completion, log_probability};
 pub use fill_mask::{FillMask, blanked};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{

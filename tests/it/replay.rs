@@ -161,9 +161,12 @@ fn the_program_repeats_texts_images_predictions_and_lines() {
 
 #[test]
 fn other_tasks_repeat() {
+    let chat = json!([{"role": "user", "content": " a film "}]);
     let cases = [
         ("tiny-gpt2-lm", json!({"text": "a film", "completion": " of b", "method": "gradient"})),
         ("tiny-gpt2-lm", json!({"text": "a film", "generate": {"max_new_tokens": 3}, "method": "occlusion"})),
+        ("tiny-llama-lm", json!({"messages": chat, "generate": {"temperature": 1}, "method": "occlusion"})),
+        ("tiny-llama-lm", json!({"messages": chat, "completion": " of b", "method": "gradient"})),
         ("tiny-bert-tokens", json!({"text": "a film of b", "target": {"token": 1}, "method": "gradient"})),
         ("tiny-bert-answers", json!({"text": "what film", "pair": "the film was good", "method": "gradient"})),
         ("tiny-bert-nli", json!({"text": "a film", "labels": ["good", "bad"], "target": "bad", "method": "occlusion"})),
@@ -263,6 +266,7 @@ fn what_cannot_be_repeated_says_why() {
     let partial = changed(&answer, |answer| answer["partial"] = json!(true));
     let absent = changed(&answer, |answer| {
         answer["model"]["source"] = json!("bundled:nothing");
+        answer["request"]["echo"] = json!(true);
         answer["input"]["text"] = json!(TEXT);
     });
     for (text, code, part) in [

@@ -1,8 +1,10 @@
 //! What a forward hands over while it runs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{AttentionMap, FusedMap, Fusion, Recording, StateMap, TapPlan};
+use crate::models::Prefix;
 use crate::nn::{self, Array, Node, Probabilities, Recall, Tape, select};
 
 /// Keeps what the plan names, in the order in which it passes by.
@@ -31,6 +33,8 @@ pub struct Tapped {
     activations: Vec<Tap>,
     maps: Vec<Tap>,
     lens: Vec<Tap>,
+    /// What attention read, a layer after the other.
+    read: Vec<Array>,
 }
 
 struct Tap {
@@ -118,6 +122,13 @@ impl<'a> Recorder<'a> {
             let size = grid.0 * grid.1;
             let places = (0..self.rows()).map(|row| row * size..(row + 1) * size).collect();
             self.tapped.maps.push(Tap::new(layer, x, places, Some(grid)));
+        }
+    }
+
+    /// Keeps what a layer's attention reads, queries, keys and values side by side.
+    pub fn read(&mut self, qkv: &Node) {
+        if self.plan.prefix {
+            self.tapped.read.push(qkv.array().clone());
         }
     }
 
@@ -304,6 +315,7 @@ impl Tapped {
             activations: states(self.activations)?,
             maps: states(self.maps)?,
             lens: states(self.lens)?,
+            prefix: self.read.first().map(Array::rows).map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
         })
     }
 }

@@ -171,13 +171,20 @@ impl<'a> Head<'a> {
         let Workspace { keys, values, p, .. } = workspace;
         let keys = keys.of_transposed(self.part(Part::Key, 0), stride, n, depth);
         let values = values.of(self.part(Part::Value, 0), stride, n, depth);
-        for block in self.blocks() {
+        let width = self.layout.width();
+        // A strip begins where it always does, so that a query's bits are the same.
+        let from = self.layout.from / STRIP * STRIP;
+        for token in 0..from.min(n) {
+            // SAFETY: the caller's contract.
+            unsafe { std::slice::from_raw_parts_mut(out.add(token * width), depth) }.fill(0.0);
+        }
+        for block in self.blocks().filter(|block| block.end > from) {
+            let block = block.start.max(from)..block.end;
             let p = room(p, block.len() * n);
             self.probabilities(&block, keys, p, None);
             if let Some(kept) = &mut kept {
                 kept[block.start * n..][..block.len() * n].copy_from_slice(p);
             }
-            let width = self.layout.width();
             // SAFETY: the caller's contract.
             unsafe { self.over_keys(&block, p, values, 1.0, (out.add(block.start * width), width)) };
         }

@@ -86,10 +86,32 @@ impl Attention {
         bias: Option<&Bias>,
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
-        let layout = Layout::new(self, qkv, offsets, bias)?;
-        if let Some(session) = tape.device_of(qkv).filter(|_| bias.is_none() && self.is_full()) {
+        self.run(tape, qkv, Layout::new(self, qkv, offsets, bias)?, probabilities)
+    }
+
+    /// The same of causal attention where nobody asks for the first `from` queries of each row: what it gives for these is
+    /// of no use.
+    ///
+    /// # Errors
+    /// As [`Attention::forward`]; and attention that is not causal, or a tape that wants gradients.
+    pub fn forward_from(&self, tape: &mut Tape<'_>, qkv: &Node, offsets: &[usize], from: usize) -> Result<Node, Error> {
+        if !self.causal || tape.tracks(&[qkv]) {
+            return Err(Error::shape("attention", "queries are left out of causal attention without gradients alone"));
+        }
+        let layout = Layout { from, ..Layout::new(self, qkv, offsets, None)? };
+        self.run(tape, qkv, layout, false).map(|(out, _)| out)
+    }
+
+    fn run(
+        &self,
+        tape: &mut Tape<'_>,
+        qkv: &Node,
+        layout: Layout,
+        probabilities: bool,
+    ) -> Result<(Node, Option<Probabilities>), Error> {
+        if let Some(session) = tape.device_of(qkv).filter(|_| layout.bias.is_none() && self.is_full()) {
             let heads = Heads { heads: self.heads, depth: self.depth, scale: self.scale };
-            return device::attention(tape, &session, heads, (qkv, offsets), probabilities);
+            return device::attention(tape, &session, heads, (qkv, &layout.offsets), probabilities);
         }
         let mut kept = vec![0.0; if probabilities { layout.probabilities() } else { 0 }];
         let width = layout.width();
