@@ -75,7 +75,8 @@ impl ChatTemplate {
         environment.add_template("chat", &self.source).map_err(refused)?;
         let (text, dated) = self.fill(&environment, messages).map_err(refused)?;
         let outline = self.fill(&environment, &marked(messages)).map_or_else(|_| String::new(), |(text, _)| text);
-        let contents = contents(&text, &outline, messages).unwrap_or_else(|| vec![0..text.chars().count()]);
+        let whole = || std::iter::once(0..text.chars().count()).collect();
+        let contents = contents(&text, &outline, messages).unwrap_or_else(whole);
         Ok(Chat { text, contents, dated, sent: Message::sent(messages) })
     }
 

@@ -106,7 +106,7 @@ fn contents_are_found_where_the_template_puts_them() {
 #[test]
 fn contents_that_are_hidden_leave_all_of_the_prompt() {
     let upper = template("{{ messages[0].content | upper }}!").render(&[message("user", "hey")]).unwrap();
-    assert_eq!((upper.text.as_str(), upper.contents), ("HEY!", vec![0..4]));
+    assert_eq!(own(&upper), ["HEY!"]);
     let other = "{% if 'a' in messages[0].content %}A{% endif %}{{ messages[0].content }}";
-    assert_eq!(template(other).render(&[message("user", "cat")]).unwrap().contents, [0..4]);
+    assert_eq!(own(&template(other).render(&[message("user", "cat")]).unwrap()), ["Acat"]);
 }
