@@ -84,6 +84,8 @@ pub struct JobCtx<'a> {
     /// What masks and passes read.
     focus: Focus,
     memo: RefCell<Memo>,
+    /// What jobs over the same input and target know between them, where there are such.
+    shared: Option<&'a Shared>,
     warnings: RefCell<Vec<Warning>>,
 }
 
@@ -116,6 +118,7 @@ impl<'a> JobCtx<'a> {
             targets,
             focus,
             memo: RefCell::default(),
+            shared: None,
             warnings: RefCell::default(),
         })
     }
@@ -223,13 +226,32 @@ impl explain::Job for JobCtx<'_> {
     fn warnings(&self) -> Vec<Warning> {
         self.warnings.borrow().clone()
     }
+    fn measures(&self) {
+        if let Some(shared) = self.shared {
+            self.memo.borrow_mut().join(shared.0.take());
+        }
+    }
     fn audience(&self) -> &dyn Audience {
         self.lead.means.audience
     }
 }
 
+/// What jobs over one input and one target may know of each other: masks that one of them evaluated need not be
+/// evaluated again to measure another's explanations. A method's own evaluations stay its own, as if it were alone.
+#[derive(Debug, Default)]
+pub struct Shared(RefCell<Memo>);
+
 /// Runs a plan on this thread. `spent` tells what it computed, also where it fails.
 pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<Answer, RunError> {
+    run_sharing(plan, means, spent, None)
+}
+
+fn run_sharing(
+    plan: &Plan,
+    means: Means<'_>,
+    spent: &Cell<Spent>,
+    shared: Option<&Shared>,
+) -> Result<Answer, RunError> {
     let model = Placed { model: &*plan.model.model, device: means.device };
     let mut taps = TapPlan::default();
     plan.methods.iter().for_each(|method| taps.join(&method.taps()));
@@ -246,13 +268,30 @@ pub fn run_with(plan: &Plan, means: Means<'_>, spent: &Cell<Spent>) -> Result<An
         partial: plan.partial,
         cost: plan.cost.tokens,
     };
-    let job = JobCtx::begin(work, means, spent)?;
-    explain::run(plan, &job)
+    let job = JobCtx { shared, ..JobCtx::begin(work, means, spent)? };
+    let answer = explain::run(plan, &job);
+    if let Some(shared) = shared {
+        shared.0.borrow_mut().join(job.memo.into_inner());
+    }
+    answer
 }
 
 /// Runs a plan on this thread, with the compute to itself: the command line and tests. The deadline counts from here.
 pub fn run_blocking(plan: &Plan, threads: usize, tokens_per_turn: usize, device: &Device) -> Result<Answer, RunError> {
-    run_within(Deadline::after(Duration::from_millis(plan.deadline_ms)), plan, threads, tokens_per_turn, device)
+    let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
+    run_within(deadline, plan, threads, tokens_per_turn, device, None)
+}
+
+/// [`run_blocking`] as one of several over the same input and target, which measure with what all of them know.
+pub fn run_beside(
+    shared: &Shared,
+    plan: &Plan,
+    threads: usize,
+    tokens_per_turn: usize,
+    device: &Device,
+) -> Result<Answer, RunError> {
+    let deadline = Deadline::after(Duration::from_millis(plan.deadline_ms));
+    run_within(deadline, plan, threads, tokens_per_turn, device, Some(shared))
 }
 
 /// [`run_blocking`] however long it takes: what a faster machine answered in time is answered the same here.
@@ -262,7 +301,7 @@ pub fn run_to_the_end(
     tokens_per_turn: usize,
     device: &Device,
 ) -> Result<Answer, RunError> {
-    run_within(Deadline::none(), plan, threads, tokens_per_turn, device)
+    run_within(Deadline::none(), plan, threads, tokens_per_turn, device, None)
 }
 
 fn run_within(
@@ -271,10 +310,12 @@ fn run_within(
     threads: usize,
     tokens_per_turn: usize,
     device: &Device,
+    shared: Option<&Shared>,
 ) -> Result<Answer, RunError> {
     let (turns, cancel) = (Turns::new(), Cancel::new());
     let watch = Watch { deadline: &deadline, cancel: &cancel };
-    run_with(plan, Means { turns: &turns, watch, threads, tokens_per_turn, device, audience: &() }, &Cell::default())
+    let means = Means { turns: &turns, watch, threads, tokens_per_turn, device, audience: &() };
+    run_sharing(plan, means, &Cell::default(), shared)
 }
 
 #[cfg(test)]

@@ -34,6 +34,20 @@ impl Memo {
         &mut self.shelves[index].1
     }
 
+    /// Takes over what `other` knows, while there is room.
+    pub fn join(&mut self, other: Self) {
+        for ((units, fill, precision), shelf) in other.shelves {
+            let masking = Masking { units: &units, fill, precision };
+            for (mask, logits) in shelf {
+                let size = mask.bytes() + size_of_val(&*logits);
+                if self.bytes + size <= MOST_BYTES && !self.shelf(masking).contains_key(&mask) {
+                    self.bytes += size;
+                    self.shelf(masking).insert(mask, logits);
+                }
+            }
+        }
+    }
+
     /// Keeps what `mask` gave while there is room; what comes later goes to `beyond` and is computed again where it is
     /// asked for again, with the same bits.
     pub fn keep(&mut self, masking: Masking<'_>, mask: &Mask, logits: &[f32], beyond: &mut Shelf) {
@@ -75,6 +89,22 @@ mod tests {
         memo.keep(masking, &second, &half, &mut beyond);
         assert!(memo.shelf(masking).contains_key(&first));
         assert!(!memo.shelf(masking).contains_key(&second) && beyond.contains_key(&second));
+    }
+
+    #[test]
+    fn what_others_know_is_known() {
+        let units = Units::Text { kind: UnitKind::Word, members: vec![vec![0], vec![1]] };
+        let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
+        let (mut own, mut other) = (Memo::default(), Memo::default());
+        own.keep(masking, &Mask::empty(2), &[1.0], &mut Shelf::new());
+        other.keep(masking, &Mask::empty(2), &[2.0], &mut Shelf::new());
+        other.keep(masking, &Mask::full(2), &[3.0], &mut Shelf::new());
+        other.keep(Masking { fill: Fill::Pad, ..masking }, &Mask::full(2), &[4.0], &mut Shelf::new());
+        let bytes = own.bytes;
+        own.join(other);
+        assert_eq!(&*own.shelf(masking)[&Mask::empty(2)], &[1.0]);
+        assert_eq!(&*own.shelf(masking)[&Mask::full(2)], &[3.0]);
+        assert_eq!((own.shelves.len(), own.bytes), (2, 3 * bytes));
     }
 
     #[test]

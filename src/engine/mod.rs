@@ -25,4 +25,4 @@ pub use handle::{
     Engine, EngineError, EngineOptions, EngineStatus, Feed, JobOutput, JobRequest, JobStats, MethodStats, News, Phase,
     StartError,
 };
-pub use job::{run_blocking, run_to_the_end};
+pub use job::{Shared, run_beside, run_blocking, run_to_the_end};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::markdown::{Column, columns, cost_columns, estimate, introduction};
+use super::markdown::{Column, checks, columns, cost_columns, estimate, introduction, settings};
 use super::plot;
 use super::report::{MethodReport, Report};
 use super::statistics::Estimate;
@@ -17,7 +17,7 @@ body { font: 16px/1.6 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
 td, th { padding: 0.1rem 0.8rem 0.1rem 0; text-align: left; white-space: nowrap; }
-svg { max-width: 100%; height: auto; } pre { background: #f5f5f5; padding: 0.8rem; white-space: pre-wrap; font-size: 0.85rem; }
+svg { max-width: 100%; height: auto; } li.in { margin-left: 1.5rem; }
 </style>
 "#;
 
@@ -28,6 +28,10 @@ pub fn html(report: &Report) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
     );
     let _ = writeln!(page, "<p>{}</p>", escaped(&introduction(report)));
+    let settings = settings(report);
+    if !settings.is_empty() {
+        let _ = writeln!(page, "<p>Settings given: {}.</p>", escaped(&settings.join("; ")));
+    }
     if let Some(accuracy) = &report.accuracy {
         let _ = writeln!(
             page,
@@ -52,9 +56,6 @@ pub fn html(report: &Report) -> String {
         page.push_str(&plot::matrix("Share of the top quarter in common (chance 0.25)", &found.names, &found.top));
     }
     words(&mut page, report);
-    if let Some(groups) = &report.groups {
-        let _ = writeln!(page, "<pre>{}</pre>", lines(&groups.markdown()));
-    }
     if let Some(sanity) = &report.sanity {
         let rows: Vec<(&str, Vec<Option<f64>>)> = sanity
             .methods
@@ -64,22 +65,60 @@ pub fn html(report: &Report) -> String {
                 (method.name.as_str(), method.similarity.iter().map(|found| found.map(|found| found.mean)).collect())
             })
             .collect();
-        page.push_str("<h2>Sanity checks</h2>\n");
         page.push_str(&plot::lines(
             "Correlation with the model's own explanation, weights random from the head down",
             &sanity.steps,
             &rows,
         ));
-        let _ = writeln!(page, "<pre>{}</pre>", lines(&sanity.markdown()));
     }
+    checks(report).iter().for_each(|section| drawn(&mut page, section));
     failures(&mut page, methods);
     page.push_str("</body>\n</html>\n");
     page
 }
 
-/// Escaped, with its own line breaks kept.
-fn lines(text: &str) -> String {
-    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
+/// A section of the report's Markdown: headings, tables, lists and paragraphs, which is all it is made of.
+fn drawn(page: &mut String, section: &str) {
+    let kind = |line: &str| match line.trim_start() {
+        line if line.starts_with('|') => "table",
+        line if line.starts_with("- ") => "ul",
+        _ => "",
+    };
+    let mut open = "";
+    for line in section.lines() {
+        if kind(line) != open {
+            if !open.is_empty() {
+                let _ = writeln!(page, "</{open}>");
+            }
+            open = kind(line);
+            if !open.is_empty() {
+                let _ = writeln!(page, "<{open}>");
+            }
+        }
+        let text = escaped(line.trim_start_matches(['#', '-', ' ']));
+        let _ = match line.trim_start() {
+            line if line.starts_with("|---") || line.is_empty() => Ok(()),
+            line if line.starts_with('|') => writeln!(page, "<tr>{}</tr>", cells(line)),
+            line if line.starts_with("## ") => writeln!(page, "<h2>{text}</h2>"),
+            _ if line.starts_with("  - ") => writeln!(page, "<li class=\"in\">{text}</li>"),
+            _ if open == "ul" => writeln!(page, "<li>{text}</li>"),
+            _ => writeln!(page, "<p>{text}</p>"),
+        };
+    }
+    if !open.is_empty() {
+        let _ = writeln!(page, "</{open}>");
+    }
+}
+
+/// A line of a table; a bar that belongs to a cell is escaped in Markdown.
+fn cells(line: &str) -> String {
+    let line = line.replace("\\|", "\u{0}");
+    let cells = line.trim().trim_matches('|').split('|').map(|cell| escaped(&cell.trim().replace('\u{0}', "|")));
+    let bold = |cell: String| match cell.strip_prefix("**").and_then(|cell| cell.strip_suffix("**")) {
+        Some(cell) => format!("<b>{cell}</b>"),
+        None => cell,
+    };
+    cells.map(|cell| format!("<td>{}</td>", bold(cell))).collect()
 }
 
 /// A table of all columns and bars of those `drawn`.
@@ -171,4 +210,20 @@ fn failures(page: &mut String, methods: &[MethodReport]) {
         }
     }
     page.push_str("</ul>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_become_headings_lists_and_tables() {
+        let mut page = String::new();
+        drawn(&mut page, "## A < b\n\nOne line.\n\n- x\n  - y\n\n| a | b |\n|---|---|\n| p\\|q | **fail** |\n");
+        assert_eq!(
+            page.replace('\n', ""),
+            "<h2>A &lt; b</h2><p>One line.</p><ul><li>x</li><li class=\"in\">y</li></ul><table><tr><td>a</td><td>b</td></tr>\
+             <tr><td>p|q</td><td><b>fail</b></td></tr></table>"
+        );
+    }
 }

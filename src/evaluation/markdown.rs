@@ -12,6 +12,10 @@ pub fn markdown(report: &Report) -> String {
     let run = &report.run;
     let _ = writeln!(page, "# Explanations of {}\n", run.model["name"].as_str().unwrap_or_default());
     let _ = writeln!(page, "{}\n", introduction(report));
+    let settings = settings(report);
+    if !settings.is_empty() {
+        let _ = writeln!(page, "Settings given: {}.\n", settings.join("; "));
+    }
     if let Some(accuracy) = &report.accuracy {
         let _ = writeln!(page, "The predicted class is the label in {} of {} items.\n", estimate(accuracy), accuracy.n);
     }
@@ -26,14 +30,33 @@ pub fn markdown(report: &Report) -> String {
     }
     agreement(&mut page, report);
     words(&mut page, report);
-    if let Some(groups) = &report.groups {
-        page.push_str(&groups.markdown());
-    }
-    if let Some(sanity) = &report.sanity {
-        page.push_str(&sanity.markdown());
-    }
+    checks(report).iter().for_each(|section| page.push_str(section));
     failures(&mut page, &report.methods);
     page
+}
+
+/// The sections of the checks beside the items' explanations.
+pub(super) fn checks(report: &Report) -> Vec<String> {
+    let groups = report.groups.as_ref().map(super::swaps::Swaps::markdown);
+    let templates = report.templates.as_ref().map(super::templates::Templates::markdown);
+    let sanity = report.sanity.as_ref().map(super::sanity::Sanity::markdown);
+    let drift = report.drift.as_ref().map(super::drift::Drift::markdown);
+    [groups, templates, sanity, drift].into_iter().flatten().collect()
+}
+
+/// The settings of methods that were asked with some, and of measuring.
+pub(super) fn settings(report: &Report) -> Vec<String> {
+    let of = |settings: &serde_json::Value, left_out: &str| {
+        let settings = settings.as_object().into_iter().flatten().filter(|(key, _)| *key != left_out);
+        settings.map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
+    };
+    let method = |method: &serde_json::Value| {
+        let settings = of(method, "method");
+        (!settings.is_empty()).then(|| format!("{}: {settings}", method["method"].as_str().unwrap_or_default()))
+    };
+    let measuring = of(&report.run.evaluate, "");
+    let measuring = (!measuring.is_empty()).then(|| format!("measuring: {measuring}"));
+    report.run.methods.iter().filter_map(method).chain(measuring).collect()
 }
 
 /// What was run and how the numbers are meant.
@@ -113,8 +136,11 @@ pub(super) fn estimate(found: &Estimate) -> String {
 /// Three significant digits.
 pub(super) fn number(value: f64) -> String {
     let size = value.abs();
+    if size < 5e-7 {
+        return "0".to_owned();
+    }
     let decimals = match size {
-        _ if size >= 100.0 || size == 0.0 => 0,
+        _ if size >= 100.0 => 0,
         _ if size >= 10.0 => 1,
         _ if size >= 1.0 => 2,
         _ if size >= 0.001 => 3,

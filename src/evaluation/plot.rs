@@ -137,7 +137,7 @@ pub(super) fn matrix(title: &str, names: &[String], cells: &[Vec<Option<f64>>]) 
         for (col, value) in cells.iter().enumerate() {
             let x = LEFT + col as f64 * side;
             let (fill, ink) = value.map_or(("#eeeeee".to_owned(), "#000000".to_owned()), |value| shade(value as f32));
-            let label = value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
+            let label = value.map_or_else(|| "–".to_owned(), short);
             let _ = writeln!(
                 body,
                 "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{side:.1}\" height=\"{side:.1}\" fill=\"{fill}\" \
@@ -148,6 +148,17 @@ pub(super) fn matrix(title: &str, names: &[String], cells: &[Vec<Option<f64>>]) 
         }
     }
     document(top + names.len() as f64 * side + 8.0, title, &body)
+}
+
+/// Two decimals without the 0 before them: many columns leave a cell little room.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    match text.strip_prefix("-0").or(text.strip_prefix('0')) {
+        Some(_) if text == "0.00" || text == "-0.00" => "0".to_owned(),
+        Some(rest) if value < 0.0 => format!("−{rest}"),
+        Some(rest) => rest.to_owned(),
+        None => format!("{value:.0}"),
+    }
 }
 
 /// A point a name: its cost (on a logarithmic axis) against its quality.
@@ -202,6 +213,12 @@ pub(super) fn points(title: &str, across: &str, up: &str, rows: &[(&str, f64, f6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_are_short() {
+        let shown = [0.854, -0.12, 0.0, -0.001, 1.0, -1.0, 0.999].map(short);
+        assert_eq!(shown, [".85", "−.12", "0", "0", "1", "-1", "1"]);
+    }
 
     #[test]
     fn names_are_escaped_and_nothing_is_no_number() {

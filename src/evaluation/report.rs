@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::{Item, class_of};
+use super::drift::Drift;
 use super::outcome::{Outcome, Record};
 use super::sanity::Sanity;
 use super::statistics::{Estimate, LEVEL, RESAMPLES};
 use super::swaps::Swaps;
+use super::templates::Templates;
 
 pub use agreement::Agreement;
 pub use words::{Push, WordPushes};
@@ -33,6 +35,10 @@ pub struct Head {
     pub methods: Vec<Value>,
     pub target: String,
     pub seed: u64,
+    /// What measuring may take; null where nothing is measured.
+    pub evaluate: Value,
+    /// `limits.max_evaluations`, which bounds every method's default.
+    pub max_evaluations: usize,
 }
 
 /// All that is said of a run.
@@ -42,6 +48,8 @@ pub struct Report {
     pub intervals: Intervals,
     /// Share of the labelled items whose predicted class is their label.
     pub accuracy: Option<Estimate>,
+    /// Share of the items for which each class is predicted, by label.
+    pub predicted: BTreeMap<String, Estimate>,
     pub methods: Vec<MethodReport>,
     pub agreement: Agreement,
     /// Texts: which words push a class.
@@ -49,7 +57,12 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Swaps>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub templates: Option<Templates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sanity: Option<Sanity>,
+    /// Against an earlier run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
 }
 
 /// How the intervals were made.
@@ -62,7 +75,7 @@ pub struct Intervals {
 }
 
 /// One method over all items.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MethodReport {
     pub name: String,
     pub explained: usize,
@@ -73,7 +86,8 @@ pub struct MethodReport {
     pub seconds: Option<Estimate>,
     /// Share of the explanations whose own error estimate came inside their tolerance.
     pub converged: Option<Estimate>,
-    /// The numbers of `faithfulness`, by their names there.
+    /// The numbers of `faithfulness`, by their names there, and `faithfulness`, comprehensiveness less sufficiency: what
+    /// `auto` chooses by.
     pub faithfulness: BTreeMap<String, Estimate>,
     /// The curves of `faithfulness`: the mean of each point.
     pub curves: BTreeMap<String, Vec<f64>>,
@@ -90,6 +104,7 @@ pub struct Parts<'a> {
     pub labels: &'a [String],
     pub records: &'a [Record],
     pub groups: Option<Swaps>,
+    pub templates: Option<Templates>,
     pub sanity: Option<Sanity>,
 }
 
@@ -97,7 +112,7 @@ impl Report {
     /// # Errors
     /// A mask that cannot be read.
     pub fn of(parts: Parts<'_>) -> Result<Self, String> {
-        let Parts { head, items, labels, records, groups, sanity } = parts;
+        let Parts { head, items, labels, records, groups, templates, sanity } = parts;
         let seed = head.seed;
         let names = names(&head.methods);
         let right = |record: &Record| right(record, items, labels);
@@ -122,13 +137,27 @@ impl Report {
                 seed,
             },
             accuracy: Estimate::of(&judged, seed),
+            predicted: predicted(records, labels, seed),
             agreement: Agreement::of(&names, records),
             words: words::pushes(&names, labels, records, seed),
             groups,
+            templates,
             sanity,
+            drift: None,
             run: head,
         })
     }
+}
+
+/// Of classifiers alone.
+fn predicted(records: &[Record], labels: &[String], seed: u64) -> BTreeMap<String, Estimate> {
+    let found: Vec<usize> =
+        records.iter().filter_map(|record| Some(record.seen.as_ref()?.predicted.as_ref()?.index)).collect();
+    let share = |(class, label): (usize, &String)| {
+        let values: Vec<f64> = found.iter().map(|found| f64::from(u8::from(*found == class))).collect();
+        Some((label.clone(), Estimate::of(&values, seed)?))
+    };
+    labels.iter().enumerate().filter_map(share).collect()
 }
 
 /// Whether the predicted class is the item's label; `None` without either.
@@ -166,7 +195,13 @@ fn method(name: &str, outcomes: &[&Outcome], seed: u64) -> MethodReport {
         Estimate::of(&values, seed)
     };
     let numbers = explained.iter().filter_map(|outcome| outcome.faithfulness.as_ref()).map(|found| {
-        found.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect::<BTreeMap<_, _>>()
+        let mut numbers: BTreeMap<String, f64> =
+            found.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
+        let both = numbers.get("aopc_comprehensiveness").zip(numbers.get("aopc_sufficiency"));
+        if let Some(score) = both.map(|(comprehensiveness, sufficiency)| comprehensiveness - sufficiency) {
+            numbers.insert("faithfulness".to_owned(), score);
+        }
+        numbers
     });
     MethodReport {
         name: name.to_owned(),

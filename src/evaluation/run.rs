@@ -12,14 +12,16 @@ use crate::tasks::TargetSpec;
 
 /// Answers requests; an error is for people.
 pub trait Explainer: Sync {
-    /// # Errors
-    /// Why there is no answer.
-    fn answer(&self, request: ExplainRequest, image: Option<Vec<u8>>) -> Result<Answer, String>;
+    /// Answers requests about one input and target, each as if it were alone: only what measuring them evaluates may be
+    /// shared. `take` gets the answers in their order, or why there is none.
+    fn answer(&self, requests: Vec<ExplainRequest>, image: Option<Vec<u8>>, take: &mut dyn FnMut(Answered));
 }
 
-impl<F: Fn(ExplainRequest, Option<Vec<u8>>) -> Result<Answer, String> + Sync> Explainer for F {
-    fn answer(&self, request: ExplainRequest, image: Option<Vec<u8>>) -> Result<Answer, String> {
-        self(request, image)
+pub type Answered = Result<Answer, String>;
+
+impl<F: Fn(ExplainRequest, Option<Vec<u8>>) -> Answered + Sync> Explainer for F {
+    fn answer(&self, requests: Vec<ExplainRequest>, image: Option<Vec<u8>>, take: &mut dyn FnMut(Answered)) {
+        requests.into_iter().for_each(|request| take(self(request, image.clone())));
     }
 }
 
@@ -75,36 +77,27 @@ pub fn run(
 }
 
 fn record(explainer: &dyn Explainer, questions: &Questions<'_>, index: usize) -> Record {
-    let mut seen = None;
-    let mut ask = |method: &ExplainItem| {
-        let answer = ask(explainer, questions, index, method);
-        match answer {
-            Ok(answer) => {
-                seen.get_or_insert_with(|| Seen::of(&answer));
-                Outcome::of(&answer)
-            }
-            Err(error) => Outcome::failed(error),
+    let (mut seen, mut outcomes) = (None, Vec::with_capacity(questions.methods.len()));
+    let mut request = ExplainRequest { target: questions.targets.get(index).cloned(), ..questions.request.clone() };
+    let image = questions.items.get(index).map(|item| put(&item.content, &mut request)).transpose();
+    match image {
+        Ok(image) => {
+            let one = |method: &ExplainItem| ExplainRequest { explain: Some(vec![method.clone()]), ..request.clone() };
+            let requests = questions.methods.iter().map(one).collect();
+            explainer.answer(requests, image.flatten(), &mut |answer| match answer {
+                Ok(answer) => {
+                    seen.get_or_insert_with(|| Seen::of(&answer));
+                    outcomes.push(Outcome::of(&answer));
+                }
+                Err(error) => outcomes.push(Outcome::failed(error)),
+            });
         }
-    };
-    let outcomes = questions.methods.iter().map(&mut ask).collect();
+        Err((file, error)) => {
+            let failed = |_: &ExplainItem| Outcome::failed(format!("{file}: {error}"));
+            outcomes.extend(questions.methods.iter().map(failed));
+        }
+    }
     Record { stage: questions.stage, item: index, seen, outcomes }
-}
-
-fn ask(
-    explainer: &dyn Explainer,
-    questions: &Questions<'_>,
-    index: usize,
-    method: &ExplainItem,
-) -> Result<Answer, String> {
-    let mut request = ExplainRequest {
-        target: questions.targets.get(index).cloned(),
-        explain: Some(vec![method.clone()]),
-        ..questions.request.clone()
-    };
-    let content = questions.items.get(index).map(|item| &item.content);
-    let image = content.map(|content| put(content, &mut request)).transpose();
-    let image = image.map_err(|(file, error)| format!("{file}: {error}"))?.flatten();
-    explainer.answer(request, image)
 }
 
 /// Puts an item's input into `request`, where it is text, else gives the bytes of its image.

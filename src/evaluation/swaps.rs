@@ -4,13 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::data::{Content, Item};
 use super::outcome::{Record, Scores, Seen};
 use super::statistics::Estimate;
 
-/// The stage of the swapped texts' records.
-pub const STAGE: usize = 1 << 20;
+/// The first stage of records that depend on groups.
+const STAGE: usize = 1 << 20;
+
+/// The stages of the records that depend on `groups` and `templates`: of the swapped texts, the filled templates, and the
+/// swapped ones of these. Other groups have other stages, so that a journal never takes one run's for another's.
+pub fn stages(groups: &Groups, templates: &[String]) -> [usize; 3] {
+    let digest = Sha256::digest(format!("{groups:?}{templates:?}"));
+    let number = digest.iter().take(3).fold(0, |number, byte| number << 8 | usize::from(*byte));
+    [0, 1, 2].map(|place| STAGE + 3 * number + place)
+}
 
 /// Terms by group by category: the n-th term of a group corresponds to the n-th of the category's other groups.
 pub type Groups = BTreeMap<String, BTreeMap<String, Vec<String>>>;
@@ -159,10 +168,17 @@ impl Swaps {
     }
 
     pub(super) fn markdown(&self) -> String {
+        let mut page =
+            String::from("## Groups\n\nEvery text that names a group, with its terms swapped for another group's.\n\n");
+        page.push_str(&self.body());
+        page
+    }
+
+    /// What is said of each pair of groups.
+    pub(super) fn body(&self) -> String {
         let mut page = String::from(
-            "## Groups\n\nEvery text that names a group, with its terms swapped for another group's. Change of a class's \
-             probability, share of predictions that flipped, and by method the terms' mean score for the class predicted \
-             before, as it was → as it is.\n\n",
+            "Change of a class's probability, share of predictions that flipped, and by method the terms' mean score for \
+             the class predicted before, as it was → as it is.\n\n",
         );
         let estimate =
             |found: &Option<Estimate>| found.as_ref().map_or_else(|| "–".to_owned(), super::markdown::estimate);

@@ -29,7 +29,7 @@ pub use crate::nn::Stopped;
 pub use assemble::{Assembly, Group};
 pub use audience::{Audience, Stage};
 pub use catalog::{Catalog, LoadError, Processor, ServedModel};
-pub use faithfulness::Faithfulness;
+pub use faithfulness::{Evaluate, EvaluateOptions, Faithfulness};
 pub use finite::is_finite;
 pub use generation::{Generate, Generation, Stop};
 pub use listing::{methods_view, models_view};

@@ -4,9 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Faithfulness;
-use super::Generation;
 use super::reasons::Reason;
+use super::{Evaluate, Faithfulness, Generation};
 use crate::input::Kind;
 use crate::input::image::Region;
 use crate::input::text::{Message, Token, Word};
@@ -63,7 +62,7 @@ pub struct ResolvedRequest {
     /// Language models: how the completion was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generation>,
-    pub evaluate: bool,
+    pub evaluate: Evaluate,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasons: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

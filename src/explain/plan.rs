@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::input::text::{Message, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
-use crate::models::{About, Model};
+use crate::models::Model;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// Targets that a list may name for each that may be explained: written again they count once.
@@ -76,12 +76,10 @@ pub struct Plan {
     pub seed: u64,
     pub deadline_ms: u64,
     pub partial: bool,
-    /// Where explanations are measured: what the measuring of each method costs at most.
-    pub evaluate: Option<Vec<Cost>>,
+    /// Where explanations are measured.
+    pub evaluate: Option<faithfulness::Measuring>,
     /// How many reasons of each direction are named.
     pub reasons: Option<usize>,
-    /// `limits.max_evaluations`.
-    pub max_evaluations: usize,
     pub echo: bool,
     pub truncation: Truncation,
     /// What the prompt was made of, where it is a chat's.
@@ -308,17 +306,11 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
             Err(field) => fields.push(field),
         }
     }
-    let evaluates = wanted == Wanted::Explanations && request.evaluate == Some(true);
-    let measured: Result<Vec<Cost>, String> =
-        methods.iter().filter(|_| evaluates).map(|method| faithfulness::cost(&**method, &subject)).collect();
-    let evaluate = measured.unwrap_or_else(|detail| {
-        fields.push(Field::new("/evaluate", detail));
-        Vec::new()
+    let measured = request.evaluate.filter(|asked| wanted == Wanted::Explanations && asked.asked());
+    let evaluate = measured.and_then(|asked| {
+        let planned = faithfulness::plan(asked, &methods, &subject);
+        planned.map_err(|error| fields.push(Field::new(format!("/evaluate{}", error.path), error.detail))).ok()
     });
-    if evaluates && spec.about == About::Next {
-        let detail = "explanations of what a language model writes are not measured; leave it out";
-        fields.push(Field::new("/evaluate", detail));
-    }
     if !fields.is_empty() {
         return Err(PlanError::Invalid(fields));
     }
@@ -330,7 +322,7 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     let cost = methods
         .iter()
         .map(|method| method.cost())
-        .chain(evaluate.iter().copied())
+        .chain(evaluate.iter().flat_map(|evaluate| evaluate.costs.iter().copied()))
         .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
@@ -346,9 +338,8 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
         seed,
         deadline_ms: request.deadline_ms.unwrap_or(limits.deadline_ms),
         partial: request.partial.unwrap_or(false),
-        evaluate: evaluates.then_some(evaluate),
+        evaluate,
         reasons: request.reasons,
-        max_evaluations: limits.max_evaluations,
         echo: request.echo.unwrap_or(false),
         truncation,
         cost,

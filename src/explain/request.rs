@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::Generate;
+use super::{Evaluate, Generate};
 use crate::input::text::{Message, Truncation};
 use crate::tasks::TargetSpec;
 
@@ -57,9 +57,9 @@ pub struct ExplainRequest {
     /// Short for one method with its defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// Measure every explanation: `faithfulness` in the answer.
+    /// Measure every explanation: `faithfulness` in the answer. An object says what that may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evaluate: Option<bool>,
+    pub evaluate: Option<Evaluate>,
     /// Name so many units that spoke most for the target, and as many that spoke most against it, in sentences; 1 to
     /// 100. Nothing where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +134,7 @@ mod tests {
             (r#"{"seed": -1}"#, "seed", "integer `-1`"),
             (r#"{"target": [true]}"#, "target[0]", "boolean `true`"),
             (r#"{"truncation": "cut"}"#, "truncation", "unknown variant `cut`"),
+            (r#"{"evaluate": "yes"}"#, "evaluate", "expected true, false or an object"),
         ] {
             let error =
                 serde_path_to_error::deserialize::<_, ExplainRequest>(&mut serde_json::Deserializer::from_str(json))

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::faithfulness::Measured;
+use super::faithfulness::{Effort, Evaluate, Measured};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
@@ -60,6 +60,8 @@ pub trait Job: Ctx {
     fn whole_logits(&self) -> &[f32];
     /// The warnings so far, in order.
     fn warnings(&self) -> Vec<Warning>;
+    /// All methods have run: from here on explanations are measured, and what measuring shares may be used.
+    fn measures(&self) {}
     /// Who follows the job.
     fn audience(&self) -> &dyn Audience;
 }
@@ -87,10 +89,11 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
             Err(error) => return Err(error),
         }
     }
-    if let Some(costs) = &plan.evaluate {
-        for ((method, cost), places) in plan.methods.iter().zip(costs).zip(places) {
-            cut |=
-                !evaluate(plan, (&**method, *cost), &explained, (places.start, &mut explanations[places]), cut, job)?;
+    if let Some(evaluation) = &plan.evaluate {
+        job.measures();
+        for ((method, cost), places) in plan.methods.iter().zip(&evaluation.costs).zip(places) {
+            let found = (places.start, &mut explanations[places]);
+            cut |= !evaluate(plan, (&**method, *cost, evaluation.effort), &explained, found, cut, job)?;
         }
     }
     let answer = Answer {
@@ -156,7 +159,7 @@ fn failed(method: &dyn Planned, error: methods::Error) -> RunError {
 /// it, or had `passed` before, and the caller wants what there is.
 fn evaluate(
     plan: &Plan,
-    (method, cost): (&dyn Planned, Cost),
+    (method, cost, effort): (&dyn Planned, Cost, Effort),
     explained: &[Explained],
     (first, explanations): (usize, &mut [Explanation]),
     passed: bool,
@@ -181,8 +184,8 @@ fn evaluate(
             continue;
         }
         let known = job.targets().iter().position(|known| known == target).filter(|_| method.targeted());
-        let (max_evaluations, own) = (plan.max_evaluations, known.unwrap_or(0));
-        let measured = Measured { ctx: job, planned: method, place: own, attribution, target, output, max_evaluations };
+        let own = known.unwrap_or(0);
+        let measured = Measured { ctx: job, planned: method, place: own, attribution, target, output, effort };
         let measured = match passed || !in_time {
             true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
             false => measured.faithfulness(),
@@ -223,7 +226,7 @@ fn resolved_request(plan: &Plan, explained: &[Explained]) -> ResolvedRequest {
         hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
-        evaluate: plan.evaluate.is_some(),
+        evaluate: plan.evaluate.as_ref().map_or(Evaluate::Whether(false), |evaluation| evaluation.asked),
         reasons: plan.reasons,
         generate: plan.generation.clone(),
         truncation: (plan.input.kind() == Kind::Text).then_some(plan.truncation),

@@ -19,7 +19,7 @@ fn the_choice_is_what_the_method_gives_and_evaluate_measures() {
         &explanations(&app, &json!({"model": "sentiment", "text": TEXT, "method": "auto", "evaluate": true}))[0];
     let auto = &found["auto"];
     let candidates = auto["candidates"].as_array().unwrap();
-    assert_eq!(candidates.len(), 6);
+    assert_eq!(candidates.len(), 5);
     let score = |one: &Value| one["faithfulness"].as_f64().unwrap();
     let best = candidates.iter().map(score).fold(f64::MIN, f64::max);
     let chosen = candidates.iter().find(|one| one["method"] == auto["chosen"]).unwrap();
@@ -29,7 +29,7 @@ fn the_choice_is_what_the_method_gives_and_evaluate_measures() {
     let body = json!({"model": "sentiment", "text": TEXT, "method": auto["chosen"]});
     let alone = &explanations(&app, &body)[0];
     assert_eq!((&alone["scores"], &alone["settings"]), (&found["scores"], &auto["settings"]));
-    assert_eq!(auto["agreement"]["rank_correlation"].as_array().unwrap().len(), 6);
+    assert_eq!(auto["agreement"]["rank_correlation"].as_array().unwrap().len(), 5);
 }
 
 #[test]

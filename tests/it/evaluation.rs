@@ -198,6 +198,8 @@ fn sanity_checks_and_groups() {
         "--sanity",
         "--groups",
         groups.to_str().unwrap(),
+        "--template",
+        "{gender} made a good film",
         "--no-faithfulness",
     ];
     let done = evaluate(&arguments);
@@ -218,6 +220,48 @@ fn sanity_checks_and_groups() {
         pairs[0]["probabilities"]["POSITIVE"]["mean"].is_number()
             && pairs[0]["terms"]["lime"]["change"]["mean"].is_number()
     );
+    let templates = &found["templates"];
+    let groups = templates["groups"].as_array().unwrap();
+    assert_eq!((groups.len(), &groups[0]["group"], &groups[1]["group"]), (2, &json!("female"), &json!("male")));
+    // What one group's probability has more than the other's is what swapping changes.
+    let positive = |group: &Value| group["probabilities"]["POSITIVE"]["mean"].as_f64().unwrap();
+    let swapped = templates["swaps"]["pairs"][0]["probabilities"]["POSITIVE"]["mean"].as_f64().unwrap();
+    assert!((positive(&groups[1]) - positive(&groups[0]) - swapped).abs() < 1e-6, "{templates}");
+    let refused = evaluate(&["--data", &data, "--groups", arguments[10], "--template", "no gap"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has no gap"));
+}
+
+/// A run against another seed's, and against itself.
+#[test]
+fn drift_is_what_changed_since_an_earlier_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let run = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let arguments =
+            ["--data", &data, "--output", out.to_str().unwrap(), "--method", "gradient", "--method", "lime"];
+        let done = evaluate(&[&arguments[..], &["--sensitivity", "1"], more].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        out
+    };
+    let first = run("first", &[]);
+    let earlier = first.join("report.json");
+    let against = ["--against", earlier.to_str().unwrap()];
+    let same = report(&run("same", &against));
+    let drift = &same["drift"];
+    assert_eq!((&drift["differs"], &drift["words"], &drift["agreement"]), (&json!([]), &json!([]), &json!([])));
+    let numbers = drift["numbers"].as_array().unwrap();
+    let nothing = |change: &Value| change["change"].as_f64().unwrap().abs() < 1e-12 && change["clear"] == false;
+    assert!(numbers.iter().all(nothing), "{numbers:?}");
+    assert!(numbers.iter().any(|change| change["name"] == "aopc_sufficiency" && change["method"] == "lime"));
+    let other = run("other", &[&against[..], &["--limit", "2"]].concat());
+    assert_eq!(report(&other)["drift"]["differs"], json!(["data"]));
+    let page = std::fs::read_to_string(other.join("report.md")).unwrap();
+    assert!(page.contains("## Since an earlier run") && page.contains("Not the same in both runs: data."), "{page}");
+    let wrong = evaluate(&["--data", &data, "--against", &data]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("is no report.json"));
 }
 
 /// The records of `items` under `model`; the second of two methods is made deaf: its scores are the words' lengths.

@@ -1,5 +1,6 @@
 //! `"evaluate": true` over HTTP: every explanation with scores is measured, rows are shared, budgets and deadlines hold.
 
+use explaind::explain::faithfulness::evidence;
 use serde_json::{Value, json};
 
 use crate::app::{TEXT, TestApp};
@@ -108,4 +109,77 @@ fn the_limit_is_refused_by_its_name() {
     let (status, problem) = post(&app, &body);
     assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/evaluate")));
     assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("limits.max_evaluations is 60"));
+}
+
+/// An object says what measuring may take, and stands in the answer with its defaults.
+#[test]
+fn what_measuring_may_take_can_be_said() {
+    let app = TestApp::start();
+    let of = |evaluate: Value| {
+        let body = json!({"model": "sentiment", "text": TEXT, "evaluate": evaluate, "explain": ["gradient", "lime"]});
+        post(&app, &body)
+    };
+    let (status, answer) = of(json!({"sensitivity_draws": 2, "sensitivity_evaluations": 20}));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["request"]["evaluate"], json!({"sensitivity_draws": 2, "sensitivity_evaluations": 20}));
+    let measured = |place: usize| answer["explanations"][place]["faithfulness"].clone();
+    assert!(measured(0)["max_sensitivity"].is_number());
+    assert!(measured(1)["unmeasured"][0]["reason"].as_str().unwrap().contains("more than 20"), "{}", measured(1));
+    let (_, answer) = of(json!({"sensitivity_draws": 0}));
+    assert_eq!(answer["request"]["evaluate"]["sensitivity_evaluations"], 5000);
+    assert!(answer["explanations"][0]["faithfulness"]["max_sensitivity"].is_null());
+    for (wrong, pointer) in [
+        (json!({"sensitivity_draws": 101}), "/evaluate/sensitivity_draws"),
+        (json!({"sensitivity_evaluations": 0}), "/evaluate/sensitivity_evaluations"),
+        (json!({"draws": 1}), "/evaluate/draws"),
+        (json!("yes"), "/evaluate"),
+    ] {
+        let (status, problem) = of(wrong);
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!(pointer)), "{problem}");
+    }
+}
+
+fn golden() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/values/faithfulness.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Where ferret's definitions are ours: shares that are whole numbers of tokens, each a word, no score below 0.
+#[test]
+fn ferrets_numbers_are_ours() {
+    for case in golden()["ferret"].as_array().unwrap() {
+        let catalog = crate::parity::tiny(case["model"].as_str().unwrap());
+        let request = json!({"text": case["text"], "target": case["target"], "evaluate": true, "method": "gradient"});
+        let answer = crate::parity::ask(&catalog, request, None);
+        let explanation = serde_json::to_value(&answer.explanations.unwrap()[0]).unwrap();
+        let close = |name: &str, ours: &Value, theirs: &Value, tolerance: f64| {
+            let (ours, theirs) = (ours.as_f64().unwrap(), theirs.as_f64().unwrap());
+            assert!((ours - theirs).abs() < tolerance, "{name}: {ours} and {theirs} of {}", case["text"]);
+        };
+        let (ours, theirs) = (&explanation["scores"]["tokens"], case["scores"].as_array().unwrap());
+        theirs.iter().enumerate().for_each(|(token, score)| close("a score", &ours[token], score, 1e-5));
+        for name in ["aopc_comprehensiveness", "aopc_sufficiency", "loo_correlation"] {
+            close(name, &explanation["faithfulness"][name], &case[name], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn quantus_and_captums_numbers_are_ours() {
+    let golden = golden();
+    let close = |ours: f64, theirs: &Value, tolerance: f64| {
+        assert!((ours - theirs.as_f64().unwrap()).abs() < tolerance, "{ours} and {theirs}");
+    };
+    for case in golden["quantus"].as_array().unwrap() {
+        // Quantus adds 1e-7 to every score.
+        close(evidence::gini(&numbers(&case["scores"])).unwrap(), &case["sparsity"], 1e-6);
+    }
+    for case in golden["captum"].as_array().unwrap() {
+        let (raw, scaled) = evidence::infidelity(&numbers(&case["said"]), &numbers(&case["did"])).unwrap();
+        close(raw, &case["infidelity"], 1e-9);
+        close(scaled, &case["infidelity_scaled"], 1e-9);
+        let scores = numbers(&case["scores"]);
+        let moved = case["changed"].as_array().unwrap().iter().map(|one| evidence::sensitivity(&scores, &numbers(one)));
+        close(moved.fold(0.0, f64::max), &case["max_sensitivity"], 1e-9);
+    }
 }

@@ -53,9 +53,21 @@ pub(in crate::cli) struct EvaluateArguments {
     /// Swap the terms of groups in every text: {"category": {"group": ["term", …], …}} with corresponding terms
     #[arg(long, value_name = "FILE")]
     pub groups: Option<PathBuf>,
+    /// A text with gaps, "the {category} is here", filled with every term of the groups of that category; may be repeated
+    #[arg(long = "template", value_name = "TEXT", requires = "groups")]
+    pub templates: Vec<String>,
+    /// An earlier run's report.json: what has changed since is added to the report
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     /// Leave out the measures of faithfulness
     #[arg(long)]
     pub no_faithfulness: bool,
+    /// Changed inputs that max_sensitivity runs each method on again; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "no_faithfulness", value_parser = clap::value_parser!(u16).range(0..=100))]
+    pub sensitivity: u16,
+    /// Model rows that these runs may take for an explanation; max_sensitivity is left out where they may take more [default: 5000, or limits.max_evaluations]
+    #[arg(long, value_name = "N", conflicts_with = "no_faithfulness", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sensitivity_evaluations: Option<u32>,
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

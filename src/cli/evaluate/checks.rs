@@ -7,11 +7,13 @@ use super::{EvaluateArguments, source, watched};
 use crate::cli::{Failure, load};
 use crate::config::Settings;
 use crate::evaluation::data::Item;
+use crate::evaluation::drift::Earlier;
 use crate::evaluation::journal::Journal;
 use crate::evaluation::outcome::{Predicted, Record};
 use crate::evaluation::run::{Questions, run as ask};
 use crate::evaluation::sanity::Sanity;
-use crate::evaluation::swaps::{self, Groups, STAGE, Swaps, swaps};
+use crate::evaluation::swaps::{self, Groups, Swaps, swaps};
+use crate::evaluation::templates::{self, Filled, Templates};
 use crate::models::Randomised;
 use crate::tasks::TargetSpec;
 
@@ -19,6 +21,18 @@ use crate::tasks::TargetSpec;
 pub(super) fn groups(path: &Path) -> Result<Groups, Failure> {
     let json = std::fs::read(path).map_err(|error| Failure::io(path.display().to_string(), error))?;
     swaps::groups(&json).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+/// Fills the gaps of `--template`.
+pub(super) fn fill(arguments: &EvaluateArguments, groups: &Groups) -> Result<Vec<Filled>, Failure> {
+    templates::fill(&arguments.templates, groups).map_err(|error| Failure::Usage(format!("--template {error}")))
+}
+
+/// Reads `--against`.
+pub(super) fn earlier(path: &Path) -> Result<Earlier, Failure> {
+    let json = std::fs::read(path).map_err(|error| Failure::io(path.display().to_string(), error))?;
+    serde_json::from_slice(&json)
+        .map_err(|error| Failure::Usage(format!("{} is no report.json of explaind evaluate: {error}", path.display())))
 }
 
 /// A run whose items are explained.
@@ -66,13 +80,29 @@ impl Run<'_> {
         Ok(self.journal.records(stage).into_iter().filter(|record| record.item < items.len()).collect())
     }
 
-    pub fn groups(&self, service: &Service, groups: &Groups) -> Result<Swaps, Failure> {
+    /// Swaps the terms of `groups` in the run's items; `stage` is where the swapped ones' records are kept.
+    pub fn groups(&self, service: &Service, groups: &Groups, stage: usize) -> Result<Swaps, Failure> {
         let swaps = swaps(self.questions.items, groups);
         let items: Vec<Item> = swaps.iter().map(|swap| swap.item.clone()).collect();
         let targets: Vec<TargetSpec> = swaps.iter().map(|swap| self.target(swap.of)).collect();
-        let changed = self.ask(service, "groups", STAGE, &items, &targets)?;
+        let changed = self.ask(service, "groups", stage, &items, &targets)?;
         let labels = &service.model.model.spec().labels;
         Ok(Swaps::of(&swaps, self.names, labels, self.records, &changed, self.arguments.seed))
+    }
+
+    /// Fills `--template`'s gaps with the terms of `groups`, and swaps them there.
+    pub fn templates(&self, service: &Service, groups: &Groups, filled: &[Filled]) -> Result<Templates, Failure> {
+        let templates = &self.arguments.templates;
+        let [_, own, swapped] = swaps::stages(groups, templates);
+        let items: Vec<Item> = filled.iter().map(|filled| filled.item.clone()).collect();
+        let targets = vec![TargetSpec::Predicted; items.len()];
+        let records = self.ask(service, "templates", own, &items, &targets)?;
+        let questions =
+            Questions { items: &items, targets: &targets, request: self.questions.request.clone(), ..*self.questions };
+        let run = Run { questions: &questions, records: &records, ..*self };
+        let swaps = run.groups(service, groups, swapped)?;
+        let labels = &service.model.model.spec().labels;
+        Ok(Templates::of(templates, filled, labels, &records, swaps, self.arguments.seed))
     }
 
     pub fn sanity(&self, service: &Service, settings: &Settings) -> Result<Sanity, Failure> {

@@ -15,11 +15,12 @@ use sha2::{Digest as _, Sha256};
 use super::{Failure, load};
 use crate::config::{ModelSetting, Settings};
 use crate::evaluation::data::{self, Content, Item, Reading, class_of};
+use crate::evaluation::drift::Drift;
 use crate::evaluation::journal::Journal;
 use crate::evaluation::report::{Head, Parts, Report, names};
 use crate::evaluation::run::{Questions, run as ask};
-use crate::evaluation::{html, markdown};
-use crate::explain::{ExplainItem, ExplainRequest, ServedModel};
+use crate::evaluation::{html, markdown, swaps};
+use crate::explain::{Evaluate, EvaluateOptions, ExplainItem, ExplainRequest, ServedModel};
 use crate::input::Kind;
 use crate::methods::METHODS;
 use crate::models::Problem;
@@ -38,15 +39,14 @@ pub(super) fn run(arguments: &EvaluateArguments, settings: &Settings) -> Result<
     let methods = methods(arguments, model)?;
     let targets = targets(arguments, model, &items)?;
     let groups = arguments.groups.as_deref().map(checks::groups).transpose()?;
+    let filled = groups.as_ref().map(|groups| checks::fill(arguments, groups)).transpose()?.unwrap_or_default();
+    let earlier = arguments.against.as_deref().map(checks::earlier).transpose()?;
     service.check(&items, &targets, &methods, !arguments.methods.is_empty())?;
-    let head = head(arguments, model, &items, &methods);
+    let evaluate = measuring(arguments, settings)?;
+    let head = head(arguments, model, (&items, &methods), (evaluate, settings.limits.max_evaluations));
     let journal = journal(arguments, &head)?;
     let names = names(&head.methods);
-    let request = ExplainRequest {
-        evaluate: (!arguments.no_faithfulness).then_some(true),
-        seed: Some(arguments.seed),
-        ..ExplainRequest::default()
-    };
+    let request = ExplainRequest { evaluate, seed: Some(arguments.seed), ..ExplainRequest::default() };
     let questions = Questions {
         items: &items,
         methods: &methods,
@@ -58,12 +58,18 @@ pub(super) fn run(arguments: &EvaluateArguments, settings: &Settings) -> Result<
     watched("items", items.len(), journal.finished(0).len(), |finished| ask(&service, &questions, &journal, finished))?;
     let records = journal.records(0);
     let run = checks::Run { arguments, names: &names, questions: &questions, journal: &journal, records: &records };
-    let groups = groups.map(|groups| run.groups(&service, &groups)).transpose()?;
+    let templates = match &groups {
+        Some(groups) if !filled.is_empty() => Some(run.templates(&service, groups, &filled)?),
+        _ => None,
+    };
+    let swap = |groups| run.groups(&service, groups, swaps::stages(groups, &arguments.templates)[0]);
+    let groups = groups.as_ref().map(swap).transpose()?;
     let sanity = if arguments.sanity { Some(run.sanity(&service, settings)?) } else { None };
     let deaf = sanity.as_ref().map(|sanity| sanity.ignoring().join(", ")).filter(|names| !names.is_empty());
     let labels = &model.model.spec().labels;
-    let parts = Parts { head, items: &items, labels, records: &records, groups, sanity };
-    let report = Report::of(parts).map_err(Failure::Usage)?;
+    let parts = Parts { head, items: &items, labels, records: &records, groups, templates, sanity };
+    let mut report = Report::of(parts).map_err(Failure::Usage)?;
+    report.drift = earlier.map(|earlier| Drift::of(&earlier, &report));
     write(arguments.output.as_deref(), &report)?;
     match deaf {
         Some(names) => Err(Failure::Ignored(names)),
@@ -157,7 +163,12 @@ fn targets(arguments: &EvaluateArguments, model: &ServedModel, items: &[Item]) -
     items.iter().map(one).collect()
 }
 
-fn head(arguments: &EvaluateArguments, model: &ServedModel, items: &[Item], methods: &[ExplainItem]) -> Head {
+fn head(
+    arguments: &EvaluateArguments,
+    model: &ServedModel,
+    (items, methods): (&[Item], &[ExplainItem]),
+    (evaluate, max_evaluations): (Option<Evaluate>, usize),
+) -> Head {
     let mut hash = Sha256::new();
     for item in items {
         // What reports are made from; an image's bytes are the folder's matter.
@@ -177,16 +188,27 @@ fn head(arguments: &EvaluateArguments, model: &ServedModel, items: &[Item], meth
         methods: methods.iter().map(|method| serde_json::to_value(method).unwrap_or(Value::Null)).collect(),
         target: arguments.target.clone().unwrap_or_else(|| "predicted".to_owned()),
         seed: arguments.seed,
+        evaluate: serde_json::to_value(evaluate).unwrap_or(Value::Null),
+        max_evaluations,
     }
+}
+
+/// What measuring may take; `None` where nothing is measured.
+fn measuring(arguments: &EvaluateArguments, settings: &Settings) -> Result<Option<Evaluate>, Failure> {
+    let options = EvaluateOptions {
+        sensitivity_draws: Some(usize::from(arguments.sensitivity)),
+        sensitivity_evaluations: arguments.sensitivity_evaluations.map(|rows| rows as usize),
+    };
+    let evaluate = Evaluate::How(options);
+    let effort = evaluate.effort(settings.limits.max_evaluations);
+    let effort = effort.map_err(|error| Failure::Usage(format!("--sensitivity-evaluations: {error}")))?;
+    Ok((!arguments.no_faithfulness).then(|| evaluate.resolved(effort)))
 }
 
 fn journal(arguments: &EvaluateArguments, head: &Head) -> Result<Journal, Failure> {
     let Some(folder) = &arguments.output else { return Ok(Journal::in_memory()) };
     std::fs::create_dir_all(folder).map_err(|error| Failure::io(folder.display().to_string(), error))?;
-    let mut head = serde_json::to_value(head).unwrap_or(Value::Null);
-    if let Value::Object(head) = &mut head {
-        head.insert("faithfulness".to_owned(), (!arguments.no_faithfulness).into());
-    }
+    let head = serde_json::to_value(head).unwrap_or(Value::Null);
     Ok(Journal::open(&folder.join("journal.jsonl"), &head)?)
 }
 

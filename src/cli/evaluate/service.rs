@@ -6,8 +6,8 @@ use crate::cli::{Failure, load};
 use crate::config::{Limits, ModelSetting, Settings};
 use crate::engine::{self, Device};
 use crate::evaluation::data::Item;
-use crate::evaluation::run::{Explainer, put};
-use crate::explain::{self, Answer, Catalog, ExplainItem, ExplainRequest, Plan, PlanError, ServedModel, Wanted};
+use crate::evaluation::run::{Answered, Explainer, put};
+use crate::explain::{self, Catalog, ExplainItem, ExplainRequest, Plan, PlanError, ServedModel, Wanted};
 use crate::models::Randomised;
 use crate::tasks::TargetSpec;
 
@@ -71,7 +71,7 @@ impl Service {
             let id = "evaluate".to_owned();
             explain::plan(&self.catalog, &self.limits, id, request, image, Wanted::Explanations)
         };
-        if request.evaluate != Some(true) {
+        if request.evaluate.is_none() {
             return plan(request, image);
         }
         match plan(request.clone(), image.clone()) {
@@ -84,8 +84,13 @@ impl Service {
 }
 
 impl Explainer for Service {
-    fn answer(&self, request: ExplainRequest, image: Option<Vec<u8>>) -> Result<Answer, String> {
-        let plan = self.plan(request, image).map_err(|error| Failure::from(error).to_string())?;
-        engine::run_blocking(&plan, self.threads, self.tokens_per_turn, &self.device).map_err(|error| error.to_string())
+    fn answer(&self, requests: Vec<ExplainRequest>, image: Option<Vec<u8>>, take: &mut dyn FnMut(Answered)) {
+        let shared = engine::Shared::default();
+        let one = |request: ExplainRequest| {
+            let plan = self.plan(request, image.clone()).map_err(|error| Failure::from(error).to_string())?;
+            engine::run_beside(&shared, &plan, self.threads, self.tokens_per_turn, &self.device)
+                .map_err(|error| error.to_string())
+        };
+        requests.into_iter().for_each(|request| take(one(request)));
     }
 }

@@ -102,6 +102,24 @@ fn equal_masks_are_evaluated_once_a_request() {
     assert_eq!(stage.spent.get(), Spent { rows: 3, tokens: 6 + 3 + 3 });
 }
 
+/// What others measured costs nothing once measuring begins, and before that everything.
+#[test]
+fn jobs_measure_with_what_they_all_know() {
+    let stage = Stage::new(4, 100);
+    let (units, shared) = (stage.units(), Shared::default());
+    let masks = [mask(4, &[0, 1]), mask(4, &[2])];
+    let beside = || JobCtx { shared: Some(&shared), ..stage.begin().unwrap() };
+    let (first, second) = (beside(), beside());
+    let found = first.outputs(masking(&units, Fill::Remove), &masks).unwrap();
+    shared.0.borrow_mut().join(first.memo.into_inner());
+    let before = stage.model.rows();
+    assert_eq!(second.outputs(masking(&units, Fill::Remove), &masks[..1]).unwrap(), found[..1]);
+    assert_eq!(stage.model.rows(), before + 1);
+    Job::measures(&second);
+    assert_eq!(second.outputs(masking(&units, Fill::Remove), &masks).unwrap(), found);
+    assert_eq!(stage.model.rows(), before + 1);
+}
+
 #[test]
 fn the_full_mask_is_the_prediction() {
     let stage = Stage::new(4, 100);

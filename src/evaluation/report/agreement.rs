@@ -1,12 +1,12 @@
 //! How far methods agree: rank correlation and overlap of the top quarter, each pair over all items that both explain.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::outcome::{GridScores, Record, Scores};
 use super::super::statistics::{mean, quarter, spearman, top_overlap};
 
 /// Pairs of methods; a row and a column each. Null where no item has scores of both.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     pub names: Vec<String>,
     /// Mean Spearman correlation of the scores. Where one of two methods never gives a negative score, magnitudes are

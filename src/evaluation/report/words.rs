@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::outcome::{Record, Scores};
 use super::super::statistics::Estimate;
@@ -13,7 +13,7 @@ const LEAST: usize = 3;
 const LISTED: usize = 12;
 
 /// One method's words for one class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WordPushes {
     pub method: String,
     pub class: String,
@@ -24,7 +24,7 @@ pub struct WordPushes {
 }
 
 /// A word, in lower case, and its score, the mean of a text's places first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Push {
     pub word: String,
     pub score: Estimate,

@@ -1,12 +1,13 @@
 //! Evaluates the faithfulness of one explanation over a job.
 
 use super::sensitivity;
-use super::{Bins, Curves, Faithfulness, Unmeasured};
+use super::{Bins, Curves, Effort, Evaluate, Faithfulness, Unmeasured};
 use crate::input::Input;
 use crate::input::units::Mask;
 use crate::methods::support::curves::{self, Curve, ERASER, Meter, PERCENT};
 use crate::methods::support::parts::{Parts, setting};
-use crate::methods::{self, Amount, Attribution, Cost, Ctx, Error, Planned, Subject};
+use crate::methods::{self, Amount, Attribution, Cost, Ctx, Error, Planned, SettingError, Subject};
+use crate::models::About;
 use crate::numerics::evidence::{area, gini, infidelity};
 use crate::numerics::ranking;
 use crate::numerics::sampling::{coin, generator_of, without_replacement};
@@ -31,8 +32,7 @@ pub(in crate::explain) struct Measured<'a> {
     pub attribution: &'a Attribution<Amount>,
     pub target: &'a Target,
     pub output: OutputSpace,
-    /// `limits.max_evaluations`.
-    pub max_evaluations: usize,
+    pub effort: Effort,
 }
 
 /// Rows that masks take at most, for one explanation.
@@ -44,21 +44,46 @@ fn masks(subject: &Subject<'_>) -> usize {
     2 * (STEPS + 1 + PERCENT.len() + ERASER.len()) + units.min(LEFT_OUT) + MASKS
 }
 
-/// What measuring the explanations of `planned` costs at most; an error says what is missing.
+/// How the explanations of a plan are measured.
+pub struct Measuring {
+    /// As resolved.
+    pub asked: Evaluate,
+    pub effort: Effort,
+    /// What the measuring of each method's explanations costs at most.
+    pub costs: Vec<Cost>,
+}
+
+/// How the explanations of `methods` are measured.
 ///
 /// # Errors
-/// More rows than `limits.max_evaluations` allows.
-pub(in crate::explain) fn cost(planned: &dyn Planned, subject: &Subject<'_>) -> Result<Cost, String> {
+/// A number out of range, more rows than `limits.max_evaluations` allows, or explanations of a completion.
+pub(in crate::explain) fn plan(
+    asked: Evaluate,
+    methods: &[Box<dyn Planned>],
+    subject: &Subject<'_>,
+) -> Result<Measuring, SettingError> {
+    if subject.spec.about == About::Next {
+        let detail = "explanations of what a language model writes are not measured; leave it out";
+        return Err(SettingError::new("", detail));
+    }
+    let effort = asked.effort(subject.max_evaluations)?;
     let (masks, limit) = (masks(subject), subject.max_evaluations);
     if masks > limit {
-        return Err(format!(
+        let detail = format!(
             "measuring an explanation takes up to {masks} evaluations and limits.max_evaluations is {limit}; leave it \
              out or raise the limit"
-        ));
+        );
+        return Err(SettingError::new("", detail));
     }
+    let costs = methods.iter().map(|method| cost(&**method, effort, subject)).collect();
+    Ok(Measuring { asked: asked.resolved(effort), effort, costs })
+}
+
+/// What measuring the explanations of `planned` costs at most.
+fn cost(planned: &dyn Planned, effort: Effort, subject: &Subject<'_>) -> Cost {
     let explanations = if planned.targeted() { subject.targets.max(1) } else { 1 };
-    let measured = methods::masks_cost(masks * explanations, subject);
-    Ok(measured + sensitivity::cost(planned.cost(), limit))
+    let measured = methods::masks_cost(masks(subject) * explanations, subject);
+    measured + sensitivity::cost(planned.cost(), effort)
 }
 
 impl Measured<'_> {

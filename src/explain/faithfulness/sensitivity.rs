@@ -5,6 +5,7 @@
 //! word fewer, and what is compared are the scores of the others. Its masks are masks of the whole text, so those that
 //! are known cost nothing.
 
+use super::Effort;
 use super::measure::Measured;
 use crate::input::text::Lexicon;
 use crate::input::units::{Mask, Units};
@@ -19,24 +20,23 @@ use crate::numerics::evidence::sensitivity;
 use crate::numerics::sampling::{generator_of, uniform, without_replacement};
 use crate::tasks::{Readout, Target};
 
-/// Changed inputs, as Captum's default.
-const DRAWS: usize = 10;
 /// The largest change of a number, as Captum's default.
 const RADIUS: f64 = 0.02;
-/// Rows that all runs may take.
-const MOST: usize = 5000;
 /// Perturbed images made at once.
 const TOGETHER: usize = 16;
 
 /// What the runs cost at most, given what one costs.
-pub(super) fn cost(once: Cost, limit: usize) -> Cost {
-    let rows = once.rows.saturating_mul(DRAWS as u64).min(MOST.min(limit) as u64);
+pub(super) fn cost(once: Cost, effort: Effort) -> Cost {
+    let rows = once.rows.saturating_mul(effort.draws as u64).min(effort.rows as u64);
     Cost { rows, tokens: once.tokens.div_ceil(once.rows.max(1)).saturating_mul(rows) }
 }
 
 /// The largest relative change of the scores, or why there is none.
 pub(super) fn largest(measured: Measured<'_>, parts: &Parts) -> Result<Result<f64, String>, Error> {
-    let Measured { ctx, planned, attribution, .. } = measured;
+    let Measured { ctx, planned, attribution, effort: Effort { draws, rows }, .. } = measured;
+    if draws == 0 {
+        return Ok(Err("it was left out".to_owned()));
+    }
     if attribution.partial {
         return Ok(Err("the explanation is not complete".to_owned()));
     }
@@ -44,18 +44,15 @@ pub(super) fn largest(measured: Measured<'_>, parts: &Parts) -> Result<Result<f6
         let reason = "another input may have another method chosen; ask for the chosen one itself";
         return Ok(Err(reason.to_owned()));
     }
-    let most = MOST.min(measured.max_evaluations);
-    if attribution.diagnostics.evaluations.saturating_mul(DRAWS) > most {
-        return Ok(Err(format!(
-            "{DRAWS} more runs of {} evaluations are more than {most}",
-            attribution.diagnostics.evaluations
-        )));
+    let evaluations = attribution.diagnostics.evaluations;
+    if evaluations.saturating_mul(draws) > rows {
+        return Ok(Err(format!("{draws} more runs of {evaluations} evaluations are more than {rows}")));
     }
     if matches!((ctx.input(), masks_alone(planned)), (Input::Text(_), true)) {
         return one_less(measured, parts);
     }
     let mut largest: f64 = 0.0;
-    for draw in 0..DRAWS {
+    for draw in 0..draws {
         let changed = Noisy::new(ctx, draw as u64)?;
         largest = largest.max(moved(measured, parts, &changed, None)?);
     }
@@ -74,7 +71,7 @@ fn one_less(measured: Measured<'_>, parts: &Parts) -> Result<Result<f64, String>
     if units < 2 {
         return Ok(Err("without its one unit there is nothing to compare".to_owned()));
     }
-    let mut left_out = without_replacement(&mut generator_of(measured.ctx.seed(), 0), units, DRAWS);
+    let mut left_out = without_replacement(&mut generator_of(measured.ctx.seed(), 0), units, measured.effort.draws);
     left_out.sort_unstable();
     let mut largest: f64 = 0.0;
     for unit in left_out {

@@ -26,7 +26,7 @@ fn measure(fake: &Fake, method: &str, settings: &Value) -> (Vec<f64>, Option<Fai
         attribution: &attribution,
         target: &target,
         output: OutputSpace::Probability,
-        max_evaluations: 20_000,
+        effort: Effort { draws: 10, rows: 5000 },
     };
     (scores.into_iter().map(f64::from).collect(), measured.faithfulness().unwrap())
 }
@@ -189,7 +189,8 @@ fn many_units_take_few_evaluations() {
     fake.black = Box::new(|_, mask| vec![0.0, mask.count() as f32 / 100.0]);
     fake.logits = vec![0.0, 4.0];
     let planned = planned(&fake, "gradient", &json!({}));
-    let cost = super::cost(&*planned, &fake.subject()).unwrap();
+    let methods = [planned];
+    let cost = plan(Evaluate::Whether(true), &methods, &fake.subject()).unwrap().costs[0];
     let found = measure(&fake, "gradient", &json!({})).1.unwrap();
     assert!(found.curves.taken.len() <= 48 && found.curves.taken.ends_with(&[400]));
     assert!(found.evaluations <= cost.rows as usize, "{} of {}", found.evaluations, cost.rows);
@@ -197,5 +198,6 @@ fn many_units_take_few_evaluations() {
     assert_eq!(found.units, units.len());
     let mut subject = fake.subject();
     subject.max_evaluations = 100;
-    assert!(super::cost(&*planned, &subject).unwrap_err().contains("limits.max_evaluations is 100"));
+    let error = plan(Evaluate::Whether(true), &methods, &subject).err().unwrap();
+    assert!(error.detail.contains("limits.max_evaluations is 100"));
 }

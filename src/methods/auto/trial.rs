@@ -58,7 +58,8 @@ pub fn fitting(names: &[&str], subject: &Subject<'_>) -> Vec<String> {
     names.iter().filter(fits).map(|name| (*name).to_owned()).collect()
 }
 
-/// Plans the candidates one after another, each with what those before it leave of `most` rows.
+/// Plans the candidates one after another: each may take an equal share of what those before it leave of `most` rows, and
+/// where that is too little for it, all that is left.
 pub fn plan(
     names: &[String],
     fill: Fill,
@@ -68,9 +69,13 @@ pub fn plan(
 ) -> Vec<Entry> {
     let mut left = most as u64;
     let mut entries = Vec::with_capacity(names.len());
-    for method in names.iter().filter_map(|name| named(name)) {
-        let measuring = (MEASURING * subject.targets.max(1)) as u64;
-        let planned = fitted(method, fill, output, left.saturating_sub(measuring), subject);
+    let measuring = (MEASURING * subject.targets.max(1)) as u64;
+    let methods: Vec<_> = names.iter().filter_map(|name| named(name)).collect();
+    for (place, method) in methods.iter().copied().enumerate() {
+        let to_come = (methods.len() - place) as u64;
+        let share = left.saturating_sub(measuring.saturating_mul(to_come)) / to_come;
+        let within = |rows| fitted(method, fill, output, rows, subject);
+        let planned = within(share).or_else(|_| within(left.saturating_sub(measuring)));
         if let Ok(planned) = &planned {
             left = left.saturating_sub(planned.cost().rows + measuring);
         }
