@@ -1,13 +1,13 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` other
-//! inputs. Everything the model is
-//! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
+//! `lead` is its way to the model, `masks` the black-box seam, `stem` what its rows share, `passes` with `course` the
+//! white-box one, `variants` other inputs. Everything the model is asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
 
 mod course;
 mod lead;
 mod masks;
 mod passes;
+mod stem;
 mod variants;
 mod write;
 
@@ -15,6 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use self::lead::Lead;
+use self::stem::Stem;
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
@@ -79,6 +80,8 @@ pub struct JobCtx<'a> {
     targets: Vec<Target>,
     /// What masks and passes read.
     focus: Focus,
+    /// What the rows of masks share with it.
+    stem: Option<Stem>,
     memo: RefCell<Memo>,
     warnings: RefCell<Vec<Warning>>,
 }
@@ -102,6 +105,7 @@ impl<'a> JobCtx<'a> {
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
         let logits = work.task.condensed(work.input, logits);
+        let stem = Stem::of(work.model, &focus.rows.rows);
         Ok(Self {
             work,
             lead,
@@ -111,6 +115,7 @@ impl<'a> JobCtx<'a> {
             recording,
             targets,
             focus,
+            stem,
             memo: RefCell::default(),
             warnings: RefCell::default(),
         })
