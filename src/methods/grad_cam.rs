@@ -65,6 +65,7 @@ pub struct Settings {
 /// How gradients weigh a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = GradCamVariant)]
 pub enum Variant {
     GradCam,
     #[serde(rename = "grad_cam++")]
