@@ -1,14 +1,15 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` with
-//! `spliced` other inputs. Everything the model is
-//! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
+//! `lead` is its way to the model, `masks` the black-box seam, `stem` what its rows share, `passes` with `course` the
+//! white-box one, `variants` with `spliced` other inputs. Everything the model is asked goes through [`Evaluate`], so that
+//! tests run this over plain functions. A job lives on one thread.
 
 mod course;
 mod lead;
 mod masks;
 mod passes;
 mod spliced;
+mod stem;
 mod variants;
 mod write;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::lead::Lead;
+use self::stem::Stem;
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
@@ -83,6 +85,8 @@ pub struct JobCtx<'a> {
     targets: Vec<Target>,
     /// What masks and passes read.
     focus: Focus,
+    /// What the rows of masks share with it.
+    stem: Option<Stem>,
     memo: RefCell<Memo>,
     /// What jobs over the same input and target know between them, where there are such.
     shared: Option<&'a Shared>,
@@ -108,6 +112,7 @@ impl<'a> JobCtx<'a> {
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
         let logits = work.task.condensed(work.input, logits);
+        let stem = Stem::of(work.model, &focus.rows.rows);
         Ok(Self {
             work,
             lead,
@@ -117,6 +122,7 @@ impl<'a> JobCtx<'a> {
             recording,
             targets,
             focus,
+            stem,
             memo: RefCell::default(),
             shared: None,
             warnings: RefCell::default(),

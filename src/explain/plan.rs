@@ -240,20 +240,8 @@ struct Checked<'a> {
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
 fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked {
-        id,
-        model,
-        catalog,
-        hypotheses,
-        zero_shot,
-        request,
-        raw,
-        asked,
-        mut target,
-        chosen,
-        targets,
-        wanted,
-    } = checked;
+    let Checked { id, model, catalog, hypotheses, zero_shot, request, raw, asked, mut target, chosen, targets, wanted } =
+        checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
         Some(asked) => prepare::tokenised(&model, asked)?,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::nn::Array;
+use crate::nn::{Array, Past};
 
 /// What a row holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub enum Content {
 #[derive(Debug)]
 pub struct Prefix {
     pub tokens: usize,
-    /// Of each layer, its tokens' queries, keys and values as attention reads them: tokens × columns.
+    /// Of each layer, its tokens' keys and values as attention reads them: tokens × columns.
     pub layers: Vec<Array>,
 }
 
@@ -56,21 +56,34 @@ impl Row {
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub rows: Vec<Row>,
-    /// Stands before every row. Only for models that say so ([`super::Model::reuses`]), and without gradients.
+    /// What rows stand behind. Only for models that say so ([`super::Model::reuses`]), and without gradients.
     pub prefix: Option<Arc<Prefix>>,
+    /// How many of the prefix's tokens, from the first on, stand before each row.
+    before: Vec<usize>,
 }
 
 impl Batch {
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { rows, prefix: None }
+        Self { rows, prefix: None, before: Vec::new() }
     }
-    /// `rows` without what stands before each of them.
+    /// `rows` without what stands before each of them: all of `prefix`.
     pub fn behind(prefix: Arc<Prefix>, rows: Vec<Row>) -> Self {
-        Self { rows, prefix: Some(prefix) }
+        let before = vec![prefix.tokens; rows.len()];
+        Self { rows, prefix: Some(prefix), before }
     }
-    /// Tokens before every row.
-    pub fn before(&self) -> usize {
-        self.prefix.as_ref().map_or(0, |prefix| prefix.tokens)
+    /// `rows` without what stands before each of them: as many of the prefix's first tokens as are named with it.
+    pub fn branching(prefix: Arc<Prefix>, rows: Vec<(usize, Row)>) -> Self {
+        let (before, rows) = rows.into_iter().unzip();
+        Self { rows, prefix: Some(prefix), before }
+    }
+    /// Tokens before each row, in their order.
+    pub fn before(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows.len()).map(|row| self.before.get(row).copied().unwrap_or(0))
+    }
+    /// Layer `layer` of what stands before the rows.
+    pub fn past(&self, layer: usize) -> Option<Past<'_>> {
+        let array = self.prefix.as_ref()?.layers.get(layer)?;
+        Some(Past { array, counts: &self.before })
     }
     /// Where each row begins in the packed sequence, and at the end its length: rows + 1 numbers.
     pub fn offsets(&self) -> Vec<usize> {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use super::batch::{Batch, Prefix};
+use super::batch::Batch;
 use super::embeddings::Embeddings;
 use super::encoder::outputs;
 use super::tap::Recorder;
 use super::{About, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::nn::{
-    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, QueryKeyNorm, Recall, RmsNorm, Rope, Rotary,
-    Softcap, Tape, add, behind, select, silence,
+    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, Past, QueryKeyNorm, Recall, RmsNorm, Rope,
+    Rotary, Softcap, Tape, add, select, silence,
 };
 
 /// A decoder with a head on the positions read.
@@ -90,11 +90,12 @@ pub fn score(weights: &Weights<'_>, spec: &Spec, (words, tied): (&str, bool)) ->
 
 impl Decoder {
     /// The angles of every rope: all layers share them.
-    fn angles(&self, offsets: &[usize], before: usize) -> Result<Vec<Arc<Angles>>, nn::Error> {
+    fn angles(&self, offsets: &[usize], batch: &Batch) -> Result<Vec<Arc<Angles>>, nn::Error> {
         if self.ropes.is_empty() {
             return Ok(Vec::new());
         }
-        let positions: Vec<usize> = offsets.windows(2).flat_map(|pair| before..before + pair[1] - pair[0]).collect();
+        let rows = batch.before().zip(&batch.rows);
+        let positions: Vec<usize> = rows.flat_map(|(before, row)| before..before + row.len()).collect();
         self.ropes.iter().map(|rope| rope.angles(offsets, &positions).map(Arc::new)).collect()
     }
 
@@ -134,7 +135,7 @@ impl Layer {
         &self,
         tape: &mut Tape<'_>,
         x: &Node,
-        borders: &Borders<'_>,
+        (offsets, past): (&[usize], Option<Past<'_>>),
         angles: &[Arc<Angles>],
         (index, recorder): (usize, &mut Recorder<'_>),
     ) -> Result<Node, nn::Error> {
@@ -152,37 +153,13 @@ impl Layer {
             let Attention { heads, kv_heads, depth, .. } = self.attention;
             qkv = silence(tape, &qkv, &silenced, (heads + kv_heads) * depth..qkv.cols())?;
         }
-        if let Some(prefix) = borders.prefix {
-            let fewer = || nn::Error::shape("attention", "a prefix of fewer layers");
-            let before = prefix.layers.get(index).ok_or_else(fewer)?;
-            let qkv = behind(tape, &qkv, before, &borders.own)?;
-            recorder.read(&qkv);
-            let out = self.attention.forward_from(tape, &qkv, &borders.whole, prefix.tokens)?;
-            return select(tape, &out, &borders.places);
+        recorder.read(&self.attention, &qkv, past)?;
+        if let Some(past) = past {
+            return self.attention.behind(tape, &qkv, offsets, past);
         }
-        recorder.read(&qkv);
-        let (out, map) = self.attention.forward(tape, &qkv, &borders.own, None, recorder.probabilities(index))?;
-        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), &borders.own));
+        let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
         Ok(out)
-    }
-}
-
-/// Where rows begin and end.
-struct Borders<'a> {
-    prefix: Option<&'a Prefix>,
-    /// Of the rows by themselves.
-    own: Vec<usize>,
-    /// With what stands before each of them, and where their own tokens are there.
-    whole: Vec<usize>,
-    places: Vec<usize>,
-}
-
-impl<'a> Borders<'a> {
-    fn of(batch: &'a Batch) -> Self {
-        let (own, before) = (batch.offsets(), batch.before());
-        let whole: Vec<usize> = own.iter().enumerate().map(|(row, offset)| offset + row * before).collect();
-        let places = whole.windows(2).flat_map(|pair| pair[0] + before..pair[1]).collect();
-        Self { prefix: batch.prefix.as_deref(), own, whole, places }
     }
 }
 
@@ -204,13 +181,13 @@ impl Model for Decoder {
         let input = self.embed(tape, batch)?;
         let mut x = self.embeddings.forward(tape, &input, batch)?;
         let (offsets, read) = (batch.offsets(), batch.read());
-        let borders = Borders::of(batch);
-        let angles = self.angles(&offsets, batch.before())?;
+        let angles = self.angles(&offsets, batch)?;
         let mut recorder = Recorder::new(taps, self.spec.heads, &offsets, &read);
         let layers = self.layers.len();
         for (index, layer) in self.layers.iter().enumerate() {
             x = recorder.enter(tape, index, x)?;
-            let mut attended = layer.attend(tape, &x, &borders, &angles, (index, &mut recorder))?;
+            let rows = (&offsets[..], batch.past(index));
+            let mut attended = layer.attend(tape, &x, rows, &angles, (index, &mut recorder))?;
             // After the last attention only the positions read are computed, unless a tap looks at the others.
             let (last, whole) = (index + 1 == layers, recorder.whole(layers));
             if last && !whole {

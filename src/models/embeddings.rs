@@ -115,8 +115,8 @@ impl Embeddings {
         let tokens = batch.rows.iter().map(Row::len).sum();
         let mut sum = match &self.positions {
             Some(Positions { table, count }) => {
-                let positions: Vec<usize> =
-                    batch.rows.iter().flat_map(|row| count.behind(batch.before(), row)).collect();
+                let rows = batch.before().zip(&batch.rows);
+                let positions: Vec<usize> = rows.flat_map(|(before, row)| count.behind(before, row)).collect();
                 table.look_up(positions.into_iter())?.into_vec()
             }
             None => vec![0.0; tokens * self.width],

@@ -135,6 +135,14 @@ fn a_prefix_changes_no_bit() {
         let batch = Batch::behind(before, vec![row(&ids[4..7]), row(&ids[4..])]);
         let outputs = model.forward(&mut Tape::new(&(), false), &batch, TapPlan::NOTHING).unwrap();
         assert_eq!(outputs.logits.value()[3 * model.spec().outputs()..], rest, "{name}");
+        // Each behind as much of the whole as it shares.
+        let shared = [0, 1, 4, ids.len() - 1];
+        let rows = shared.map(|shared| (shared, row(&ids[shared..]))).to_vec();
+        let branches = Batch::branching(kept, rows);
+        let outputs = model.forward(&mut Tape::new(&(), false), &branches, TapPlan::NOTHING).unwrap();
+        let expected: Vec<f32> =
+            shared.iter().flat_map(|shared| &whole[shared * model.spec().outputs()..]).copied().collect();
+        assert_eq!(outputs.logits.value(), expected, "{name}");
         let mut tape = Tape::new(&(), true);
         assert!(model.forward(&mut tape, &batch, TapPlan::NOTHING).is_err(), "{name}: gradients of a prefix");
     }

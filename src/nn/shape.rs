@@ -114,24 +114,6 @@ impl Backward for Neighbours {
     }
 }
 
-/// Every sequence of `x` behind the rows of `before`: what attention reads where a part was computed before.
-///
-/// # Errors
-/// `Shape`: columns or borders that do not fit, or a tape that wants gradients, of which `before` has none.
-pub fn behind(tape: &Tape<'_>, x: &Node, before: &Array, offsets: &[usize]) -> Result<Node, Error> {
-    if tape.tracks(&[x]) || x.cols() != before.cols() || offsets.last() != Some(&x.rows()) {
-        let detail = format!("{} × {} behind {} × {}", x.rows(), x.cols(), before.rows(), before.cols());
-        return Err(Error::shape("behind", detail));
-    }
-    let mut y = Vec::with_capacity((x.rows() + before.rows() * offsets.len()) * x.cols());
-    for pair in offsets.windows(2) {
-        y.extend_from_slice(before.data());
-        y.extend_from_slice(&x.value()[pair[0] * x.cols()..pair[1] * x.cols()]);
-    }
-    let rows = y.len() / x.cols().max(1);
-    Ok(Node::constant(Array::new(y, rows, x.cols())))
-}
-
 /// The mean of each sequence's rows, one row a sequence.
 pub fn mean(tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, Error> {
     let ordered = offsets.first() == Some(&0) && offsets.windows(2).all(|pair| pair[0] < pair[1]);

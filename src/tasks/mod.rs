@@ -72,6 +72,8 @@ pub enum OutputSpace {
     Logit,
     Probability,
     LogProbability,
+    /// ln(p / (1 − p)), p the probability: of a sigmoid its logit.
+    LogOdds,
     /// −Σ p log p over all that could stand there: of language models alone.
     Entropy,
 }

@@ -248,6 +248,46 @@ fn entropy_is_an_output() {
     }
 }
 
+/// Which sentences made it say each token. Two have four masks: what the lasso makes of them follows from the outputs that
+/// occlusion gives.
+#[test]
+fn a_sparse_surrogate_weighs_the_sentences_of_a_prompt() {
+    let app = app();
+    for model in MODELS {
+        let penalty = 0.02;
+        let request = json!({"model": model, "text": "The train is slow. We waited.", "completion": " for a letter",
+        "explain": [
+            {"method": "lime", "variant": "sparse", "unit": "sentence", "lasso": penalty},
+            {"method": "occlusion", "unit": "sentence", "output": "log_odds"},
+        ]});
+        let answer = app.ask("/explain", &request);
+        let [sparse, occlusion] = [0, 1].map(|index| &answer["explanations"][index]);
+        assert_eq!(sparse["settings"]["output"], "log_odds");
+        assert_eq!(sparse["diagnostics"]["exact"], true);
+        let ends = |key: &str| floats(&sparse[key]);
+        let (base, output) = (ends("base_value"), ends("output_value"));
+        let (matrix, ablated) = (rows(&sparse["scores"]["matrix"]), rows(&occlusion["scores"]["matrix"]));
+        for (c, (row, ablated)) in matrix.iter().zip(&ablated).enumerate() {
+            let probability = answer["prediction"]["tokens"][c]["probability"].as_f64().unwrap() as f32;
+            assert!((output[c] - (probability / (1.0 - probability)).ln()).abs() < 1e-4, "{model} {c}");
+            assert_eq!((row.len(), ablated.len()), (2, 2));
+            for unit in 0..2 {
+                // Without the other: what is left there less nothing at all.
+                let alone = output[c] - ablated[1 - unit] - base[c];
+                let effect = (ablated[unit] + alone) / 2.0;
+                let expected = effect.signum() * (effect.abs() - 2.0 * penalty).max(0.0);
+                assert!((row[unit] - expected).abs() < 1e-4, "{model} {c} {unit}: {} for {expected}", row[unit]);
+            }
+        }
+        adds_up(model, &matrix, &floats(&sparse["scores"]["sentences"]));
+        let mut wrong = request.clone();
+        wrong["explain"] = json!([{"method": "lime", "variant": "sparse", "kernel_width": 3}]);
+        refused(&app, &wrong, "/explain/0/kernel_width", "variant \"lime\"");
+        wrong["explain"] = json!([{"method": "lime", "lasso": 0.1}]);
+        refused(&app, &wrong, "/explain/0/lasso", "variant \"sparse\"");
+    }
+}
+
 #[test]
 fn the_likeliest_tokens_are_written() {
     let (app, values) = (app(), values());

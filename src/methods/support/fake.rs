@@ -446,6 +446,10 @@ impl Readout for FakeTask {
             OutputSpace::Logit => f64::from(logits[target.index()]),
             OutputSpace::Probability => Self::probability(logits, target.index()),
             OutputSpace::LogProbability => Self::probability(logits, target.index()).ln(),
+            OutputSpace::LogOdds => {
+                let own = Self::probability(logits, target.index());
+                (own / (1.0 - own)).ln()
+            }
             OutputSpace::Entropy => f64::NAN,
         }
     }
@@ -457,6 +461,7 @@ impl Readout for FakeTask {
                 OutputSpace::Logit => same,
                 OutputSpace::Probability => own * (same - Self::probability(logits, index)),
                 OutputSpace::LogProbability => same - Self::probability(logits, index),
+                OutputSpace::LogOdds => (same - Self::probability(logits, index)) / (1.0 - own),
                 OutputSpace::Entropy => f64::NAN,
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AttentionMap, FusedMap, Fusion, Recording, StateMap, TapPlan};
 use crate::models::Prefix;
-use crate::nn::{self, Array, Node, Probabilities, Recall, Tape, select};
+use crate::nn::{self, Array, Attention, Node, Past, Probabilities, Recall, Tape, kept, select};
 
 /// Keeps what the plan names, in the order in which it passes by.
 pub struct Recorder<'a> {
@@ -33,7 +33,7 @@ pub struct Tapped {
     activations: Vec<Tap>,
     maps: Vec<Tap>,
     lens: Vec<Tap>,
-    /// What attention read, a layer after the other.
+    /// Keys and values, a layer after the other.
     read: Vec<Array>,
 }
 
@@ -125,11 +125,16 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Keeps what a layer's attention reads, queries, keys and values side by side.
-    pub fn read(&mut self, qkv: &Node) {
+    /// Keeps the keys and values that a layer's attention reads of its one row, those computed before in front.
+    ///
+    /// # Errors
+    /// `Shape` where the columns do not fit.
+    pub fn read(&mut self, attention: &Attention, qkv: &Node, past: Option<Past<'_>>) -> Result<(), nn::Error> {
         if self.plan.prefix {
-            self.tapped.read.push(qkv.array().clone());
+            let past = past.map(|past| (past.array, past.counts.first().copied().unwrap_or(0)));
+            self.tapped.read.push(kept(attention, qkv, past)?);
         }
+        Ok(())
     }
 
     fn fuses(&self, layer: usize) -> Option<Fusion> {

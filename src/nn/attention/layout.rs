@@ -18,8 +18,6 @@ pub struct Layout {
     pub mask: Mask,
     pub softcap: Option<f32>,
     pub bias: Option<Bias>,
-    /// Queries of a row that nobody asks for, the first ones; 0 stands in their place. Of causal attention alone.
-    pub from: usize,
 }
 
 /// One head of one row.
@@ -72,8 +70,8 @@ impl Layout {
         if let Some(bias) = bias {
             bias.check(heads, offsets.windows(2).map(|pair| pair[1] - pair[0]))?;
         }
-        let (offsets, mask, bias) = (offsets.to_vec(), Mask::new(causal, window), bias.cloned());
-        Ok(Self { offsets, heads, kv_heads, depth, scale, mask, softcap, bias, from: 0 })
+        let mask = Mask::new(causal, window);
+        Ok(Self { offsets: offsets.to_vec(), heads, kv_heads, depth, scale, mask, softcap, bias: bias.cloned() })
     }
 
     pub fn tokens(&self) -> usize {

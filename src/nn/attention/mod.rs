@@ -2,7 +2,8 @@
 //! here do the borders between rows matter.
 //!
 //! `mask` says which keys a query sees, `bias` what is added to scores, `layout` where heads lie, `head` computes one
-//! head of one row, `backward` its gradient, and `recall` the probabilities' own gradient.
+//! head of one row, `backward` its gradient, `past` rows behind keys and values that were computed before, and `recall` the
+//! probabilities' own gradient.
 
 mod backward;
 mod bias;
@@ -10,6 +11,7 @@ mod head;
 mod layout;
 mod lift;
 mod mask;
+mod past;
 mod recall;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use rayon::prelude::*;
 pub use bias::{Bias, relative_bucket};
 pub(super) use head::{Product, softmax};
 pub use mask::Window;
+pub use past::{Past, kept};
 pub use recall::Recall;
 
 use super::device::{self, Heads};
@@ -86,32 +89,10 @@ impl Attention {
         bias: Option<&Bias>,
         probabilities: bool,
     ) -> Result<(Node, Option<Probabilities>), Error> {
-        self.run(tape, qkv, Layout::new(self, qkv, offsets, bias)?, probabilities)
-    }
-
-    /// The same of causal attention where nobody asks for the first `from` queries of each row: what it gives for these is
-    /// of no use.
-    ///
-    /// # Errors
-    /// As [`Attention::forward`]; and attention that is not causal, or a tape that wants gradients.
-    pub fn forward_from(&self, tape: &mut Tape<'_>, qkv: &Node, offsets: &[usize], from: usize) -> Result<Node, Error> {
-        if !self.causal || tape.tracks(&[qkv]) {
-            return Err(Error::shape("attention", "queries are left out of causal attention without gradients alone"));
-        }
-        let layout = Layout { from, ..Layout::new(self, qkv, offsets, None)? };
-        self.run(tape, qkv, layout, false).map(|(out, _)| out)
-    }
-
-    fn run(
-        &self,
-        tape: &mut Tape<'_>,
-        qkv: &Node,
-        layout: Layout,
-        probabilities: bool,
-    ) -> Result<(Node, Option<Probabilities>), Error> {
-        if let Some(session) = tape.device_of(qkv).filter(|_| layout.bias.is_none() && self.is_full()) {
+        let layout = Layout::new(self, qkv, offsets, bias)?;
+        if let Some(session) = tape.device_of(qkv).filter(|_| bias.is_none() && self.is_full()) {
             let heads = Heads { heads: self.heads, depth: self.depth, scale: self.scale };
-            return device::attention(tape, &session, heads, (qkv, &layout.offsets), probabilities);
+            return device::attention(tape, &session, heads, (qkv, offsets), probabilities);
         }
         let mut kept = vec![0.0; if probabilities { layout.probabilities() } else { 0 }];
         let width = layout.width();
