@@ -42,16 +42,19 @@ class Server:
                 time.sleep(0.002)
 
     def ask(self, model, method, target=None, **content):
-        own = ("text", "image", "seed")
+        own = ("text", "image", "seed", "completion", "generate")
         settings = {key: value for key, value in content.items() if key not in own}
         body = {"model": model, "explain": [{"method": method, **settings}]}
         body |= {key: content[key] for key in own if key in content}
         if target is not None:
             body["target"] = target
+        return self.send("/explain", body)["explanations"][0]
+
+    def send(self, path, body):
         data = json.dumps(body).encode()
-        request = urllib.request.Request(self.url + "/explain", data, {"content-type": "application/json"})
+        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=900) as answer:
-            return json.load(answer)["explanations"][0]
+            return json.load(answer)
 
     def peak(self):
         return peak(self.process.pid)

@@ -7,7 +7,7 @@
 Peer and explaind take turns (A B A B ...); a row's ratio is the median of the ratios of neighbours. Rows over HTTP ask
 a server that this script starts from --explaind; raw forwards drive the bench target `rounds`. Models of base size get
 seeded random weights: speed does not depend on them. `--only families` is a row a family (`family-bert`, …), which no
-other run includes. Prints a table in Markdown.
+other run includes, and `--only llm` those of language models (`llm-occlusion`, …). Prints a table in Markdown.
 """
 import argparse, pathlib, subprocess, sys
 

@@ -6,6 +6,7 @@ import numpy
 import families
 import forwards
 import gradients
+import llm
 import masks
 import process
 from common import TEMP
@@ -36,8 +37,9 @@ def run(options):
     torch.set_num_threads(options.threads)
     TEMP.mkdir(exist_ok=True)
     names = [name for name in options.only.split(",") if name] or list(ROWS)
-    names = [one for name in names for one in (families.ROWS if name == "families" else [name])]
-    known = ROWS | families.ROWS
+    groups = {"families": families.ROWS, "llm": llm.ROWS}
+    names = [one for name in names for one in groups.get(name, [name])]
+    known = ROWS | families.ROWS | llm.ROWS
     print(f"{options.threads} threads, torch {torch.__version__}, numpy {numpy.__version__}, {platform.machine()}\n")
     print("| work | peer | peer | explaind | ratio | target | accuracy |\n|---|---|---|---|---|---|---|")
     for name in names:

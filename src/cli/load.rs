@@ -64,20 +64,31 @@ pub(super) fn recorded(
     elsewhere: Option<&str>,
     settings: &Settings,
 ) -> Result<ServedModel, LoadError> {
-    let source = match (elsewhere, Source::parse(recorded.source())?) {
-        (Some(source), _) => Source::parse(source)?,
-        (None, Source::Hub { id, .. }) if recorded.revision().is_some() => {
-            Source::Hub { id, revision: recorded.revision().map(str::to_owned) }
+    match elsewhere {
+        Some(source) => {
+            let folder = hub::open(&Source::parse(source)?, &hub_options(settings))?;
+            ServedModel::from_folder(recorded.model().to_owned(), folder)
         }
-        // A hub's model has a commit, so this was a folder, which is not where it was.
-        (None, Source::Hub { .. }) => Source::Folder(recorded.source().into()),
-        (None, source) => source,
-    };
-    let mut folder = hub::open(&source, &hub_options(settings))?;
-    if elsewhere.is_none() {
-        recorded.source().clone_into(&mut folder.source);
+        None => again((recorded.model(), recorded.source(), recorded.revision()), settings),
     }
-    ServedModel::from_folder(recorded.model().to_owned(), folder)
+}
+
+/// The other models that an answer's explanations asked, from where they came.
+pub(super) fn helpers(recorded: &Recorded, settings: &Settings) -> Result<Vec<ServedModel>, LoadError> {
+    recorded.helpers().into_iter().map(|helper| again(helper, settings)).collect()
+}
+
+/// A model by its name, from its source, a hub's at the same commit.
+fn again((name, source, revision): (&str, &str, Option<&str>), settings: &Settings) -> Result<ServedModel, LoadError> {
+    let parsed = match Source::parse(source)? {
+        Source::Hub { id, .. } if revision.is_some() => Source::Hub { id, revision: revision.map(str::to_owned) },
+        // A hub's model has a commit, so this was a folder, which is not where it was.
+        Source::Hub { .. } => Source::Folder(source.into()),
+        parsed => parsed,
+    };
+    let mut folder = hub::open(&parsed, &hub_options(settings))?;
+    source.clone_into(&mut folder.source);
+    ServedModel::from_folder(name.to_owned(), folder)
 }
 
 fn hub_options(settings: &Settings) -> HubOptions {

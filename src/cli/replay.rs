@@ -23,7 +23,9 @@ pub(super) fn run(arguments: &ReplayArguments, settings: &Settings) -> Result<Ex
         Ok((request, image)) => {
             let elsewhere = arguments.model.as_deref().map(|text| ModelSetting::parse(text).source);
             let model = load::recorded(&recorded, elsewhere.as_deref(), settings).map_err(Failure::Recorded)?;
-            let catalog = Catalog::new(vec![model])?.computing_in(settings.compute.precision)?;
+            let mut models = load::helpers(&recorded, settings).map_err(Failure::Recorded)?;
+            models.insert(0, model);
+            let catalog = Catalog::new(models)?.computing_in(settings.compute.precision)?;
             let mut limits = settings.limits.clone();
             // It was allowed where the answer was given, and nobody waits here.
             limits.deadline_ms = limits.deadline_ms.max(recorded.deadline_ms().unwrap_or(0));

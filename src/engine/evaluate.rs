@@ -42,6 +42,10 @@ impl Question<'_> {
 /// A model that can be asked.
 pub trait Evaluate {
     fn spec(&self) -> &Spec;
+    /// As [`Model::reuses`].
+    fn reuses(&self, _tokens: usize) -> bool {
+        false
+    }
     /// The batch's embeddings, row after row.
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error>;
     /// One forward and a backward for each of the objectives. Logits that are not finite are an error.
@@ -58,6 +62,10 @@ pub struct Placed<'a> {
 impl Evaluate for Placed<'_> {
     fn spec(&self) -> &Spec {
         self.model.spec()
+    }
+
+    fn reuses(&self, tokens: usize) -> bool {
+        self.model.reuses(tokens)
     }
 
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {

@@ -48,7 +48,7 @@ pub struct EngineOptions {
     /// Where the models compute.
     pub device: Device,
     pub queue: config::Queue,
-    /// Requests that are tokenised or decoded at once.
+    /// Texts that are tokenised at once, and images that are decoded.
     pub plan_threads: usize,
     pub limits: config::Limits,
 }
@@ -122,7 +122,8 @@ struct Shared {
     phases: Phases,
     loaded: OnceLock<Arc<Loaded>>,
     room: Arc<Room>,
-    planners: Arc<Semaphore>,
+    /// Seats for planning texts and images, apart: images to decode keep no text waiting.
+    planners: [Arc<Semaphore>; 2],
     /// One semaphore a lane.
     places: [Arc<Semaphore>; Lane::ALL.len()],
     turns: Arc<Turns>,
@@ -143,7 +144,7 @@ impl Engine {
             phases: Phases::default(),
             loaded: OnceLock::new(),
             room: Arc::new(Room::new(bounds)),
-            planners: Arc::new(Semaphore::new(options.plan_threads.max(1))),
+            planners: [(); 2].map(|()| Arc::new(Semaphore::new(options.plan_threads.max(1)))),
             places: Lane::ALL.map(|lane| Arc::new(Semaphore::new(lane.places()))),
             turns: Arc::default(),
             cancel: Cancel::new(),
@@ -247,7 +248,11 @@ impl Engine {
         permit: Permit,
     ) -> Result<(Plan, Permit, f64), EngineError> {
         let shared = &self.shared;
-        let seat = Arc::clone(&shared.planners).acquire_owned().await.map_err(|_| EngineError::Draining)?;
+        let image = job.image.is_some() || job.request.image.is_some();
+        let seat = Arc::clone(&shared.planners[usize::from(image)])
+            .acquire_owned()
+            .await
+            .map_err(|_| EngineError::Draining)?;
         let (catalog, limits) = (Arc::clone(&loaded.catalog), shared.options.limits.clone());
         let (id, span) = (job.id.clone(), job.span.clone());
         let planning = worker::on_thread("explaind-plan", move || {

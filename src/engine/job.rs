@@ -1,29 +1,33 @@
 //! One running job: the methods' [`Ctx`] over a model, its turn at the compute, its deadline and its caller.
 //!
-//! `lead` is its way to the model, `masks` the black-box seam, `passes` with `course` the white-box one, `variants` other
-//! inputs. Everything the model is
-//! asked goes through [`Evaluate`], so that tests run this over plain functions. A job lives on one thread.
+//! `lead` is its way to the model, `masks` the black-box seam, `stem` what its rows share, `passes` with `course` the
+//! white-box one, `variants` with `spliced` other inputs. Everything the model is asked goes through [`Evaluate`], so that
+//! tests run this over plain functions. A job lives on one thread.
 
 mod course;
 mod lead;
 mod masks;
 mod passes;
+mod spliced;
+mod stem;
 mod variants;
 mod write;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::lead::Lead;
+use self::stem::Stem;
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
 use super::memo::Memo;
-use crate::explain::{self, Answer, Audience, Plan, RunError};
+use crate::explain::{self, Answer, Audience, Plan, RunError, ServedModel};
 use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::Mask;
-use crate::methods::{Attribution, Ctx, Error, Masking, Pass, RowView, Variant, Warning};
+use crate::methods::{Attribution, Ctx, Error, Masking, Pass, Proposal, RowView, Variant, Warning};
 use crate::models::{Recording, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
 use crate::tasks::{Focus, Readout, Target, TargetSpec, Task};
@@ -35,6 +39,8 @@ pub struct Work<'a> {
     pub task: &'a dyn Task,
     pub input: &'a Input,
     pub lexicon: Option<&'a dyn Lexicon>,
+    /// Other loaded models that methods ask.
+    pub helpers: &'a [Arc<ServedModel>],
     pub target: &'a TargetSpec,
     /// What methods will ask of the whole input's forward.
     pub taps: &'a TapPlan,
@@ -79,6 +85,8 @@ pub struct JobCtx<'a> {
     targets: Vec<Target>,
     /// What masks and passes read.
     focus: Focus,
+    /// What the rows of masks share with it.
+    stem: Option<Stem>,
     memo: RefCell<Memo>,
     /// What jobs over the same input and target know between them, where there are such.
     shared: Option<&'a Shared>,
@@ -104,6 +112,7 @@ impl<'a> JobCtx<'a> {
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
         let logits = work.task.condensed(work.input, logits);
+        let stem = Stem::of(work.model, &focus.rows.rows);
         Ok(Self {
             work,
             lead,
@@ -113,6 +122,7 @@ impl<'a> JobCtx<'a> {
             recording,
             targets,
             focus,
+            stem,
             memo: RefCell::default(),
             shared: None,
             warnings: RefCell::default(),
@@ -166,6 +176,10 @@ impl Ctx for JobCtx<'_> {
 
     fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
         self.others(variants)
+    }
+
+    fn proposals(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+        self.proposed(model, words, count)
     }
 
     fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
@@ -254,6 +268,7 @@ fn run_sharing(
         task: &*plan.task,
         input: written.as_ref().unwrap_or(&plan.input),
         lexicon: plan.model.lexicon(),
+        helpers: &plan.helpers,
         target: &plan.target,
         seed: plan.seed,
         partial: plan.partial,

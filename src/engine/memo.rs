@@ -62,7 +62,7 @@ impl Memo {
 }
 
 /// How long the rows of `mask` will be, to sort by before any row is made: only removal changes a length.
-pub fn planned_tokens(input: &Input, units: &Units, fill: Fill, mask: &Mask) -> usize {
+pub fn whole_tokens(input: &Input, units: &Units, fill: Fill, mask: &Mask) -> usize {
     match (input, units) {
         (Input::Text(text), Units::Text { members, .. }) if fill == Fill::Remove => {
             let absent = members.iter().enumerate().filter(|(unit, _)| !mask.contains(*unit));
@@ -71,6 +71,13 @@ pub fn planned_tokens(input: &Input, units: &Units, fill: Fill, mask: &Mask) -> 
         (Input::Text(text), _) => text.tokens.len(),
         (Input::Image(_), _) => 1,
     }
+}
+
+/// Tokens in front of the first that `mask` takes away.
+pub fn shared_tokens(units: &Units, mask: &Mask) -> usize {
+    let Units::Text { members, .. } = units else { return 0 };
+    let absent = members.iter().enumerate().filter(|(unit, _)| !mask.contains(*unit));
+    absent.flat_map(|(_, tokens)| tokens).copied().min().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use super::Explanation;
 use super::assemble::Assembly;
 use crate::input::Input;
 use crate::methods::{Amount, Attribution, Planned};
-use crate::tasks::{Explained, Target};
+use crate::tasks::{Explained, Target, WrittenToken};
 
 /// Told of a running request on the job's own thread; must return soon.
 pub trait Audience: Sync {
     /// False where nobody listens: nothing needs to be prepared for it.
     fn listens(&self) -> bool;
+    /// A token of the completion, counted from 0, was written; its text is what it adds to the completion's.
+    fn writes(&self, index: usize, token: WrittenToken);
     /// A method begins.
     fn begins(&self, stage: Stage);
     /// Model rows were evaluated.
@@ -27,6 +29,7 @@ impl Audience for () {
     fn listens(&self) -> bool {
         false
     }
+    fn writes(&self, _index: usize, _token: WrittenToken) {}
     fn begins(&self, _stage: Stage) {}
     fn evaluated(&self, _rows: usize) {}
     fn refines(&self, _attributions: Vec<Attribution>, _now: f32) {}

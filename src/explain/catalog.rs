@@ -11,9 +11,10 @@ use crate::input::Input;
 use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{Lexicon, TextError, TextProcessor};
+use crate::methods::Helpers;
 use crate::models::{self, About, Model, Randomised, Spec};
 use crate::nn::Precision;
-use crate::tasks::{self, Task};
+use crate::tasks::{self, FillMask, Task, quote};
 
 /// A model ready to be asked.
 pub struct ServedModel {
@@ -83,7 +84,12 @@ impl ServedModel {
         let source_name = || folder.source.clone();
         let model = load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
         let processor = Processor::load(&folder, model.spec())?;
-        let task = tasks::of_model(model.spec());
+        let task: Arc<dyn Task> = match &processor {
+            Processor::Text(text) if model.spec().about == About::Masked => {
+                Arc::new(FillMask::new(model.spec(), text.all_written().into()))
+            }
+            _ => tasks::of_model(model.spec()),
+        };
         Ok(Self {
             name,
             source: folder.source,
@@ -107,6 +113,14 @@ impl ServedModel {
         }
     }
 
+    /// Whether it says what could stand in a mask's place.
+    pub fn fills_masks(&self) -> bool {
+        match &self.processor {
+            Processor::Text(text) => self.model.spec().about == About::Masked && text.specials().mask.is_some(),
+            _ => false,
+        }
+    }
+
     /// Text models: the longest input in tokens.
     pub fn max_tokens(&self) -> Option<usize> {
         match &self.processor {
@@ -127,6 +141,10 @@ impl Processor {
         let text = || {
             let config = folder.file("tokenizer_config.json");
             TextProcessor::new(file("tokenizer.json")?, config, spec.max_positions, spec.vocab)
+                .map(|text| {
+                    let generation = folder.file("generation_config.json").or_else(|| folder.file("config.json"));
+                    text.writing(folder.file("chat_template.jinja"), generation)
+                })
                 .map(Box::new)
                 .map_err(|error| LoadError::Tokenizer { source_name: source_name(), error })
         };
@@ -197,9 +215,11 @@ impl Catalog {
         self.get(name).ok_or_else(|| PlanError::UnknownModel { name: name.to_owned(), known: names(self.iter()) })
     }
 
-    /// The only model that reads inputs of `kind`.
+    /// The only model that reads inputs of `kind`. Mask fillers, which stand beside others, count where there is no other.
     pub fn only(&self, kind: Kind) -> Result<&Arc<ServedModel>, Field> {
-        let fitting: Vec<_> = self.iter().filter(|model| model.kind() == kind).collect();
+        let all: Vec<_> = self.iter().filter(|model| model.kind() == kind).collect();
+        let others: Vec<_> = all.iter().copied().filter(|model| !model.fills_masks()).collect();
+        let fitting = if others.is_empty() { all } else { others };
         match fitting.as_slice() {
             [model] => Ok(model),
             [] => Err(Field::new(
@@ -210,6 +230,25 @@ impl Catalog {
                 "/model",
                 format!("several loaded models read {}; name one of {}", noun(kind), names(fitting.into_iter())),
             )),
+        }
+    }
+}
+
+impl Helpers for Catalog {
+    fn fills_masks(&self, name: &str) -> Result<(), String> {
+        let fitting = || names(self.iter().filter(|model| model.fills_masks()));
+        match self.get(name) {
+            Some(model) if model.fills_masks() => Ok(()),
+            Some(model) => Err(format!(
+                "model {} is for {} and fills no masks; load a masked language model (an architecture …ForMaskedLM \
+                 with a mask token) and name it: loaded are {}",
+                quote(name),
+                model.task.name(),
+                fitting()
+            )),
+            None => {
+                Err(format!("no model is named {}; of those that are loaded {} can fill masks", quote(name), fitting()))
+            }
         }
     }
 }

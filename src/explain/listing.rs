@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::Catalog;
+use super::{Catalog, defaults};
 use crate::input::Kind;
 use crate::methods::{ErasedMethod, METHODS};
 use crate::models::Capability;
@@ -58,7 +58,8 @@ pub struct MethodView {
     pub inputs: Vec<Kind>,
     /// False: it answers once, with `"target": null`.
     pub targeted: bool,
-    /// JSON Schema of an item of `explain` without its `method`.
+    /// JSON Schema of an item of `explain` without its `method`. `default` is a setting's value where none is sent,
+    /// `x-default` the same by the kind of input; `x-inputs` names the one kind that a setting is for.
     #[schema(value_type = Object)]
     pub settings: Value,
     /// The loaded models that can serve it.
@@ -121,6 +122,7 @@ fn settings_schema(method: &dyn ErasedMethod) -> Value {
     let mut wanted = Vec::new();
     let mut settings = json(&method.schema().1);
     localise(&mut settings, &mut wanted);
+    defaults::annotate(&mut settings);
     let mut definitions = BTreeMap::new();
     while let Some(name) = wanted.pop() {
         if definitions.contains_key(&name) {

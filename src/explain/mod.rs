@@ -5,7 +5,9 @@
 
 mod assemble;
 mod audience;
+pub mod blanks;
 pub mod catalog;
+mod defaults;
 pub mod faithfulness;
 #[cfg(test)]
 mod fakes;

@@ -8,7 +8,7 @@ use super::reasons::Reason;
 use super::{Evaluate, Faithfulness, Generation};
 use crate::input::Kind;
 use crate::input::image::Region;
-use crate::input::text::{Token, Word};
+use crate::input::text::{Message, Token, Word};
 use crate::methods::{Amount, Attribution, Grid, Warning};
 use crate::models::SequenceItem;
 use crate::tasks::{Prediction, Target};
@@ -18,6 +18,9 @@ use crate::tasks::{Prediction, Target};
 pub struct Answer {
     pub id: String,
     pub model: ModelIdentity,
+    /// Other models that explanations asked: masked language models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helpers: Vec<ModelIdentity>,
     /// The request as resolved, without the input.
     pub request: ResolvedRequest,
     pub input: InputView,
@@ -80,10 +83,14 @@ pub enum InputView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextView {
     pub kind: Kind,
+    /// Of the text in UTF-8, or of `messages` as compact JSON; then, after a NUL, of the pair or the completion sent.
     pub sha256: String,
     /// With `echo`; of `messages` always: the prompt that they became.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// With `echo`: as sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
     /// Of a language model the prompt's.

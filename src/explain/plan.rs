@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
-use super::prompt::{self, Follows};
+use super::prompt::{self, Asked};
 use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
 use crate::config::Limits;
-use crate::input::text::Truncation;
+use crate::input::text::{Message, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::{Cost, Planned, Subject, Warning};
-use crate::nn::Precision;
+use crate::models::Model;
 use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 
 /// Targets that a list may name for each that may be explained: written again they count once.
@@ -60,6 +60,8 @@ impl From<Field> for PlanError {
 pub struct Plan {
     pub id: String,
     pub model: Arc<ServedModel>,
+    /// The other models that its methods ask, each once.
+    pub helpers: Vec<Arc<ServedModel>>,
     /// The model's, or zero-shot over the request's labels.
     pub task: Arc<dyn Task>,
     /// Of zero-shot classification.
@@ -80,6 +82,8 @@ pub struct Plan {
     pub reasons: Option<usize>,
     pub echo: bool,
     pub truncation: Truncation,
+    /// What the prompt was made of, where it is a chat's.
+    pub messages: Option<Vec<Message>>,
     /// How a language model writes what is explained; `None` where it was sent.
     pub generation: Option<Generation>,
     pub warnings: Vec<Warning>,
@@ -124,25 +128,25 @@ pub fn plan(
     let zero_shot = prepare::zero_shot(model, hypotheses.as_ref(), limits, &mut fields)?;
     let task = zero_shot.as_ref().map_or(&*model.task, Labelled::task);
     prepare::check_pair(task, raw.as_ref(), &mut fields);
-    let follows = prompt::take(&mut request, task, &mut fields);
+    let asked = prompt::take(&mut request, task, &mut fields);
     let (chosen, targets) = choose(model, task, &mut request, &target, limits, wanted, &mut fields);
     match raw {
         Some(raw) if fields.is_empty() => {
-            let (model, precision) = (Arc::clone(model), catalog.precision());
+            let model = Arc::clone(model);
             finish(
                 Checked {
                     id,
                     model,
+                    catalog,
                     hypotheses,
                     zero_shot,
                     request,
                     raw,
-                    follows,
+                    asked,
                     target,
                     chosen,
                     targets,
                     wanted,
-                    precision,
                 },
                 limits,
             )
@@ -219,64 +223,50 @@ fn wrong_target(error: TargetError) -> Field {
 }
 
 /// A request that nothing but its input and its methods' settings can still make invalid.
-struct Checked {
+struct Checked<'a> {
     id: String,
     model: Arc<ServedModel>,
+    catalog: &'a Catalog,
     hypotheses: Option<Hypotheses>,
     zero_shot: Option<Labelled>,
     request: ExplainRequest,
     raw: Raw,
-    follows: Option<Follows>,
+    asked: Option<Asked>,
     target: TargetSpec,
     chosen: Vec<Chosen>,
     targets: usize,
     wanted: Wanted,
-    precision: Precision,
 }
 
 /// Tokenises or decodes, resolves the settings and adds up the cost.
-fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
-    let Checked {
-        id,
-        model,
-        hypotheses,
-        zero_shot,
-        request,
-        raw,
-        follows,
-        mut target,
-        chosen,
-        targets,
-        wanted,
-        precision,
-    } = checked;
+fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
+    let Checked { id, model, catalog, hypotheses, zero_shot, request, raw, asked, mut target, chosen, targets, wanted } =
+        checked;
     let truncation = request.truncation.unwrap_or_default();
     let task = match zero_shot {
         Some(asked) => prepare::tokenised(&model, asked)?,
         None => Arc::clone(&model.task),
     };
     let mut warnings = Vec::new();
-    let input = match (&follows, raw) {
-        (Some(follows), Raw::Text { text, .. }) => {
-            let (input, warning) = prompt::prepare(&model.processor, &text, follows, truncation)?;
+    let input = match (&asked, raw) {
+        (Some(asked), Raw::Text { text, .. }) => {
+            let (input, more) = prompt::prepare(&model.processor, &text, asked, truncation)?;
             prompt::look_up(&mut target, &model.processor, model.model.spec())?;
             warnings.extend(input.as_text().and_then(prompt::too_long));
-            warnings.extend(warning);
+            warnings.extend(more);
             input
         }
         (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
     };
     prepare::check_second(&*task, &input)?;
+    task.check_text(&input).map_err(|detail| Field::new("/text", detail))?;
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }
-    if follows.is_none() {
+    if asked.is_none() {
         warnings.extend(input.as_text().and_then(too_long));
     }
-    let generation = match follows {
-        Some(Follows::Written(generation)) => Some(generation),
-        _ => None,
-    };
+    let generation = asked.as_ref().and_then(Asked::generation).cloned();
     let targets = task.objectives(&target, &input, targets);
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
@@ -288,8 +278,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         targets,
         seed,
         max_evaluations: limits.max_evaluations,
-        precision,
+        precision: catalog.precision(),
         response_values: limits.response_values,
+        helpers: catalog,
     };
     let mut fields = Vec::new();
     let mut methods: Vec<Box<dyn Planned>> = Vec::with_capacity(chosen.len());
@@ -303,8 +294,8 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
             Err(field) => fields.push(field),
         }
     }
-    let asked = request.evaluate.filter(|asked| wanted == Wanted::Explanations && asked.asked());
-    let evaluate = asked.and_then(|asked| {
+    let measured = request.evaluate.filter(|asked| wanted == Wanted::Explanations && asked.asked());
+    let evaluate = measured.and_then(|asked| {
         let planned = faithfulness::plan(asked, &methods, &subject);
         planned.map_err(|error| fields.push(Field::new(format!("/evaluate{}", error.path), error.detail))).ok()
     });
@@ -313,7 +304,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     }
     let rows = task.whole(spec, &input).rows;
     let tokens: usize = rows.iter().map(|row| spec.row_tokens(row.row.len())).sum();
-    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 } + written(generation.as_ref(), tokens);
+    let prediction = Cost { rows: rows.len() as u64, tokens: tokens as u64 };
+    let writing = generation.as_ref().map(|generation| written(generation, tokens, &*model.model));
+    let prediction = prediction + writing.unwrap_or_default();
     let cost = methods
         .iter()
         .map(|method| method.cost())
@@ -321,7 +314,9 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
         .fold(prediction, |sum, cost| sum + cost);
     Ok(Plan {
         id,
+        helpers: helpers(catalog, &methods),
         warnings,
+        messages: asked.as_ref().and_then(Asked::messages).map(<[Message]>::to_vec),
         generation,
         input,
         target,
@@ -342,10 +337,18 @@ fn finish(checked: Checked, limits: &Limits) -> Result<Plan, PlanError> {
     })
 }
 
-/// What writing a completion behind `tokens` tokens costs: a row a token.
-fn written(generation: Option<&Generation>, tokens: usize) -> Cost {
-    let count = generation.map_or(0, |generation| generation.max_new_tokens) as u64;
-    Cost { rows: count, tokens: count * tokens as u64 + count * count / 2 }
+/// The models that `methods` ask beside their own.
+fn helpers(catalog: &Catalog, methods: &[Box<dyn Planned>]) -> Vec<Arc<ServedModel>> {
+    let asked: Vec<&str> = methods.iter().filter_map(|method| method.asks()).collect();
+    catalog.iter().filter(|model| asked.contains(&model.name.as_str())).map(Arc::clone).collect()
+}
+
+/// What writing a completion behind `tokens` tokens costs: each token is read once, or by every step where `model` must
+/// read them again.
+fn written(generation: &Generation, tokens: usize, model: &dyn Model) -> Cost {
+    let count = generation.max_new_tokens;
+    let steps = if model.reuses(tokens + count) { 1 } else { count };
+    Cost { rows: count as u64, tokens: (steps * tokens + steps.midpoint(1) * count) as u64 }
 }
 
 /// What became of a text of more tokens than the model takes.

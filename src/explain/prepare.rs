@@ -57,8 +57,17 @@ pub(super) fn take(
     limits: &Limits,
     fields: &mut Vec<Field>,
 ) -> Result<Option<Raw>, PlanError> {
-    let (text, pair, image) = (request.text.take(), request.pair.take(), request.image.take());
-    check_length(text.as_deref(), pair.as_deref(), limits)?;
+    let (mut text, pair, image) = (request.text.take(), request.pair.take(), request.image.take());
+    if let Some(messages) = &request.messages {
+        if text.is_some() {
+            fields.push(Field::new("/messages", "send one prompt: either \"text\" or \"messages\""));
+        }
+        // As long as they are without the template, which is applied where the model is known.
+        let parts = messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()]);
+        text.get_or_insert_with(|| parts.collect());
+    }
+    let pointer = if request.messages.is_some() { "/messages" } else { "/text" };
+    check_length((pointer, text.as_deref()), pair.as_deref(), limits)?;
     if pair.is_some() && text.is_none() {
         fields.push(Field::new("/pair", "a pair needs the first text in \"text\" and does not go with an image"));
     }
@@ -91,14 +100,14 @@ pub(super) fn take(
 }
 
 /// Characters of text and pair together, against `limits.text_chars`.
-fn check_length(text: Option<&str>, pair: Option<&str>, limits: &Limits) -> Result<(), PlanError> {
+fn check_length((own, text): (&str, Option<&str>), pair: Option<&str>, limits: &Limits) -> Result<(), PlanError> {
     let count = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
     let (first, second) = (count(text), count(pair));
     let max = limits.text_chars;
     if first + second <= max {
         return Ok(());
     }
-    let pointer = if first > max || pair.is_none() { "/text" } else { "/pair" };
+    let pointer = if first > max || pair.is_none() { own } else { "/pair" };
     let both = if pair.is_some() { "text and pair have" } else { "the text has" };
     let detail =
         format!("{both} {} characters and the limit is {max}; send less or raise limits.text_chars", first + second);

@@ -4,32 +4,64 @@ use super::ExplainRequest;
 use super::Generation;
 use super::catalog::Processor;
 use super::plan::{Field, PlanError};
-use crate::input::text::{Prompt, TextError, TextProcessor, Truncation};
+use crate::input::text::{Message, Prompt, TextError, TextProcessor, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::Warning;
 use crate::models::Spec;
 use crate::tasks::{Class, ClassSpec, TargetSpec, Task};
 
+/// What a language model is asked.
+pub(super) struct Asked {
+    /// In place of the text.
+    messages: Option<Vec<Message>>,
+    follows: Follows,
+}
+
 /// What follows the prompt.
-pub(super) enum Follows {
+enum Follows {
     Given(String),
     /// The model writes it.
     Written(Generation),
 }
 
-/// What follows the prompt in `request`, taken out of it; `None` for other models, with a field for what is a language
+impl Asked {
+    /// What the prompt is made of, where it is a chat's.
+    pub fn messages(&self) -> Option<&[Message]> {
+        self.messages.as_deref()
+    }
+
+    /// How the completion is written; `None` where it was sent.
+    pub fn generation(&self) -> Option<&Generation> {
+        match &self.follows {
+            Follows::Given(_) => None,
+            Follows::Written(generation) => Some(generation),
+        }
+    }
+}
+
+/// What `request` asks of a language model, taken out of it; `None` for other models, with a field for what is a language
 /// model's alone.
-pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut Vec<Field>) -> Option<Follows> {
+pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut Vec<Field>) -> Option<Asked> {
     let (completion, generate) = (request.completion.take(), request.generate.take());
+    let messages = request.messages.take();
     if !task.prompted() {
-        for (pointer, sent) in [("/completion", completion.is_some()), ("/generate", generate.is_some())] {
+        let sent = [
+            ("/completion", completion.is_some()),
+            ("/generate", generate.is_some()),
+            ("/messages", messages.is_some()),
+        ];
+        for (pointer, sent) in sent {
             if sent {
                 fields.push(Field::new(pointer, "it is for language models, and this model is none; leave it out"));
             }
         }
         return None;
     }
-    match completion {
+    if messages.as_ref().is_some_and(Vec::is_empty) {
+        fields.push(Field::new("/messages", "the list is empty; send at least one message"));
+        return None;
+    }
+    let follows = match completion {
         Some(completion) if completion.is_empty() => {
             fields.push(Field::new("/completion", "it is empty; send some text, or \"generate\" in its place"));
             None
@@ -42,40 +74,47 @@ pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut V
                 None
             }
         },
-    }
+    };
+    follows.map(|follows| Asked { messages, follows })
 }
 
 /// Tokenises prompt and completion.
 pub(super) fn prepare(
     processor: &Processor,
     text: &str,
-    follows: &Follows,
+    asked: &Asked,
     truncation: Truncation,
-) -> Result<(Input, Option<Warning>), PlanError> {
+) -> Result<(Input, Vec<Warning>), PlanError> {
     let invalid = |pointer: &str, detail: String| PlanError::from(Field::new(pointer, detail));
     let Processor::Text(processor) = processor else {
         return Err(invalid("/text", "this model's input was made ready otherwise".to_owned()));
     };
-    let (completion, room) = match follows {
+    let chat = match &asked.messages {
+        Some(messages) => Some(processor.chat(messages).map_err(|error| invalid("/messages", error.to_string()))?),
+        None => None,
+    };
+    let text = chat.as_ref().map_or(text, |chat| chat.text.as_str());
+    let (completion, room) = match &asked.follows {
         Follows::Given(completion) => (Some(completion.as_str()), 0),
         Follows::Written(generation) => (None, generation.max_new_tokens),
     };
-    let read = processor.encode_prompt(Prompt { text, chat: None, completion, room, truncation });
+    let read = processor.encode_prompt(Prompt { text, chat: chat.as_ref(), completion, room, truncation });
     let read = read.map_err(|error| match error {
         TextError::NoWindows { .. } => invalid("/truncation", error.to_string()),
-        error => invalid("/text", error.to_string()),
+        error => invalid(if chat.is_some() { "/messages" } else { "/text" }, error.to_string()),
     })?;
     let count = read.input.continuation.as_ref().map_or(0, |continuation| continuation.tokens.len());
     if completion.is_some() && count == 0 {
         return Err(invalid("/completion", "there is no token in it; send some text".to_owned()));
     }
-    let warning = read.apart.then(|| Warning {
-        code: "border_split".to_owned(),
-        detail: "a token would stand across the border of prompt and completion, so both were tokenised apart; move \
-                 white space from the prompt's end to the completion's beginning"
-            .to_owned(),
-    });
-    Ok((Input::Text(read.input), warning))
+    let warn = |code: &str, detail: &str| Warning { code: code.to_owned(), detail: detail.to_owned() };
+    let apart = "a token would stand across the border of prompt and completion, so both were tokenised apart; move white \
+                 space from the prompt's end to the completion's beginning";
+    let dated = "the model's chat template writes today's date; 26 July 2024 stands there, so that the same request gets the \
+                 same answer on every day";
+    let dated = chat.filter(|chat| chat.dated).map(|_| warn("fixed_date", dated));
+    let warnings = read.apart.then(|| warn("border_split", apart)).into_iter().chain(dated).collect();
+    Ok((Input::Text(read.input), warnings))
 }
 
 /// What became of a prompt of more tokens than fit.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Evaluate, Generate};
-use crate::input::text::Truncation;
+use crate::input::text::{Message, Truncation};
 use crate::tasks::TargetSpec;
 
 /// Explains one input with one or more methods.
@@ -22,6 +22,9 @@ pub struct ExplainRequest {
     /// The text to explain; either this or `image`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Language models with a chat template: a conversation in place of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Vec<Message>>,
     /// Second text for models of sentence pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,

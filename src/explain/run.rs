@@ -9,11 +9,11 @@ use super::faithfulness::{Effort, Evaluate, Measured};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, Stage, reasons};
+use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
-use crate::tasks::{Explained, OutputSpace};
+use crate::tasks::{Explained, OutputSpace, Target, Task};
 
 /// Why a planned request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,8 @@ pub fn run(plan: &Plan, job: &dyn Job) -> Result<Answer, RunError> {
     }
     let answer = Answer {
         id: plan.id.clone(),
-        model: identity(plan),
+        model: identity(&plan.model, &*plan.task),
+        helpers: plan.helpers.iter().map(|model| identity(model, &*model.task)).collect(),
         request: resolved_request(plan, &explained),
         input: input_view(plan, job.input()),
         prediction: plan.task.prediction(job.input(), job.whole_logits()),
@@ -177,7 +178,14 @@ fn evaluate(
     for (place, explanation) in explanations.iter_mut().enumerate() {
         let Explanation { attribution, target, .. } = &*explanation;
         let Some(target) = target.as_ref().or(job.targets().first()) else { continue };
-        let measured = Measured { ctx: job, planned: method, place, attribution, target, output, effort };
+        // A completion is measured token by token, where they are asked for.
+        if matches!(target, Target::Completion(_)) {
+            explanation.faithfulness = Some(None);
+            continue;
+        }
+        let known = job.targets().iter().position(|known| known == target).filter(|_| method.targeted());
+        let own = known.unwrap_or(0);
+        let measured = Measured { ctx: job, planned: method, place: own, attribution, target, output, effort };
         let measured = match passed || !in_time {
             true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
             false => measured.faithfulness(),
@@ -199,15 +207,14 @@ fn evaluate(
     Ok(in_time)
 }
 
-fn identity(plan: &Plan) -> ModelIdentity {
-    let model = &plan.model;
+fn identity(model: &ServedModel, task: &dyn Task) -> ModelIdentity {
     ModelIdentity {
         name: model.name.clone(),
         source: model.source.clone(),
         revision: model.revision.clone(),
         sha256: model.sha256.clone(),
         architecture: model.model.spec().architecture.clone(),
-        task: plan.task.name().to_owned(),
+        task: task.name().to_owned(),
     }
 }
 
@@ -245,7 +252,8 @@ fn input_view(plan: &Plan, input: &Input) -> InputView {
         Input::Text(text) => InputView::Text(TextView {
             kind: Kind::Text,
             sha256: text.sha256.clone(),
-            text: plan.echo.then(|| text.text.clone()),
+            text: (plan.echo || plan.messages.is_some()).then(|| text.text.clone()),
+            messages: plan.messages.clone().filter(|_| plan.echo),
             pair: text.pair.clone().filter(|_| plan.echo),
             tokens: text.own_tokens().to_vec(),
             completion: text.continuation.as_ref().map(|continuation| continuation.tokens.clone()),

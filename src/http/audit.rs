@@ -17,6 +17,7 @@ use crate::config::{AuditInputs, Settings};
 use crate::explain::ExplainRequest;
 use crate::explain::outcome::{ModelIdentity, Outline, Provenance, ResolvedRequest};
 use crate::input::Kind;
+use crate::input::text::Message;
 
 /// Records that may wait for the disk; the answers of further ones wait without a thread.
 const WAITING: usize = 256;
@@ -39,6 +40,8 @@ pub struct Audit {
 pub struct Sent {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Vec<Message>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pair: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,8 +122,9 @@ impl Audit {
         }
         let sent = || request.image.clone().map(Picture::Base64);
         let image = image.map(|bytes| Picture::Bytes(bytes.to_vec())).or_else(sent);
-        let ExplainRequest { text, pair, completion, .. } = request;
-        Sent { text: text.clone(), pair: pair.clone(), completion: completion.clone(), image }
+        let ExplainRequest { text, messages, pair, completion, .. } = request;
+        let (text, messages) = (text.clone(), messages.clone());
+        Sent { text, messages, pair: pair.clone(), completion: completion.clone(), image }
     }
 
     /// Records an answer and gives its bytes back once the record is on the disk.

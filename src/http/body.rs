@@ -26,7 +26,7 @@ pub struct Whole {
 /// Reads a whole body.
 ///
 /// # Errors
-/// 400 the caller broke off; 408; 413; 503 where large bodies of other callers fill the room.
+/// 400 the caller broke off; 408; 413; 503 where large bodies of other callers fill the room, or a shutdown begins.
 pub async fn read(state: &AppState, headers: &HeaderMap, mut body: Body) -> Result<Whole, Problem> {
     let limit = state.settings.limits.body_bytes;
     let end = Instant::now() + state.settings.server.body_timeout;
@@ -40,7 +40,14 @@ pub async fn read(state: &AppState, headers: &HeaderMap, mut body: Body) -> Resu
     }
     let mut bytes = Vec::new();
     let mut room = None;
-    while let Some(chunk) = next_chunk(&mut body, end).await? {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = next_chunk(&mut body, end) => chunk?,
+            // Whatever is still to come of it would be refused.
+            () = state.until_draining() => return Err(Problem::draining()),
+        };
+        let Some(chunk) = chunk else { break };
         if bytes.len() + chunk.len() > limit {
             discard(body, limit, end).await;
             return Err(too_large(limit));

@@ -4,12 +4,12 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::{BoxError, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -34,13 +34,13 @@ const MAX_STREAMS: u32 = 64;
 /// An HTTP/2 caller that has gone without a word is noticed by pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// Serves until `shutdown` resolves. Then `/readyz` answers 503 and new connections are refused at once; running
+/// Serves until `shutdown` resolves. Then `/readyz` and new requests are answered 503, on new connections too; running
 /// requests have `server.drain` to end, are cancelled after it, and every connection is closed.
 ///
 /// # Errors
 /// The listener is unusable.
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let server = Server {
+    let mut server = Server {
         builder: builder(&state),
         router: router(state.clone()),
         state: state.clone(),
@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, peer, place)) => server.spawn(stream, peer, place, graceful.watcher()),
+            Ok((stream, peer, place)) => server.spawn(stream, peer, place, Some(graceful.watcher())),
             Err(error) if is_transient(&error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -65,15 +65,26 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: impl Future
         }
     }
     state.begin_draining();
-    drop(listener);
+    // One answer each: who comes now only asks how things are.
+    server.builder.http1().keep_alive(false);
     let drain = state.settings.server.drain;
     tracing::info!(drain_seconds = drain.as_secs_f64(), "shutting down");
-    let end = async {
+    let mut end = pin!(async {
         let (_whole, closed) =
             tokio::join!(state.engine.drain(drain), timeout(drain + LAST_WORDS, graceful.shutdown()));
         closed.is_ok()
+    });
+    let closed = loop {
+        tokio::select! {
+            biased;
+            closed = &mut end => break closed,
+            accepted = accept(&listener, &room) => match accepted {
+                Ok((stream, peer, place)) => server.spawn(stream, peer, place, None),
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
     };
-    if !end.await {
+    if !closed {
         tracing::warn!("connections were cut: their callers did not read their answers in time");
     }
     server.kill.cancel();
@@ -117,6 +128,8 @@ fn builder(state: &AppState) -> Builder<TokioExecutor> {
     builder
 }
 
+type Serving = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
 struct Server {
     builder: Builder<TokioExecutor>,
     router: Router,
@@ -125,8 +138,9 @@ struct Server {
 }
 
 impl Server {
-    /// Serves one connection on a task of its own; `place` is given back when it ends.
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, watcher: Watcher) {
+    /// Serves one connection on a task of its own; `place` is given back when it ends. Without a watcher it came after
+    /// the shutdown began: nobody waits for it.
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, watcher: Option<Watcher>) {
         let limits = &self.state.settings.server;
         // Answers are written whole; waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
@@ -137,11 +151,15 @@ impl Server {
             request
         });
         let connection = self.builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
+        let connection: Serving = match watcher {
+            Some(watcher) => Box::pin(watcher.watch(connection)),
+            None => Box::pin(connection),
+        };
         let kill = self.kill.clone();
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                ended = watcher.watch(connection) => {
+                ended = connection => {
                     if let Err(error) = ended {
                         tracing::debug!(error, "a connection broke");
                     }

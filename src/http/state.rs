@@ -1,10 +1,10 @@
 //! What every handler shares. Cheap to clone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
 use super::layers::{AddressLimit, Keys};
@@ -44,7 +44,7 @@ pub struct AppState {
     pub(super) origins: Arc<[HeaderValue]>,
     /// Permits of one KiB each: large bodies of all connections together stay within them.
     pub(super) body_room: Arc<Semaphore>,
-    draining: Arc<AtomicBool>,
+    draining: CancellationToken,
 }
 
 impl AppState {
@@ -67,16 +67,21 @@ impl AppState {
             addresses,
             origins,
             body_room: Arc::new(Semaphore::new(room)),
-            draining: Arc::new(AtomicBool::new(false)),
+            draining: CancellationToken::new(),
         })
     }
 
     /// The engine's phase; draining from the moment a shutdown began.
     pub(super) fn phase(&self) -> Phase {
-        if self.draining.load(Ordering::Relaxed) { Phase::Draining } else { self.engine.phase() }
+        if self.draining.is_cancelled() { Phase::Draining } else { self.engine.phase() }
     }
 
     pub(super) fn begin_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Resolves when a shutdown begins.
+    pub(super) async fn until_draining(&self) {
+        self.draining.cancelled().await;
     }
 }

@@ -8,8 +8,14 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// Taken where present.
-pub(super) const OPTIONAL: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json"];
+pub(super) const OPTIONAL: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
 
 /// The usual name of pickled weights.
 #[cfg(feature = "hub")]

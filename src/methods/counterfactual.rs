@@ -1,8 +1,9 @@
-//! `counterfactual`: settings and answer. `trials` is what a change does, `changed` how it is written; the search is
-//! `support::fewest`.
+//! `counterfactual`: settings and answer. `words` are what can stand in a word's place, `trials` is what a change does,
+//! `changed` how it is written; the search is `support::fewest`.
 
 mod changed;
 mod trials;
+mod words;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +13,6 @@ use self::trials::{Means, Trials};
 use super::support::decision::Decision;
 use super::support::fewest::{self, Changes, Fewest};
 use super::support::goal::{self, Goal};
-use super::support::lexical::{self, Query};
 use super::support::precision;
 use super::support::settings::{self, Precision, Presentation};
 use super::support::time::in_time;
@@ -31,28 +31,32 @@ perturbation_settings! {
     /// The fewest words removed or replaced, or image regions hidden, that change what the model says.
     ///
     /// # What it computes
-    /// The smallest set of units that, filled (`edit: remove`) or replaced by one of their `neighbours` (`replace`),
+    /// The smallest set of units that, filled (`edit: remove`) or each replaced by one of some other words (`replace`),
     /// makes the model answer something else than the target, or `to`. Where the model does not answer the target, it is
     /// what makes it answer. All sets of one unit are tried, then all of two, and so on while they fit into
     /// `max_evaluations`; where such a size holds a change, none is smaller and `change.minimal` is true. Beyond, the
     /// `beam` best sets of a size are extended by one, and what is found loses every unit that it does not need
     /// (`minimal`: false, unless all smaller sets were tried). Of equally many removed units those are given that change
-    /// the answer most clearly, of replaced words those nearest to their own.
+    /// the answer most clearly, of replaced words those nearest to their own, or likeliest in their place.
     ///
     /// # Settings
-    /// `replace` is for words that are one token: their neighbours are the words of the model's own embedding table with
-    /// the largest cosine, of the same kind (letters or digits, begun by a capital or not, joined alike). Ids are
-    /// replaced one for one and nothing is tokenised again. `change.edits` makes `change.text` of the text as sent;
-    /// where that text becomes other tokens than those evaluated, the warning `retokenised` says so. Scores are 1 at
-    /// the changed units. With `threshold` the answer is on which side of it the output lies.
+    /// `replace` is for words of letters or of digits alone. Without `language_model` a word's neighbours are the tokens
+    /// of the model's own embedding table with the largest cosine (to the mean of a word's tokens), of the same kind
+    /// (letters or digits, begun by a capital or not, joined alike). With it they are the words that the loaded masked
+    /// language model of that name holds likeliest at a mask in the word's place, the others as they are. A replaced
+    /// word's tokens make way for the other's, and nothing else is tokenised again. `change.edits` makes `change.text`
+    /// of the text as sent; where that text becomes other tokens than those evaluated, the warning `retokenised` says
+    /// so. Scores are 1 at the changed units. With `threshold` the answer is on which side of it the output lies.
     ///
     /// # Same numbers as
-    /// Brute force over all sets: the same size, and the same set, wherever `change.minimal` is true.
+    /// Brute force over all sets: the same size, and the same set, wherever `change.minimal` is true. The words that a
+    /// language model proposes and their log-probabilities are those of transformers' `fill-mask`, within 1e-4.
     ///
     /// # Limits
     /// `change.found` is false where no set within the budget, or none at all, changes the answer: a model may keep its
-    /// answer with everything taken away. `minimal` is about changes of this kind alone: other fills, other neighbours
-    /// and words of several tokens are not tried. `change.image` is rounded to 8 bits; of the fills `blur` and `zero` what
+    /// answer with everything taken away. `minimal` is about changes of this kind alone: other fills and other words are
+    /// not tried. A word of several tokens stays where the model is asked at one of them (token classification, ends of
+    /// answers). `diagnostics.evaluations` counts the explained model's rows alone. `change.image` is rounded to 8 bits; of the fills `blur` and `zero` what
     /// was evaluated is not.
     ///
     /// Wachter, Mittelstadt and Russell, Counterfactual Explanations without Opening the Black Box, 2018; Martens and
@@ -62,9 +66,12 @@ perturbation_settings! {
         pub edit: Option<EditKind>,
         /// The class (a label or an index) that is to be answered. Default: any other than the target.
         pub to: Option<ClassSpec>,
-        /// `replace`: how many neighbours of a word are tried, 1 to 100. Default 8.
+        /// `replace`: how many words are tried in the place of each, 1 to 100. Default 8.
         #[schema(minimum = 1, maximum = 100)]
         pub neighbours: Option<usize>,
+        /// `replace`: the name of a loaded masked language model (an architecture `…ForMaskedLM`) that proposes the words.
+        /// Default: none, the nearest of the model's own embedding table.
+        pub language_model: Option<String>,
         /// Most units changed, from 1. Default: none, all.
         #[schema(minimum = 1)]
         pub max_changes: Option<usize>,
@@ -98,6 +105,11 @@ pub struct Resolved {
     class: Option<Class>,
     #[serde(skip_serializing_if = "Option::is_none")]
     neighbours: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language_model: Option<String>,
+    /// Tokens that a changed text may have more.
+    #[serde(skip)]
+    room: usize,
     max_changes: Option<usize>,
     beam: usize,
     threshold: Option<f64>,
@@ -120,7 +132,10 @@ impl Method for Counterfactual {
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let edit = settings.edit.unwrap_or(EditKind::Remove);
         match edit {
-            EditKind::Remove => settings::refuse("neighbours", &settings.neighbours, "the edit \"replace\"")?,
+            EditKind::Remove => {
+                settings::refuse("neighbours", &settings.neighbours, "the edit \"replace\"")?;
+                settings::refuse("language_model", &settings.language_model, "the edit \"replace\"")?;
+            }
             EditKind::Replace => check_replace(&settings, subject)?,
         }
         let default = if subject.input.kind() == Kind::Text { 2000 } else { 1000 };
@@ -134,6 +149,8 @@ impl Method for Counterfactual {
             to: settings.to,
             class,
             neighbours: (edit == EditKind::Replace).then_some(neighbours),
+            language_model: settings.language_model,
+            room: room(subject),
             max_changes: most.transpose()?,
             beam: settings::within("beam", settings.beam.unwrap_or(4), 1..=100, "")?,
             threshold: decision.threshold,
@@ -148,17 +165,27 @@ impl Method for Counterfactual {
         let few = resolved.units.count().and_then(|units| 1_usize.checked_shl(u32::try_from(units).ok()?));
         let few = few.filter(|_| resolved.edit == EditKind::Remove);
         let rows = few.unwrap_or(usize::MAX).min(resolved.max_evaluations.saturating_mul(subject.targets.max(1)));
-        units::cost(rows + precision::cost(resolved.precision), subject)
+        // A language model reads the text once a word.
+        let words = subject.input.as_text().filter(|_| resolved.language_model.is_some());
+        units::cost(rows + words.map_or(0, |text| text.words.len()) + precision::cost(resolved.precision), subject)
+    }
+
+    fn asks(resolved: &Resolved) -> Option<&str> {
+        resolved.language_model.as_deref()
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
         let units = resolved.units.units(ctx.input(), ctx.seed())?;
-        let kind = match in_time(ctx, resolved.means(ctx, &units))? {
-            Some(kind) => kind,
-            // Not even the neighbours were found in time.
-            None => Means::Words { places: Vec::new(), options: Vec::new() },
+        let found = in_time(ctx, resolved.means(ctx, &units))?;
+        // Not even the words were found in time.
+        let cut = found.is_none();
+        let means = found.unwrap_or(Means::Words(Vec::new()));
+        let of = |(place, target)| -> Result<Attribution, Error> {
+            let mut attribution = resolved.of(ctx, &units, &means, target, place)?;
+            attribution.partial |= cut;
+            Ok(attribution)
         };
-        ctx.targets().iter().enumerate().map(|(place, target)| resolved.of(ctx, &units, &kind, target, place)).collect()
+        ctx.targets().iter().enumerate().map(of).collect()
     }
 }
 
@@ -176,28 +203,29 @@ fn check_replace(settings: &Settings, subject: &Subject<'_>) -> Result<(), Setti
     if settings.precision == Some(Precision::Bf16) {
         return Err(SettingError::new("precision", "replaced words are evaluated in f32; use \"f32\""));
     }
-    Ok(())
+    match &settings.language_model {
+        Some(name) => subject.helpers.fills_masks(name).map_err(|detail| SettingError::new("language_model", detail)),
+        None => Ok(()),
+    }
+}
+
+/// Tokens by which a text may grow: none where it is cut into windows, which are full.
+fn room(subject: &Subject<'_>) -> usize {
+    let Some(text) = subject.input.as_text().filter(|text| text.windows.is_empty()) else { return 0 };
+    subject.spec.max_positions.saturating_sub(text.length() + subject.task.tail())
 }
 
 impl Resolved {
     fn means(&self, ctx: &dyn Ctx, units: &Units) -> Result<Means, Error> {
-        let (Some(neighbours), Input::Text(text), Some(lexicon)) = (self.neighbours, ctx.input(), ctx.lexicon()) else {
+        let (Some(count), Input::Text(text), Some(lexicon)) = (self.neighbours, ctx.input(), ctx.lexicon()) else {
             return Ok(Means::Units);
         };
-        let mut places = lexical::places(text, lexicon);
+        let mut places = match &self.language_model {
+            Some(model) => words::proposals(ctx, text, lexicon, (model, count), self.room)?,
+            None => words::neighbours(ctx, text, lexicon, count)?,
+        };
         places.retain(|place| place.word < units.len());
-        let own: Vec<u32> = places.iter().map(|place| place.id).collect();
-        if own.is_empty() {
-            return Ok(Means::Words { places, options: Vec::new() });
-        }
-        let vectors = ctx.vectors(&own)?;
-        let width = (vectors.len() / own.len()).max(1);
-        let query = |(&own, vector): (&u32, &[f32])| Query { own, direction: lexical::unit(vector), cosine: true };
-        let queries: Vec<Query> = own.iter().zip(vectors.chunks_exact(width)).map(query).collect();
-        let nearest = lexical::furthest(ctx, lexicon, &queries, neighbours)?;
-        let distance = |(id, cosine): (u32, f64)| (id, 1.0 - cosine);
-        let options = nearest.into_iter().map(|list| list.into_iter().map(distance).collect()).collect();
-        Ok(Means::Words { places, options })
+        Ok(Means::Words(places))
     }
 
     fn of(
@@ -216,7 +244,7 @@ impl Resolved {
             Trials { ctx, goal: &goal, masking, means, budget, masks: Vec::new(), tried: 0, partial: false };
         let options: Vec<usize> = match means {
             Means::Units => vec![1; units.len()],
-            Means::Words { options, .. } => options.iter().map(Vec::len).collect(),
+            Means::Words(places) => places.iter().map(|place| place.options.len()).collect(),
         };
         let found = if goal.of(ctx, ctx.logits())?.reached {
             // `to` is what the model says already.

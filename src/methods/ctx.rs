@@ -1,6 +1,8 @@
 //! What a running method can ask for. `engine` implements [`Ctx`] over a model and its turn at the compute; tests
 //! implement it over plain functions.
 
+use std::ops::Range;
+
 use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::{Fill, Mask, Units};
@@ -23,8 +25,26 @@ pub struct Masking<'a> {
 pub enum Variant {
     /// Token ids, one for each of the input's.
     Ids(Vec<u32>),
+    /// The input with other tokens in the place of some of its own, in their order.
+    Spliced(Vec<Splice>),
     /// The model's input: 3 × rows × cols, normalised.
     Pixels(Vec<f32>),
+}
+
+/// Tokens in the place of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splice {
+    /// Indices in `input.tokens`.
+    pub tokens: Range<usize>,
+    /// At least one, as many as there are.
+    pub ids: Vec<u32>,
+}
+
+/// A word that could stand in a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    pub text: String,
+    pub log_probability: f64,
 }
 
 /// A scalar of a row's output that is differentiated.
@@ -183,6 +203,12 @@ pub trait Ctx {
     /// The logits of inputs that differ from the job's in their ids or pixels alone, one vector a variant, as
     /// [`Ctx::outputs`] gives them. Nothing is kept: a variant asked for twice is computed twice.
     fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// For each of `words` (indices in `input.words`) what the loaded masked language model of that name would write in
+    /// its place: at most `count` other words, the likeliest first; none where its own tokens do not keep to the word.
+    fn proposals(&self, _model: &str, _words: &[usize], _count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+        Err(Error::Missing { what: "a masked language model" })
+    }
 
     /// The word embeddings (`ids` × hidden) of any ids.
     fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error>;

@@ -60,8 +60,8 @@ perturbation_settings! {
         /// `samples`, no less than these.
         #[schema(minimum = 4)]
         pub max_evaluations: Option<usize>,
-        /// Width of lime's kernel, in cosine distance × 100 (text, default 25) or cosine distance (images, default
-        /// 0.25); more than 0.
+        /// Width of lime's kernel, in cosine distance × 100 (text) or cosine distance (images); more than 0. Default: text 25,
+        /// image 0.25.
         #[schema(exclusive_minimum = 0)]
         pub kernel_width: Option<f64>,
     }

@@ -45,6 +45,10 @@ pub trait Planned: Send + Sync {
     fn cost(&self) -> Cost;
     /// Numbers that count against `limits.response_values`.
     fn values(&self) -> usize;
+    /// The other loaded model that it asks, by name.
+    fn asks(&self) -> Option<&str> {
+        None
+    }
     /// What it will tap of the whole input's forward.
     fn taps(&self) -> TapPlan;
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error>;
@@ -87,7 +91,7 @@ impl<M: Method> ErasedMethod for M {
     fn plan(&self, settings: Map<String, Value>, subject: &Subject<'_>) -> Result<Box<dyn Planned>, SettingError> {
         let settings: M::Settings = serde_path_to_error::deserialize(Value::Object(settings)).map_err(|error| {
             let path = pointer(error.path());
-            SettingError { path, detail: error.into_inner().to_string() }
+            SettingError { path, detail: plain(&error.into_inner().to_string()) }
         })?;
         let inside = |needed: &Capability| !matches!(needed, Capability::Forward | Capability::Gradient);
         let looks_inside = M::REQUIRES.iter().any(inside);
@@ -145,6 +149,18 @@ fn composed(cost: Cost, rows: usize, subject: &Subject<'_>) -> Cost {
     cost
 }
 
+/// serde's words without Rust's names of types.
+fn plain(detail: &str) -> String {
+    let names = [
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected i64", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+    ];
+    names.iter().fold(detail.to_owned(), |detail, (name, words)| detail.replace(name, words))
+}
+
 /// As a JSON pointer (RFC 6901).
 fn pointer(path: &serde_path_to_error::Path) -> String {
     let step = |segment: &Segment| match segment {
@@ -177,6 +193,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn values(&self) -> usize {
         self.values
+    }
+    fn asks(&self) -> Option<&str> {
+        M::asks(&self.resolved)
     }
     fn taps(&self) -> TapPlan {
         M::taps(&self.resolved)

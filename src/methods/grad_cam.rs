@@ -9,7 +9,7 @@ use super::{
     Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Objective, Pass, Scores, SettingError, Subject,
     TappedState,
 };
-use crate::input::Kind;
+use crate::input::{Input, Kind};
 use crate::models::{Capability, TapPlan};
 use crate::nn::Rule;
 use crate::tasks::OutputSpace;
@@ -25,7 +25,8 @@ pub struct GradCam;
 /// A is a feature map (positions × channels), g = ∂f/∂A the gradient of the target's `output`. `grad_cam`:
 /// Σ_c mean(g_c) · A_c. `grad_cam++`: Σ_c w_c · A_c with w_c = Σ max(0, g) · g² / (2g² + g³ · ΣA + 1e-6), sums over
 /// positions. `layer_cam`: Σ_c max(0, g) · A. `hires_cam`: Σ_c g · A. Then max(0, ·), unless `relu` is false.
-/// `scores.grid` is the map in its own rows and columns, which are the explanation's `grid`.
+/// `scores.grid` is the map in its own rows and columns, which are the explanation's `grid`; with `cells` each of N × N
+/// cells is the mean over its pixels, of which each has the score of the map's place that covers it.
 ///
 /// # Settings
 /// `layer` counts the model's feature maps from 0: of ResNet, ConvNeXt and Swin the blocks, of VGG the stages (behind
@@ -56,6 +57,9 @@ pub struct Settings {
     pub relu: Option<bool>,
     /// The space of the explained output. Default `logit`; a regression has no other.
     pub output: Option<OutputSpace>,
+    /// The scores' grid is N × N cells, 1 to the model input's shorter side. Default: the map's own grid.
+    #[schema(minimum = 1)]
+    pub cells: Option<usize>,
     /// Divides the scores by the largest (`max`) or summed (`sum`) absolute score. Default `none`.
     pub normalize: Option<Normalize>,
     /// Scores without their sign. Default false.
@@ -65,6 +69,7 @@ pub struct Settings {
 /// How gradients weigh a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = GradCamVariant)]
 pub enum Variant {
     GradCam,
     #[serde(rename = "grad_cam++")]
@@ -79,6 +84,8 @@ pub struct Resolved {
     layer: usize,
     relu: bool,
     output: OutputSpace,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cells: Option<usize>,
     #[serde(flatten)]
     presentation: Presentation,
 }
@@ -93,12 +100,15 @@ impl Method for GradCam {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        let maps = settings::image_spec(subject)?.maps;
+        let image = settings::image_spec(subject)?;
+        let maps = image.maps;
+        settings::grid(settings.cells, image)?;
         Ok(Resolved {
             variant: settings.variant.unwrap_or(Variant::GradCam),
             layer: layers::one("layer", "feature map", settings.layer.unwrap_or(-1), maps)?,
             relu: settings.relu.unwrap_or(true),
             output: settings::output(settings.output, OutputSpace::Logit, subject)?,
+            cells: settings.cells,
             presentation: Presentation::new(settings.normalize, settings.absolute),
         })
     }
@@ -116,7 +126,7 @@ impl Method for GradCam {
         ctx.pass(&pass, &mut |view| {
             let map = view.inside.maps.first().ok_or(Error::Missing { what: "the tapped feature map" })?;
             for (objective, &value) in view.values.iter().enumerate() {
-                attributions.push(attribute(resolved, map, objective, value)?);
+                attributions.push(attribute(resolved, ctx.input(), map, (objective, value))?);
             }
             Ok(())
         })?;
@@ -124,7 +134,12 @@ impl Method for GradCam {
     }
 }
 
-fn attribute(resolved: &Resolved, map: &TappedState<'_>, objective: usize, value: f64) -> Result<Attribution, Error> {
+fn attribute(
+    resolved: &Resolved,
+    input: &Input,
+    map: &TappedState<'_>,
+    (objective, value): (usize, f64),
+) -> Result<Attribution, Error> {
     let gradient = map.gradients.get(objective).ok_or(Error::Missing { what: "the feature map's gradient" })?;
     let (rows, cols) = map.grid.ok_or(Error::Missing { what: "the feature map's rows and columns" })?;
     let mut places = weighted(resolved.variant, map.values, gradient, map.width.max(1));
@@ -135,7 +150,11 @@ fn attribute(resolved: &Resolved, map: &TappedState<'_>, objective: usize, value
         // Not `max`, which would hide what is no number.
         places.iter_mut().filter(|place| **place < 0.0).for_each(|place| *place = 0.0);
     }
-    let grid = Grid { rows, cols };
+    let mut grid = Grid { rows, cols };
+    if let (Some(cells), Input::Image(image)) = (resolved.cells, input) {
+        let own = std::mem::replace(&mut grid, Grid { rows: cells, cols: cells });
+        places = reduce::regridded(&places, (image.rows, image.cols), own, grid);
+    }
     let cells = resolved.presentation.list(places, "a cell's score")?;
     let scores = Scores { grid: Some(reduce::rows(&cells, grid)), ..Scores::default() };
     Ok(Attribution {

@@ -55,8 +55,8 @@ gradient_settings! {
         /// Default: none, drawn until `tolerance`.
         #[schema(minimum = 1)]
         pub samples: Option<usize>,
-        /// Model rows at most, the baselines' and the input's included; 4 to `limits.max_evaluations`. Default: 512,
-        /// the baselines and the input; with `samples`, no less than these take.
+        /// Model rows at most, the baselines' and the input's included; 4 to `limits.max_evaluations`. Default: what
+        /// 512 samples, the baselines and the input take; with `samples`, no less than these.
         #[schema(minimum = 4)]
         pub max_evaluations: Option<usize>,
         /// Largest standard error of a score, relative to the largest score; more than 0, at most 1. Default 0.05. With

@@ -25,7 +25,8 @@ gradient_settings! {
     /// Captum 0.9 `GuidedBackprop`, reduced as above, within 1e-4 of the largest score.
     ///
     /// # Limits
-    /// It is defined for ReLUs: a model without any (GELU, SiLU) is refused with 422, which names the activation. The
+    /// It is defined for ReLUs: a model without any (GELU, SiLU) is refused with 422, which names the activation. Captum
+    /// changes ReLU modules alone, so that there it returns the plain gradient, with its signs: `gradient` is that. The
     /// picture shows what was found in the image rather than what the target depends on: it changes little from target
     /// to target (Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018).
     ///

@@ -145,7 +145,7 @@ impl Method for IntegratedGradients {
 /// `max_evaluations`, given `limits.max_evaluations`; checks `steps` against both.
 fn budget(settings: &Settings, limit: usize) -> Result<usize, SettingError> {
     if limit < LEAST_EVALUATIONS {
-        return Err(SettingError::new("", "limits.max_evaluations is below 5, too few for any rule"));
+        return Err(SettingError::new("", "limits.max_evaluations is below 5, too few for any rule; raise it"));
     }
     let evaluations = settings.max_evaluations.unwrap_or(MOST_EVALUATIONS.min(limit));
     let range = LEAST_EVALUATIONS..=limit;

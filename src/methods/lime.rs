@@ -1,11 +1,16 @@
-//! `lime`: settings, units and answer. The sampling and the linear model are `support::surrogate`.
+//! `lime`: settings, units and answer. Which procedure the settings name is `lime/procedure`; the sampling and the linear
+//! model are `support::surrogate`.
 
-use serde::Serialize;
+mod procedure;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use self::procedure::Procedure;
 use super::support::precision;
 use super::support::settings::{self, Precision, Presentation};
-use super::support::surrogate::{self, Mode, Plan, Surrogate, drawing};
-use super::support::units::{self, Choice, Scored, few, perturbation_settings};
+use super::support::surrogate::{self, Plan, Surrogate};
+use super::support::units::{self, Choice, Scored, perturbation_settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject};
 use crate::input::Kind;
 use crate::input::units::Units;
@@ -13,6 +18,18 @@ use crate::models::Capability;
 use crate::tasks::{OutputSpace, Target};
 
 pub struct Lime;
+
+/// Which linear model is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = LimeVariant)]
+pub enum Variant {
+    /// Near masks weigh more, every unit has a score.
+    #[default]
+    Lime,
+    /// ContextCite: all masks weigh the same, and few units have a score.
+    Sparse,
+}
 
 perturbation_settings! {
     /// How much each word or image region counts for the output, by taking parts of the input away and fitting a linear
@@ -26,25 +43,36 @@ perturbation_settings! {
     /// sampling error. More units are drawn in batches until the largest standard error (HC0) is within `tolerance` of
     /// the largest score. Equal masks are evaluated once and count as often as they are drawn.
     ///
+    /// `"variant": "sparse"` is ContextCite, made for a prompt of sentences or documents of which few made a language model
+    /// say what it said: a few dozen masks of coins, and the minimum of Σ (f(z) − β₀ − zβ)² / 2n + `lasso` Σ |βⱼ sⱼ|, sⱼ the
+    /// standard deviation of unit j over the n masks. Where all masks are no more than `samples`, each is taken once.
+    ///
     /// # Settings
     /// `samples` fixes the number of draws and reproduces lime's procedure: the input and N − 1 draws, ridge 1, all units
-    /// kept. `absolute`, then `normalize`, change the scores (and the standard errors with them) after everything else.
+    /// kept. `kernel_width`, `ridge`, `tolerance` and `max_evaluations` are of the variant `lime`, `lasso` of `sparse`.
+    /// `absolute`, then `normalize`, change the scores (and the standard errors with them) after everything else.
     ///
     /// # Same numbers as
     /// lime 0.2.0.1, `LimeTextExplainer(bow=False)` with these units as its split and `LimeImageExplainer`, with all
     /// features kept: with `samples` the same estimator over another random stream, so equal within lime's own spread
-    /// between seeds; enumerated, the limit of many samples.
+    /// between seeds; enumerated, the limit of many samples. `sparse`: scikit-learn 1.9.1's `Lasso` behind `StandardScaler`
+    /// on the same masks, within 1e-7 of the largest score; ContextCite's of one completion token (of several it fits their
+    /// mean, here each token has its own fit and the list is their sum).
     ///
     /// # Limits
     /// The scores depend on what absence looks like (`fill`) and need not add up to the output. A low `diagnostics.r2`
     /// says that a linear model does not describe the output. `not_converged` warns where `max_evaluations` did not
-    /// suffice. At most 2000 units.
+    /// suffice. At most 2000 units. `sparse`: what has a score of 0 is not told from what has a small one, and there are no
+    /// standard errors.
     ///
     /// Ribeiro, Singh and Guestrin, "Why Should I Trust You?", KDD 2016; White, A Heteroskedasticity-Consistent Covariance
-    /// Matrix Estimator, Econometrica 48, 1980.
+    /// Matrix Estimator, Econometrica 48, 1980; Cohen-Wang, Shah, Georgiev and Mądry, ContextCite: Attributing Model
+    /// Generation to Context, NeurIPS 2024.
     LimeSettings {
+        /// Which linear model is fitted: `lime`, or `sparse`. Default `lime`.
+        pub variant: Option<Variant>,
         /// Draws of lime's own procedure, repeated masks counted; 2 to `limits.max_evaluations`. Default: none, all
-        /// masks of few units, else draws until `tolerance`.
+        /// masks of few units, else draws until `tolerance`; `sparse` 64.
         #[schema(minimum = 2)]
         pub samples: Option<usize>,
         /// Different masks evaluated at most, 4 to `limits.max_evaluations`. Default: text 5000, image 1000. With
@@ -55,13 +83,17 @@ perturbation_settings! {
         /// `samples` nothing is judged by it.
         #[schema(exclusive_minimum = 0, maximum = 1)]
         pub tolerance: Option<f64>,
-        /// Width of the kernel, in cosine distance × 100 (text, default 25) or cosine distance (images, default
-        /// 0.25); more than 0.
+        /// Width of the kernel, in cosine distance × 100 (text) or cosine distance (images); more than 0. Default: text 25,
+        /// image 0.25.
         #[schema(exclusive_minimum = 0)]
         pub kernel_width: Option<f64>,
         /// Penalty on the squared scores, 0 or more, with `samples` alone. Default: lime's 1 with `samples`, else 0.
         #[schema(minimum = 0)]
         pub ridge: Option<f64>,
+        /// Variant `sparse`: the penalty on the scores' sizes, in the output's space; more than 0. The larger, the fewer
+        /// units have a score. Default 0.01.
+        #[schema(exclusive_minimum = 0)]
+        pub lasso: Option<f64>,
     }
 }
 
@@ -69,12 +101,8 @@ perturbation_settings! {
 pub struct Resolved {
     #[serde(flatten)]
     units: Choice,
-    /// Null: enumerated, or drawn until `tolerance`.
-    samples: Option<usize>,
-    max_evaluations: usize,
-    tolerance: f64,
-    kernel_width: f64,
-    ridge: f64,
+    #[serde(flatten)]
+    procedure: Procedure,
     output: OutputSpace,
     #[serde(flatten)]
     presentation: Presentation,
@@ -93,26 +121,22 @@ impl Method for Lime {
     fn resolve(mut settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
         let units = Choice::resolve(settings.units(), subject)?;
         units.fitted()?;
-        let (samples, max_evaluations) = drawing::budget(settings.samples, settings.max_evaluations, subject)?;
-        let kernel_width = drawing::width(settings.kernel_width, subject)?;
+        let procedure = Procedure::resolve(&settings, subject)?;
+        let output = match procedure {
+            Procedure::Lime { .. } => OutputSpace::Probability,
+            Procedure::Sparse { .. } => OutputSpace::LogOdds,
+        };
         Ok(Resolved {
             units,
-            samples,
-            max_evaluations,
-            tolerance: settings::tolerance(settings.tolerance, 0.05)?,
-            kernel_width,
-            ridge: ridge(settings.ridge, samples)?,
-            output: settings::output(settings.output, OutputSpace::Probability, subject)?,
+            procedure,
+            output: settings::output(settings.output, output, subject)?,
             presentation: Presentation::new(settings.normalize, settings.absolute),
             precision: settings::precision(settings.precision, subject)?,
         })
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let rows = match resolved.units.count() {
-            Some(units) if resolved.mode(units) == Mode::Exact => 1 << units,
-            _ => resolved.samples.map_or(resolved.max_evaluations, |samples| samples + 1),
-        };
+        let rows = resolved.procedure.rows(resolved.units.count());
         units::cost(rows + precision::cost(resolved.precision), subject)
     }
 
@@ -121,7 +145,7 @@ impl Method for Lime {
         if units.is_empty() {
             return ctx.targets().iter().map(|target| nothing(resolved, ctx, target)).collect();
         }
-        let (kernel, draw) = drawing::procedure(ctx.input().kind(), resolved.kernel_width);
+        let (kernel, draw) = resolved.procedure.drawing(ctx.input().kind());
         let plan = Plan {
             ctx,
             units: &units,
@@ -130,7 +154,7 @@ impl Method for Lime {
             output: resolved.output,
             kernel,
             draw,
-            mode: resolved.mode(units.len()),
+            mode: resolved.procedure.mode(units.len()),
             refined: &|surrogates| {
                 ctx.refine(attributions(resolved, ctx, &units, surrogates)?);
                 Ok(())
@@ -144,38 +168,16 @@ impl Method for Lime {
     }
 }
 
-impl Resolved {
-    fn mode(&self, units: usize) -> Mode {
-        if let Some(samples) = self.samples {
-            return Mode::Fixed { samples, ridge: self.ridge };
-        }
-        if few(units, self.max_evaluations) {
-            return Mode::Exact;
-        }
-        Mode::Adaptive { tolerance: self.tolerance, evaluations: self.max_evaluations }
-    }
-}
-
-/// Only lime's own procedure has a penalty: elsewhere it would move the limit.
-fn ridge(asked: Option<f64>, samples: Option<usize>) -> Result<f64, SettingError> {
-    let ridge = asked.unwrap_or(if samples.is_some() { 1.0 } else { 0.0 });
-    if !(ridge >= 0.0 && ridge.is_finite()) {
-        return Err(SettingError::new("ridge", format!("{ridge:?} is out of range; use 0 or more")));
-    }
-    if ridge > 0.0 && samples.is_none() {
-        return Err(SettingError::new("ridge", "only a fixed number of samples has a penalty; add \"samples\""));
-    }
-    Ok(ridge)
-}
-
 fn warn(resolved: &Resolved, ctx: &dyn Ctx, surrogate: &Surrogate, label: &str) {
-    if surrogate.converged == Some(false) && !surrogate.partial {
+    if let (Procedure::Lime { tolerance, .. }, Some(false), false) =
+        (&resolved.procedure, surrogate.converged, surrogate.partial)
+    {
         let detail = format!(
             "lime of \"{label}\" reached a relative standard error of {:.3} after {} evaluations (tolerance {}); raise \
              max_evaluations or tolerance",
             surrogate.relative_error(),
             surrogate.evaluations,
-            resolved.tolerance
+            tolerance
         );
         ctx.warn("not_converged", detail);
     }
@@ -195,7 +197,7 @@ fn nothing(resolved: &Resolved, ctx: &dyn Ctx, target: &Target) -> Result<Attrib
     attribution.diagnostics = Diagnostics {
         converged: Some(true),
         samples: Some(0),
-        standard_error: Some(Vec::new()),
+        standard_error: resolved.procedure.estimates().then(Vec::new),
         intercept: attribution.output_value,
         ..diagnostics
     };
@@ -213,8 +215,8 @@ fn attributions(
 
 fn attribute(resolved: &Resolved, ctx: &dyn Ctx, units: &Units, surrogate: Surrogate) -> Result<Attribution, Error> {
     let Surrogate { fit, base, output, samples, evaluations, exact, converged, partial, precision_error } = surrogate;
-    let scored =
-        Scored { scores: &fit.coefficients, errors: Some(&fit.standard_errors), base, output, complete: false };
+    let errors = resolved.procedure.estimates().then_some(fit.standard_errors.as_slice());
+    let scored = Scored { scores: &fit.coefficients, errors, base, output, complete: false };
     let mut attribution = units::answer(&resolved.units, resolved.presentation, ctx.input(), units, &scored)?;
     attribution.partial = partial;
     attribution.diagnostics = Diagnostics {

@@ -9,7 +9,7 @@ use super::support::layers::{self, LayerChoice, LayerName};
 use super::support::{sequence, settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, SettingError, Subject};
 use crate::input::Kind;
-use crate::models::{Capability, TapPlan};
+use crate::models::{About, Capability, TapPlan};
 use crate::nn::Rule;
 use crate::tasks::{ClassScore, ClassTarget, OutputSpace, Target, TokenTarget};
 
@@ -21,11 +21,12 @@ pub struct LogitLens;
 /// For each chosen layer the state that it gives at the position the head reads (the mean over positions where the head
 /// reads that) goes through the rest of the model as if it were the last: the final norm where the family has one, the
 /// pooler or dense layer of the head, the classifier. `layers[i]` = `{layer, scores}`, `scores` as `prediction.scores`:
-/// every label with its logit and probability (of a question, and of a language model, the target's alone). The last layer's are the model's own
-/// answer. `scores` holds no list.
+/// every label with its logit and probability; of a question the target's alone; of a language model, or one that
+/// fills masks, the target's and then those of the layer's `top` likeliest tokens, the likeliest first, of the whole
+/// vocabulary. The last layer's are the model's own answer. `scores` holds no list.
 ///
 /// # Settings
-/// `layers` chooses which; the answer keeps their order.
+/// `layers` chooses which; the answer keeps their order. `top` is for models over a vocabulary.
 ///
 /// # Same numbers as
 /// transformers' head applied to `hidden_states`, within 1e-5 of the largest logit.
@@ -42,11 +43,17 @@ pub struct LogitLens;
 pub struct Settings {
     /// `"all"` (default), `"last"`, or a list of layer indices from 0; negative ones count from the end.
     pub layers: Option<LayerChoice>,
+    /// Language models and mask fillers: how many of a layer's likeliest tokens stand behind the target, 0 to 100.
+    /// Default 5.
+    #[schema(maximum = 100)]
+    pub top: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct Resolved {
     layers: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<usize>,
     #[serde(skip)]
     probability: bool,
 }
@@ -61,7 +68,13 @@ impl Method for LogitLens {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
+        let vocabulary = subject.spec.about.over_vocabulary();
+        if !vocabulary {
+            settings::refuse("top", &settings.top, "models over a vocabulary")?;
+        }
+        let top = settings::within("top", settings.top.unwrap_or(5), 0..=100, "")?;
         Ok(Resolved {
+            top: vocabulary.then_some(top),
             layers: layers::resolve(settings.layers, LayerName::All, subject.spec.layers)?,
             probability: subject.task.has_probability(subject.target),
         })
@@ -69,6 +82,10 @@ impl Method for LogitLens {
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
         Cost { rows: 1, tokens: sequence::length(subject) as u64 }
+    }
+
+    fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        resolved.top.map_or(0, |top| (top + 1) * resolved.layers.len() * subject.targets)
     }
 
     /// What a layer gives is what enters the next.
@@ -87,7 +104,9 @@ impl Method for LogitLens {
                     let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
                     let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
                     let digest = ctx.task().digest(logits);
-                    Ok(LensLayer { layer, scores: scores(ctx, target, &digest, resolved.probability)? })
+                    let mut scores = scores(ctx, target, &digest, resolved.probability)?;
+                    scores.extend(likeliest(ctx, target, logits, resolved.top.unwrap_or(0))?);
+                    Ok(LensLayer { layer, scores })
                 };
                 let layers = resolved.layers.iter().map(layer).collect::<Result<_, Error>>()?;
                 let diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };
@@ -97,6 +116,20 @@ impl Method for LogitLens {
         })?;
         Ok(attributions)
     }
+}
+
+/// The likeliest tokens where `target` is read, without its own.
+fn likeliest(ctx: &dyn Ctx, target: &Target, logits: &[f32], count: usize) -> Result<Vec<ClassScore>, Error> {
+    let own = |index: usize| matches!(target, Target::Token(target) if target.index == index);
+    let alone = ctx.spec().about == About::Masked;
+    let label = |index: usize| ctx.lexicon().map(|lexicon| lexicon.written(index as u32, alone));
+    let score = |(index, logit, log_probability): (usize, f32, f64)| {
+        let probability = settings::float(log_probability.exp(), "a layer's probability")?;
+        let label = label(index).unwrap_or_else(|| index.to_string());
+        Ok(ClassScore { label, index, logit, probability: Some(probability) })
+    };
+    let found = ctx.task().likeliest(logits, target, count);
+    found.into_iter().filter(|(index, ..)| !own(*index)).map(score).collect()
 }
 
 /// Every label's score where `target` is read.

@@ -51,7 +51,8 @@ pub use attribution::{
     Rule, Scores, Tree, Warning,
 };
 pub use ctx::{
-    Ctx, Inside, Masking, Objective, Pass, RowView, TappedAttention, TappedMap, TappedState, Variant, WriteEmbedding,
+    Ctx, Inside, Masking, Objective, Pass, Proposal, RowView, Splice, TappedAttention, TappedMap, TappedState, Variant,
+    WriteEmbedding,
 };
 pub use erased::{ErasedMethod, Planned, masks_cost};
 
@@ -99,6 +100,13 @@ pub struct Subject<'a> {
     pub precision: Precision,
     /// What the methods before this one leave of `limits.response_values`: no answer may hold more numbers.
     pub response_values: usize,
+    pub helpers: &'a dyn Helpers,
+}
+
+/// The loaded models beside the one that is explained.
+pub trait Helpers: Sync {
+    /// Whether the model of that name fills masks; else why not and what to do.
+    fn fills_masks(&self, name: &str) -> Result<(), String>;
 }
 
 impl Subject<'_> {
@@ -205,6 +213,10 @@ pub trait Method: Sync + 'static {
     /// Numbers that count against `limits.response_values`: those of lists that grow faster than the input.
     fn values(_resolved: &Self::Resolved, _subject: &Subject<'_>) -> usize {
         0
+    }
+    /// The other loaded model that it asks, by name.
+    fn asks(_resolved: &Self::Resolved) -> Option<&str> {
+        None
     }
     /// What it will tap of the whole input's forward without gradients: recorded by the prediction's forward, so that
     /// the method's own pass costs nothing.

@@ -48,8 +48,8 @@ perturbation_settings! {
         /// at most its shorter side. Default: none, each unit alone.
         #[schema(minimum = 1)]
         pub window: Option<usize>,
-        /// From one window to the next, in the same measure; 1 to `window`, which alone takes it. Default 1 for text, a
-        /// quarter of the window for images.
+        /// From one window to the next, in the same measure; 1 to `window`, which alone takes it. Default: text 1, image a
+        /// quarter of the window.
         #[schema(minimum = 1)]
         pub stride: Option<usize>,
     }
@@ -215,7 +215,8 @@ fn check_boxes(settings: &mut Settings) -> Result<(), SettingError> {
 fn within_limits(windows: usize, cells: usize, subject: &Subject<'_>) -> Result<(), SettingError> {
     let most = subject.max_evaluations;
     if windows + 2 > most {
-        let detail = format!("{windows} windows are more evaluations than {most} (limits.max_evaluations); use fewer");
+        let detail =
+            format!("{windows} windows are more evaluations than {most} (limits.max_evaluations); use a longer stride");
         return Err(SettingError::new("stride", detail));
     }
     if cells > MOST_CELLS {

@@ -6,7 +6,7 @@ mod owen;
 use serde::Serialize;
 
 use self::hierarchy::{Hierarchy, Rule, Tree};
-use self::owen::{Owen, owen};
+use self::owen::{Owen, Refined, owen, unsplit};
 use super::support::game::Game;
 use super::support::precision;
 use super::support::settings::{self, Precision, Presentation};
@@ -132,21 +132,28 @@ impl Method for PartitionShap {
         let tree = resolved.tree(ctx.input(), &units)?;
         let masking = Masking { units: &units, fill: resolved.units.fill, precision: resolved.precision };
         let mut game = Game::new(ctx, masking, resolved.output)?;
-        let mut values = Vec::new();
+        let show = Show { choice: &resolved.units, presentation: resolved.presentation, ctx, units: &units };
+        let mut values: Vec<Owen> = Vec::new();
         for target in 0..game.targets() {
-            values.push(owen(&mut game, &tree, target, resolved.max_evaluations)?);
+            let refined = |game: &Game<'_>, owen: Owen| {
+                let mut all = [values.clone(), vec![owen]].concat();
+                for later in all.len()..game.targets() {
+                    all.push(unsplit(game, &tree, later)?);
+                }
+                let answer = |(index, owen)| answer(&show, game, (index, owen), None, None);
+                ctx.refine(all.into_iter().enumerate().map(answer).collect::<Result<_, Error>>()?);
+                Ok(())
+            };
+            let refined = ctx.followed().then_some(&refined as Refined<'_>);
+            let found = owen(&mut game, &tree, target, resolved.max_evaluations, refined)?;
+            values.push(found);
         }
         let check = game.check()?;
-        let show = Show { choice: &resolved.units, presentation: resolved.presentation, ctx, units: &units };
         let answers = values.into_iter().zip(ctx.targets()).enumerate().map(|(index, (owen, target))| {
             warn(ctx, resolved, &owen, &target.to_string());
             let table = if resolved.interactions && owen.unsplit == 0 { exact::table(&game, index)? } else { None };
             let interactions = table.map(|table| exact::interactions(&table, game.players(), &owen.scores));
-            let check = check.as_ref().map(|check| (check, index));
-            let mut answer = show.answer(game.ends(index)?, &outcome(owen), interactions.as_deref(), check)?;
-            // Nothing is sampled.
-            answer.diagnostics.samples = None;
-            Ok(answer)
+            answer(&show, &game, (index, owen), interactions.as_deref(), check.as_ref())
         });
         answers.collect()
     }
@@ -191,6 +198,21 @@ fn check_hierarchy(hierarchy: &Hierarchy, players: usize, evaluations: usize) ->
             Ok(_) => Ok(()),
         },
     }
+}
+
+/// The answer to target `index`.
+fn answer(
+    show: &Show<'_>,
+    game: &Game<'_>,
+    (index, owen): (usize, Owen),
+    interactions: Option<&[f64]>,
+    check: Option<&precision::Check>,
+) -> Result<Attribution, Error> {
+    let check = check.map(|check| (check, index));
+    let mut answer = show.answer(game.ends(index)?, &outcome(owen), interactions, check)?;
+    // Nothing is sampled.
+    answer.diagnostics.samples = None;
+    Ok(answer)
 }
 
 fn outcome(owen: Owen) -> Outcome {

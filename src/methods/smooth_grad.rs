@@ -71,6 +71,7 @@ gradient_settings! {
 /// What is taken of the samples' gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SmoothGradVariant)]
 pub enum Variant {
     #[default]
     Mean,

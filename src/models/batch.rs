@@ -1,5 +1,9 @@
 //! Rows packed behind one another without padding: only attention sees the borders.
 
+use std::sync::Arc;
+
+use crate::nn::{Array, Past};
+
 /// What a row holds.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
@@ -9,6 +13,21 @@ pub enum Content {
     Embedded { values: Vec<f32>, tokens: usize, type_ids: Vec<u32> },
     /// Normalised pixels: channels × height × width.
     Pixels(Vec<f32>),
+}
+
+/// What stands before every row of a batch and was computed before: it never changes, so rows and forwards share it.
+#[derive(Debug)]
+pub struct Prefix {
+    pub tokens: usize,
+    /// Of each layer, its tokens' keys and values as attention reads them: tokens × columns.
+    pub layers: Vec<Array>,
+}
+
+impl PartialEq for Prefix {
+    fn eq(&self, other: &Self) -> bool {
+        let data = |prefix: &Self| prefix.layers.iter().map(|layer| layer.data().to_vec()).collect::<Vec<_>>();
+        self.tokens == other.tokens && data(self) == data(other)
+    }
 }
 
 /// One evaluation of the model.
@@ -37,11 +56,34 @@ impl Row {
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub rows: Vec<Row>,
+    /// What rows stand behind. Only for models that say so ([`super::Model::reuses`]), and without gradients.
+    pub prefix: Option<Arc<Prefix>>,
+    /// How many of the prefix's tokens, from the first on, stand before each row.
+    before: Vec<usize>,
 }
 
 impl Batch {
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { rows }
+        Self { rows, prefix: None, before: Vec::new() }
+    }
+    /// `rows` without what stands before each of them: all of `prefix`.
+    pub fn behind(prefix: Arc<Prefix>, rows: Vec<Row>) -> Self {
+        let before = vec![prefix.tokens; rows.len()];
+        Self { rows, prefix: Some(prefix), before }
+    }
+    /// `rows` without what stands before each of them: as many of the prefix's first tokens as are named with it.
+    pub fn branching(prefix: Arc<Prefix>, rows: Vec<(usize, Row)>) -> Self {
+        let (before, rows) = rows.into_iter().unzip();
+        Self { rows, prefix: Some(prefix), before }
+    }
+    /// Tokens before each row, in their order.
+    pub fn before(&self) -> impl Iterator<Item = usize> {
+        (0..self.rows.len()).map(|row| self.before.get(row).copied().unwrap_or(0))
+    }
+    /// Layer `layer` of what stands before the rows.
+    pub fn past(&self, layer: usize) -> Option<Past<'_>> {
+        let array = self.prefix.as_ref()?.layers.get(layer)?;
+        Some(Past { array, counts: &self.before })
     }
     /// Where each row begins in the packed sequence, and at the end its length: rows + 1 numbers.
     pub fn offsets(&self) -> Vec<usize> {

@@ -66,6 +66,7 @@ impl Common {
             name if name.ends_with("ForTokenClassification") => About::Tokens,
             name if name.ends_with("ForQuestionAnswering") => About::Span,
             name if name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel") => About::Next,
+            name if name.ends_with("ForMaskedLM") => About::Masked,
             _ => About::Sequence,
         }
     }
@@ -93,8 +94,8 @@ impl Common {
         }
         match self.about() {
             About::Span => return self.span_labels(),
-            // What follows is a token of the vocabulary.
-            About::Next => return Ok(Vec::new()),
+            // What stands there is a token of the vocabulary.
+            About::Next | About::Masked => return Ok(Vec::new()),
             _ => {}
         }
         let Some(names) = &self.id2label else {
@@ -162,6 +163,9 @@ fn numbered(count: usize) -> Vec<String> {
 
 /// Reads config.json into a family's own struct; a wrong type is an error with the key's path.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, LoadError> {
+    if bytes.trim_ascii_start().first().is_some_and(|first| b"[\"".contains(first)) {
+        return Err(invalid("the whole file", "is no JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // Where not even an object could be read there is no key to name.

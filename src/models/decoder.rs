@@ -9,8 +9,8 @@ use super::encoder::outputs;
 use super::tap::Recorder;
 use super::{About, LoadError, Model, Outputs, Spec, TapPlan, Weights};
 use crate::nn::{
-    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, QueryKeyNorm, Recall, RmsNorm, Rope, Rotary,
-    Softcap, Tape, add, select, silence,
+    self, Activation, Angles, Attention, Gate, LayerNorm, Linear, Node, Past, QueryKeyNorm, Recall, RmsNorm, Rope,
+    Rotary, Softcap, Tape, add, select, silence,
 };
 
 /// A decoder with a head on the positions read.
@@ -90,11 +90,12 @@ pub fn score(weights: &Weights<'_>, spec: &Spec, (words, tied): (&str, bool)) ->
 
 impl Decoder {
     /// The angles of every rope: all layers share them.
-    fn angles(&self, offsets: &[usize]) -> Result<Vec<Arc<Angles>>, nn::Error> {
+    fn angles(&self, offsets: &[usize], batch: &Batch) -> Result<Vec<Arc<Angles>>, nn::Error> {
         if self.ropes.is_empty() {
             return Ok(Vec::new());
         }
-        let positions: Vec<usize> = offsets.windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect();
+        let rows = batch.before().zip(&batch.rows);
+        let positions: Vec<usize> = rows.flat_map(|(before, row)| before..before + row.len()).collect();
         self.ropes.iter().map(|rope| rope.angles(offsets, &positions).map(Arc::new)).collect()
     }
 
@@ -134,7 +135,7 @@ impl Layer {
         &self,
         tape: &mut Tape<'_>,
         x: &Node,
-        offsets: &[usize],
+        (offsets, past): (&[usize], Option<Past<'_>>),
         angles: &[Arc<Angles>],
         (index, recorder): (usize, &mut Recorder<'_>),
     ) -> Result<Node, nn::Error> {
@@ -152,6 +153,10 @@ impl Layer {
             let Attention { heads, kv_heads, depth, .. } = self.attention;
             qkv = silence(tape, &qkv, &silenced, (heads + kv_heads) * depth..qkv.cols())?;
         }
+        recorder.read(&self.attention, &qkv, past)?;
+        if let Some(past) = past {
+            return self.attention.behind(tape, &qkv, offsets, past);
+        }
         let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
         recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
         Ok(out)
@@ -159,6 +164,11 @@ impl Layer {
 }
 
 impl Model for Decoder {
+    /// Unless a rope turns rows of that length otherwise than shorter ones.
+    fn reuses(&self, tokens: usize) -> bool {
+        !self.ropes.iter().any(|rope| rope.depends_on(tokens))
+    }
+
     fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -171,12 +181,13 @@ impl Model for Decoder {
         let input = self.embed(tape, batch)?;
         let mut x = self.embeddings.forward(tape, &input, batch)?;
         let (offsets, read) = (batch.offsets(), batch.read());
-        let angles = self.angles(&offsets)?;
+        let angles = self.angles(&offsets, batch)?;
         let mut recorder = Recorder::new(taps, self.spec.heads, &offsets, &read);
         let layers = self.layers.len();
         for (index, layer) in self.layers.iter().enumerate() {
             x = recorder.enter(tape, index, x)?;
-            let mut attended = layer.attend(tape, &x, &offsets, &angles, (index, &mut recorder))?;
+            let rows = (&offsets[..], batch.past(index));
+            let mut attended = layer.attend(tape, &x, rows, &angles, (index, &mut recorder))?;
             // After the last attention only the positions read are computed, unless a tap looks at the others.
             let (last, whole) = (index + 1 == layers, recorder.whole(layers));
             if last && !whole {

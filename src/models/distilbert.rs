@@ -6,9 +6,9 @@ use super::bert_like::{Anatomy, Defaults, LayerNames, Names};
 use super::config::{self, Common, Sizes};
 use super::embeddings::Count;
 use super::encoder::NormPlace;
-use super::head::{Head, HeadNames};
+use super::head::{Head, HeadNames, MaskNames};
 use super::text_encoder::TextEncoder;
-use super::{Family, LoadError, Model, Weights};
+use super::{About, Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::Activation;
 
@@ -29,6 +29,13 @@ const NAMES: Names = Names {
     },
 };
 const HEAD: HeadNames = HeadNames { dense: "pre_classifier", out: "classifier" };
+const MASKS: MaskNames = MaskNames {
+    dense: "vocab_transform",
+    norm: "vocab_layer_norm",
+    decoder: "vocab_projector",
+    bias: "vocab_projector",
+};
+const WORDS: &str = "distilbert.embeddings.word_embeddings";
 /// Fixed in the code of transformers, not in config.json.
 const EPSILON: f32 = 1e-12;
 
@@ -78,7 +85,12 @@ impl Family for DistilBert {
     }
 
     fn architectures(&self) -> &'static [&'static str] {
-        &["DistilBertForSequenceClassification", "DistilBertForTokenClassification", "DistilBertForQuestionAnswering"]
+        &[
+            "DistilBertForSequenceClassification",
+            "DistilBertForTokenClassification",
+            "DistilBertForQuestionAnswering",
+            "DistilBertForMaskedLM",
+        ]
     }
 
     fn load(&self, folder: &ModelFolder, weights: &Weights<'_>) -> Result<Box<dyn Model>, LoadError> {
@@ -86,11 +98,16 @@ impl Family for DistilBert {
         let (common, keys): (Common, Keys) = (config::read(bytes)?, config::read(bytes)?);
         let anatomy = keys.resolve()?;
         let spec = anatomy.spec(&common)?;
+        let tied = common.tied(true).then_some(WORDS);
+        let head = match spec.about {
+            About::Masked => Head::masks(weights, &MASKS, tied, anatomy.activation, EPSILON, &spec)?,
+            _ => Head::load(weights, &HEAD, Activation::RELU, anatomy.sizes.hidden, &spec)?,
+        };
         Ok(Box::new(TextEncoder {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::RELU, anatomy.sizes.hidden, &spec)?,
+            head,
             spec,
         }))
     }

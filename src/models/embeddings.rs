@@ -49,6 +49,11 @@ impl Count {
         }
     }
 
+    /// Of a row behind `before` other tokens.
+    fn behind(self, before: usize, row: &Row) -> Vec<usize> {
+        self.of(row).into_iter().map(|position| before + position).collect()
+    }
+
     fn of(self, row: &Row) -> Vec<usize> {
         match (self, &row.content) {
             (Self::FromZero, _) => (0..row.len()).collect(),
@@ -110,7 +115,8 @@ impl Embeddings {
         let tokens = batch.rows.iter().map(Row::len).sum();
         let mut sum = match &self.positions {
             Some(Positions { table, count }) => {
-                let positions: Vec<usize> = batch.rows.iter().flat_map(|row| count.of(row)).collect();
+                let rows = batch.before().zip(&batch.rows);
+                let positions: Vec<usize> = rows.flat_map(|(before, row)| count.behind(before, row)).collect();
                 table.look_up(positions.into_iter())?.into_vec()
             }
             None => vec![0.0; tokens * self.width],

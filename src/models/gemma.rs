@@ -1,14 +1,14 @@
 //! Gemma 2 and the text models of Gemma 3 (Gemma Team 2024, 2025) with a sequence-classification or a language model's
 //! head: norms before and behind both blocks, layers that see a window between layers that see all. Gemma 2 caps its
 //! scores and a language model's logits; Gemma 3 has norms of every head's queries and keys, and another rope where
-//! layers see a window.
+//! layers see a window, and a classifier of it may let every token see both sides (`use_bidirectional_attention`).
 
 use serde::Deserialize;
 
 use super::config::{self, Common};
 use super::llama_like::{Anatomy, Defaults, Keys};
 use super::rope::{RopeKeys, RopeParameters};
-use super::{Family, LoadError, Model, Weights};
+use super::{About, Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::{Rope, Softcap};
 
@@ -81,9 +81,6 @@ struct ByLayer {
 
 /// What both share.
 fn resolve(bytes: &[u8], defaults: &Defaults, keys: &Keys, own: &Own) -> Result<(Common, Anatomy), LoadError> {
-    if own.use_bidirectional_attention == Some(true) {
-        return Err(config::invalid("use_bidirectional_attention", "is not supported"));
-    }
     let mut anatomy = keys.resolve(defaults)?;
     anatomy.gemma = Some((anatomy.hidden as f64).sqrt() as f32);
     anatomy.qkv_bias = own.attention_bias;
@@ -94,6 +91,20 @@ fn resolve(bytes: &[u8], defaults: &Defaults, keys: &Keys, own: &Own) -> Result<
 }
 
 impl Own {
+    /// Whether tokens see those behind them as well, which Gemma 3's classifiers can.
+    ///
+    /// # Errors
+    /// A language model, which would see what it is to say.
+    fn both_sides(&self, common: &Common, known: bool) -> Result<bool, LoadError> {
+        let asked = self.use_bidirectional_attention == Some(true);
+        if asked && (!known || common.about() == About::Next) {
+            let detail = "is for Gemma 3 with a sequence-classification head alone: a language model must not see what \
+                          follows; set it to false";
+            return Err(config::invalid("use_bidirectional_attention", detail));
+        }
+        Ok(asked)
+    }
+
     fn softcap(&self, default: Option<f64>) -> Result<Option<Softcap>, LoadError> {
         let cap = self.final_logit_softcapping.unwrap_or(default);
         let cap = cap.map(|cap| positive("final_logit_softcapping", cap)).transpose()?;
@@ -134,6 +145,7 @@ impl Family for Gemma2 {
         let bytes = folder.file("config.json").unwrap_or_default();
         let (keys, own): (Keys, Own) = (config::read(bytes)?, config::read(bytes)?);
         let (common, mut anatomy) = resolve(bytes, &GEMMA2, &keys, &own)?;
+        own.both_sides(&common, false)?;
         anatomy.ropes = vec![config::read::<RopeKeys>(bytes)?.rope(anatomy.rope_of())?];
         let cap = own.attn_logit_softcapping.unwrap_or(Some(50.0));
         let cap = cap.map(|cap| positive("attn_logit_softcapping", cap)).transpose()?;
@@ -161,9 +173,17 @@ impl Family for Gemma3 {
         anatomy.ropes = config::read::<Ropes>(bytes)?.resolve(&anatomy)?;
         anatomy.head_norms = true;
         anatomy.softcap = own.softcap(None)?;
+        let both_sides = own.both_sides(&common, true)?;
+        anatomy.attention.causal = !both_sides;
         let every = config::check("sliding_window_pattern", own.sliding_window_pattern, 1, 1_000)?;
         let sliding = keys.sliding(&anatomy, |layer| !(layer + 1).is_multiple_of(every))?;
-        anatomy.see(&sliding, keys.window(Some(WINDOW))?)?;
+        let mut window = keys.window(Some(WINDOW))?;
+        if let Some(window) = window.as_mut().filter(|_| both_sides) {
+            // Half of it on each side; `left` is one less than the whole.
+            let half = (window.left + 1) / 2;
+            (window.left, window.right) = (half, half);
+        }
+        anatomy.see(&sliding, window)?;
         Ok(Box::new(anatomy.decoder(&common, weights)?))
     }
 }

@@ -24,6 +24,16 @@ pub struct HeadNames {
     pub out: &'static str,
 }
 
+/// The tensors of the [`Head`] that fills masks.
+pub struct MaskNames {
+    pub dense: &'static str,
+    pub norm: &'static str,
+    /// The logits' weight where it is not the word embeddings.
+    pub decoder: &'static str,
+    /// The module that the logits' bias stands in.
+    pub bias: &'static str,
+}
+
 const TOKENS: &str = "classifier";
 const SPAN: &str = "qa_outputs";
 
@@ -47,12 +57,39 @@ impl Head {
                 let dense = Some(Dense { linear, activation, norm: None });
                 return Ok(Self { dense, out: weights.linear(names.out, hidden, labels, true)? });
             }
-            // No encoder's head says what follows.
-            About::Tokens | About::Next => TOKENS,
+            // No encoder's head says what follows; what fills masks is [`Head::masks`].
+            About::Tokens | About::Next | About::Masked => TOKENS,
             About::Span => SPAN,
         };
         weights.require_head(&[plain], true)?;
         Ok(Self { dense: None, out: weights.linear(plain, hidden, labels, true)? })
+    }
+
+    /// The head that fills masks: the logits of every word of the vocabulary. `tied` is the name of the word embeddings,
+    /// where the logits' weight is theirs.
+    ///
+    /// # Errors
+    /// Names every tensor that is missing.
+    pub fn masks(
+        weights: &Weights<'_>,
+        names: &MaskNames,
+        tied: Option<&str>,
+        activation: Activation,
+        epsilon: f32,
+        spec: &Spec,
+    ) -> Result<Self, LoadError> {
+        let MaskNames { dense, norm, decoder, bias } = *names;
+        let weight = format!("{}.weight", tied.unwrap_or(decoder));
+        // Where the matrix is its own the bias beside it counts; else files hold it once, under either name.
+        let (own, shared) = (format!("{decoder}.bias"), format!("{bias}.bias"));
+        let beside = weights.contains(&own) && (tied.is_none() || !weights.contains(&shared));
+        let bias = if beside { own } else { shared };
+        let parts = [format!("{dense}.weight"), format!("{dense}.bias"), weight.clone(), bias.clone()];
+        weights.require_of_head(parts)?;
+        let linear = weights.linear(dense, spec.hidden, spec.hidden, true)?;
+        let norm = Some(weights.layer_norm(norm, spec.hidden, epsilon)?);
+        let out = weights.linear_of(&weight, &bias, spec.hidden, spec.outputs())?;
+        Ok(Self { dense: Some(Dense { linear, activation, norm }), out })
     }
 
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {

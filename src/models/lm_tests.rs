@@ -9,7 +9,7 @@ use super::*;
 use crate::hub::FileBytes;
 use crate::nn::Tape;
 
-fn values() -> Value {
+pub(crate) fn values() -> Value {
     serde_json::from_slice(&std::fs::read(golden("values/lm.json")).unwrap()).unwrap()
 }
 
@@ -18,7 +18,7 @@ fn numbers<T>(value: &Value, of: impl Fn(f64) -> T) -> Vec<T> {
 }
 
 /// The folder of a classifier with config.json changed to that of a language model.
-fn changed(name: &str, changes: &Value) -> ModelFolder {
+pub(crate) fn changed(name: &str, changes: &Value) -> ModelFolder {
     let mut folder = folder(name);
     let mut config: Value = serde_json::from_slice(folder.file("config.json").unwrap()).unwrap();
     for (key, value) in changes.as_object().unwrap() {
@@ -66,6 +66,29 @@ fn log_probabilities_are_those_of_transformers() {
     }
 }
 
+/// Gemma 3 that sees both sides, against transformers (values/bidirectional.json): logits within 1e-5 of the largest,
+/// norms of gradients within 1e-4.
+#[test]
+fn gemma_3_may_see_both_sides() {
+    let values = std::fs::read(golden("values/bidirectional.json")).unwrap();
+    let values: Value = serde_json::from_slice(&values).unwrap();
+    for family in values["all"].as_array().unwrap() {
+        let model = load(&changed("tiny-gemma3", &family["config"])).unwrap();
+        for case in family["cases"].as_array().unwrap() {
+            let (ids, read) = (numbers(&case["ids"], |id| id as u32), case["read"].as_u64().unwrap() as usize);
+            assert_eq!(model.spec().reads.position(ids.iter().copied()), read);
+            let row = Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read: vec![read] };
+            let mut tape = Tape::new(&(), true);
+            let outputs = model.forward(&mut tape, &Batch::new(vec![row]), &TapPlan::default()).unwrap();
+            close("logits", outputs.logits.value(), &numbers(&case["logits"], |logit| logit as f32), 1e-5);
+            let gradient = tape.backward(&outputs.logits, &[0.0, 1.0, 0.0], &outputs.input).unwrap();
+            let norm = |token: &[f32]| token.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let norms: Vec<f32> = gradient.chunks(model.spec().embedding).map(norm).collect();
+            close("gradient", &norms, &numbers(&case["gradient"], |norm| norm as f32), 1e-4);
+        }
+    }
+}
+
 #[test]
 fn a_missing_head_is_named() {
     let changes = serde_json::json!({"architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": false});
@@ -83,4 +106,46 @@ fn names_without_a_prefix_are_gpt2s_too() {
     let bytes = safetensors::serialize(renamed, None).unwrap();
     bare.files.insert("model.safetensors".into(), FileBytes::Owned(Arc::new(bytes)));
     check("bare", &*load(&bare).unwrap(), &values()["whole"]["tiny-gpt2-lm"]);
+}
+
+/// A row behind a prefix has the bits that it has as a whole.
+#[test]
+fn a_prefix_changes_no_bit() {
+    let values = values();
+    for (name, family) in values["families"].as_object().unwrap() {
+        let model = load(&changed(name, &family["config"])).unwrap();
+        let case = &family["cases"][0];
+        let ids = numbers(&case["ids"], |id| id as u32);
+        let row = |ids: &[u32]| Row {
+            content: Content::Tokens { ids: ids.to_vec(), type_ids: Vec::new() },
+            read: (0..ids.len()).collect(),
+        };
+        let taps = TapPlan { prefix: true, ..TapPlan::default() };
+        let run = |batch: Batch| {
+            let outputs = model.forward(&mut Tape::new(&(), false), &batch, &taps).unwrap();
+            (outputs.logits.value().to_vec(), outputs.tapped.record().unwrap().prefix.unwrap())
+        };
+        assert!(model.reuses(ids.len()), "{name}");
+        let (whole, kept) = run(Batch::new(vec![row(&ids)]));
+        let (_, before) = run(Batch::new(vec![row(&ids[..4])]));
+        let (rest, all) = run(Batch::behind(before.clone(), vec![row(&ids[4..])]));
+        assert_eq!(rest, whole[4 * model.spec().outputs()..], "{name}");
+        assert_eq!(*all, *kept, "{name}");
+        // Two rows behind the same, each by itself.
+        let batch = Batch::behind(before, vec![row(&ids[4..7]), row(&ids[4..])]);
+        let outputs = model.forward(&mut Tape::new(&(), false), &batch, TapPlan::NOTHING).unwrap();
+        assert_eq!(outputs.logits.value()[3 * model.spec().outputs()..], rest, "{name}");
+        // Each behind as much of the whole as it shares.
+        let shared = [0, 1, 4, ids.len() - 1];
+        let rows = shared.map(|shared| (shared, row(&ids[shared..]))).to_vec();
+        let branches = Batch::branching(kept, rows);
+        let outputs = model.forward(&mut Tape::new(&(), false), &branches, TapPlan::NOTHING).unwrap();
+        let expected: Vec<f32> =
+            shared.iter().flat_map(|shared| &whole[shared * model.spec().outputs()..]).copied().collect();
+        assert_eq!(outputs.logits.value(), expected, "{name}");
+        let mut tape = Tape::new(&(), true);
+        assert!(model.forward(&mut tape, &batch, TapPlan::NOTHING).is_err(), "{name}: gradients of a prefix");
+    }
+    // Beyond 16 tokens its rope turns otherwise.
+    assert!(!load(&changed("tiny-phi3", &values["families"]["tiny-phi3"]["config"])).unwrap().reuses(17));
 }

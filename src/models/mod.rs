@@ -26,7 +26,7 @@ mod head;
 mod llama;
 mod llama_like;
 #[cfg(test)]
-mod lm_tests;
+pub(crate) mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;
@@ -60,7 +60,7 @@ use crate::hub::ModelFolder;
 use crate::input::image::ImageError;
 use crate::nn::{self, Node, Tape};
 
-pub use batch::{Batch, Content, Row};
+pub use batch::{Batch, Content, Prefix, Row};
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
 pub use weights::{Part, Randomised, Weights};
@@ -83,6 +83,10 @@ pub trait Model: Send + Sync {
     /// Images: the pixels themselves.
     fn embed(&self, tape: &mut Tape<'_>, batch: &Batch) -> Result<Node, nn::Error>;
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error>;
+    /// Whether rows of up to `tokens` tokens may stand behind a [`Prefix`] that was computed by itself.
+    fn reuses(&self, _tokens: usize) -> bool {
+        false
+    }
 }
 
 /// An architecture that explaind can run.

@@ -6,9 +6,9 @@
 use super::bert_like::{Defaults, Keys, LayerNames, Names};
 use super::config::{self, Common};
 use super::encoder::NormPlace;
-use super::head::{Head, HeadNames};
+use super::head::{Head, HeadNames, MaskNames};
 use super::text_encoder::TextEncoder;
-use super::{Family, LoadError, Model, Weights};
+use super::{About, Family, LoadError, Model, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::Activation;
 
@@ -18,6 +18,9 @@ const NAMES: Names =
     Names { embeddings: "roberta.embeddings", layers: "roberta.encoder.layer", layer: &LayerNames::BERT };
 /// Also XLM-RoBERTa-XL's.
 pub const HEAD: HeadNames = HeadNames { dense: "classifier.dense", out: "classifier.out_proj" };
+const MASKS: MaskNames =
+    MaskNames { dense: "lm_head.dense", norm: "lm_head.layer_norm", decoder: "lm_head.decoder", bias: "lm_head" };
+const WORDS: &str = "roberta.embeddings.word_embeddings";
 /// `pad_token_id` where config.json names none.
 pub const PAD: u32 = 1;
 
@@ -37,6 +40,9 @@ impl Family for Roberta {
             "RobertaForQuestionAnswering",
             "CamembertForQuestionAnswering",
             "XLMRobertaForQuestionAnswering",
+            "RobertaForMaskedLM",
+            "CamembertForMaskedLM",
+            "XLMRobertaForMaskedLM",
         ]
     }
 
@@ -46,11 +52,17 @@ impl Family for Roberta {
         let vocab = if common.model_type.as_deref() == Some("roberta") { 50_265 } else { Defaults::BERT.vocab };
         let anatomy = keys.resolve_from_pad(&Defaults { vocab, ..Defaults::BERT }, PAD)?;
         let spec = anatomy.spec(&common)?;
+        let tied = common.tied(true).then_some(WORDS);
+        let head = match spec.about {
+            // The activation is not that of config.json.
+            About::Masked => Head::masks(weights, &MASKS, tied, Activation::GELU, anatomy.epsilon, &spec)?,
+            _ => Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, &spec)?,
+        };
         Ok(Box::new(TextEncoder {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,
             norm: None,
-            head: Head::load(weights, &HEAD, Activation::TANH, anatomy.sizes.hidden, &spec)?,
+            head,
             spec,
         }))
     }

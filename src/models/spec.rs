@@ -57,8 +57,17 @@ pub enum About {
     Span,
     /// The token that follows each: `…ForCausalLM`, `…LMHeadModel`.
     Next,
+    /// The token that stands at each, of which masked ones are asked: `…ForMaskedLM`.
+    Masked,
     /// A row's embedding, an image's or a text's: how like two are is `scale` × their cosine.
     Similarity { scale: f32 },
+}
+
+impl About {
+    /// Whether the outputs are one a token of the vocabulary rather than one a label.
+    pub fn over_vocabulary(self) -> bool {
+        matches!(self, Self::Next | Self::Masked)
+    }
 }
 
 /// Which positions of a row the head reads.
@@ -153,7 +162,7 @@ pub struct Spec {
 impl Spec {
     /// Numbers that the head gives at a position.
     pub fn outputs(&self) -> usize {
-        if self.about == About::Next { self.vocab } else { self.labels.len() }
+        if self.about.over_vocabulary() { self.vocab } else { self.labels.len() }
     }
 
     /// Length in tokens of a row of `tokens` tokens (text) or of any row (images), for costs.

@@ -28,6 +28,8 @@ pub struct TapPlan {
     pub lens: Vec<usize>,
     /// Objectives are differentiated with respect to what is recorded, in place of the embedding.
     pub gradients: bool,
+    /// Of one row: what following rows may stand behind.
+    pub prefix: bool,
     /// What stands in for the forward's own numbers.
     pub replace: Option<Replacement>,
 }
@@ -69,6 +71,7 @@ impl TapPlan {
         maps: Vec::new(),
         lens: Vec::new(),
         gradients: false,
+        prefix: false,
         replace: None,
     };
 

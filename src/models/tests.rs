@@ -322,8 +322,8 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
     let family = edit("tiny-bert", |f| replace(f, "\"model_type\": \"bert\"", "\"model_type\": \"bart\""));
     assert!(family.contains("\"bart\" is not known; known are albert,"), "{family}");
     assert!(FAMILIES.iter().flat_map(|known| known.model_types()).all(|known| family.contains(known)), "{family}");
-    let head = edit("tiny-bert", |f| replace(f, "BertForSequenceClassification", "BertForMaskedLM"));
-    assert!(head.contains("BertForMaskedLM") && head.contains("BertForSequenceClassification"), "{head}");
+    let head = edit("tiny-bert", |f| replace(f, "BertForSequenceClassification", "BertForMultipleChoice"));
+    assert!(head.contains("BertForMultipleChoice") && head.contains("BertForSequenceClassification"), "{head}");
     let act = edit("tiny-bert", |f| replace(f, "\"hidden_act\": \"gelu\"", "\"hidden_act\": \"mish\""));
     assert!(act.contains("hidden_act: \"mish\" is not supported"), "{act}");
     let text = edit("tiny-bert", |f| replace(f, "\"hidden_size\": 32", "\"hidden_size\": \"32\""));
@@ -355,8 +355,13 @@ fn damaged_folders_are_errors_that_name_the_file_and_the_key() {
     assert!(deep.starts_with("config.json: head_dim: 99999 is outside"), "{deep}");
     let odd = edit("tiny-phi3", |f| replace(f, "\"partial_rotary_factor\": 0.5", "\"partial_rotary_factor\": 2.0"));
     assert!(odd.starts_with("config.json: partial_rotary_factor: 2 is not"), "{odd}");
-    let both = edit("tiny-gemma3", |f| replace(f, "_attention\": false", "_attention\": true"));
-    assert_eq!(both, "config.json: use_bidirectional_attention: is not supported");
+    let both = edit("tiny-gemma3", |f| {
+        replace(f, "_attention\": false", "_attention\": true");
+        replace(f, "Gemma3TextForSequenceClassification", "Gemma3ForCausalLM");
+    });
+    assert!(both.starts_with("config.json: use_bidirectional_attention: is for Gemma 3 with a"), "{both}");
+    let older = edit("tiny-gemma2", |f| replace(f, "_attention\": null", "_attention\": true"));
+    assert!(older.starts_with("config.json: use_bidirectional_attention: is for Gemma 3 with a"), "{older}");
     let multimodal = "\"text_config\": {\"model_type\": \"gemma3_text\"}, \"model_type\": \"gemma3\"";
     let images = edit("tiny-gemma3", |f| replace(f, "\"model_type\": \"gemma3_text\"", multimodal));
     assert!(images.starts_with("config.json: model_type: \"gemma3\" reads images"), "{images}");

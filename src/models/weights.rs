@@ -222,6 +222,17 @@ impl<'a> Weights<'a> {
         self.stacked(&[(prefix, outputs)], inputs, bias)
     }
 
+    /// A layer whose weight and bias have names of their own.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn linear_of(&self, weight: &str, bias: &str, inputs: usize, outputs: usize) -> Result<Linear, LoadError> {
+        let mut numbers = self.room.borrow_mut();
+        numbers.clear();
+        self.append(weight, &[outputs, inputs], &mut numbers)?;
+        Ok(Linear::new(numbers.as_slice(), Some(self.tensor(bias, &[outputs])?), inputs, outputs)?)
+    }
+
     /// Layers over the same input as one whose outputs stand side by side: their names, and how many each has.
     pub fn stacked(&self, parts: &[(&str, usize)], inputs: usize, bias: bool) -> Result<Linear, LoadError> {
         let (mut weight, mut biases) = (self.room.borrow_mut(), Vec::new());

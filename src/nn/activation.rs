@@ -14,6 +14,7 @@ pub struct Activation(ActivationKind);
 impl Activation {
     pub const TANH: Self = Self(ActivationKind::Tanh);
     pub const RELU: Self = Self(ActivationKind::Relu);
+    pub const GELU: Self = Self(ActivationKind::Gelu);
 
     /// The names transformers' `ACT2FN` knows for these functions; `None` for others.
     pub fn named(name: &str) -> Option<Self> {

@@ -318,7 +318,10 @@ impl<'a> Tape<'a> {
             units.iter().filter_map(|unit| if let Unit::Other(name) = unit { Some(*name) } else { None }).collect();
         let found = names.into_iter().collect::<Vec<_>>().join(" and ");
         let found = if found.is_empty() { "no activation at all" } else { &found };
-        let detail = format!("is defined for networks of ReLUs, and this model has {found}; use another method");
+        let detail = format!(
+            "is defined for networks of ReLUs, and this model has {found}; without ReLUs it would be the plain gradient: \
+             use \"gradient\" or another method"
+        );
         Err(Error::NoRule { rule: "guided backpropagation", detail })
     }
 

@@ -28,7 +28,7 @@ pub struct Fit {
     pub intercept: f64,
     /// Weighted R² over the rows fitted.
     pub r2: f64,
-    /// HC0 (White 1980) of the coefficients.
+    /// HC0 (White 1980) of the coefficients; none where a penalty chose them (`lasso`).
     pub standard_errors: Vec<f64>,
     /// False where the rows do not determine the coefficients: the smallest solution is given.
     pub unique: bool,
@@ -40,7 +40,7 @@ pub enum SolveError {
     NoWeight,
     #[error("a row, weight or value is not finite")]
     NotFinite,
-    #[error("the eigenvalues of the normal equations were not found")]
+    #[error("the coefficients were not found")]
     NoConvergence,
 }
 
@@ -53,16 +53,16 @@ pub fn fit(rows: &Observations<'_>, targets: &[&[f64]], ridge: f64) -> Result<Ve
 }
 
 /// The rows with their weighted mean taken out, which leaves the intercept unpenalised.
-struct Centred<'a> {
+pub(super) struct Centred<'a> {
     rows: &'a Observations<'a>,
     /// counts · weights.
     mass: Vec<f64>,
-    total: f64,
-    mean: Vec<f64>,
+    pub total: f64,
+    pub mean: Vec<f64>,
 }
 
 impl<'a> Centred<'a> {
-    fn new(rows: &'a Observations<'a>) -> Result<Self, SolveError> {
+    pub fn new(rows: &'a Observations<'a>) -> Result<Self, SolveError> {
         let mass: Vec<f64> = rows.weights.iter().zip(rows.counts).map(|(weight, count)| weight * count).collect();
         let total: f64 = mass.iter().sum();
         if !total.is_finite() {
@@ -103,13 +103,19 @@ impl<'a> Centred<'a> {
         gram
     }
 
-    fn second_moment(&self) -> Mat<f64> {
+    /// Σ mass · (row − mean)(row − mean)ᵀ.
+    pub fn second_moment(&self) -> Mat<f64> {
         self.gram(|index| self.mass[index].sqrt())
     }
 
-    fn solve(&self, values: &[f64], inverse: &Mat<f64>, unique: bool) -> Result<Fit, SolveError> {
+    /// The values' weighted mean.
+    pub fn level(&self, values: &[f64]) -> f64 {
+        self.mass.iter().zip(values).map(|(mass, value)| mass * value).sum::<f64>() / self.total
+    }
+
+    /// Σ mass · (value − level)(row − mean).
+    pub fn cross(&self, values: &[f64], level: f64) -> Vec<f64> {
         let columns = self.rows.columns;
-        let level = self.mass.iter().zip(values).map(|(mass, value)| mass * value).sum::<f64>() / self.total;
         let mut row = vec![0.0; columns];
         let mut cross = vec![0.0; columns];
         for (index, &value) in values.iter().enumerate() {
@@ -119,6 +125,13 @@ impl<'a> Centred<'a> {
                 cross[column] += pull * (row[column] - self.mean[column]);
             }
         }
+        cross
+    }
+
+    fn solve(&self, values: &[f64], inverse: &Mat<f64>, unique: bool) -> Result<Fit, SolveError> {
+        let columns = self.rows.columns;
+        let level = self.level(values);
+        let cross = self.cross(values, level);
         let coefficients: Vec<f64> =
             (0..columns).map(|i| (0..columns).map(|j| inverse[(i, j)] * cross[j]).sum()).collect();
         let residuals = self.residuals(values, level, &coefficients);
@@ -132,7 +145,7 @@ impl<'a> Centred<'a> {
         Ok(Fit { coefficients, intercept, r2, standard_errors, unique })
     }
 
-    fn residuals(&self, values: &[f64], level: f64, coefficients: &[f64]) -> Vec<f64> {
+    pub fn residuals(&self, values: &[f64], level: f64, coefficients: &[f64]) -> Vec<f64> {
         let mut row = vec![0.0; self.rows.columns];
         let offset = level - dot(coefficients, &self.mean);
         let residual = |(index, value): (usize, &f64)| {
@@ -143,7 +156,7 @@ impl<'a> Centred<'a> {
     }
 
     /// A constant is explained in full.
-    fn r2(&self, values: &[f64], level: f64, residuals: &[f64]) -> f64 {
+    pub fn r2(&self, values: &[f64], level: f64, residuals: &[f64]) -> f64 {
         if values.iter().all(|value| Some(value) == values.first()) {
             return 1.0;
         }
@@ -162,7 +175,7 @@ impl<'a> Centred<'a> {
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

@@ -1,4 +1,4 @@
-//! Plain numerical routines in f64: quadrature, least squares, seeded sampling, rankings, the formulas of faithfulness.
+//! Plain numerical routines in f64: quadrature, least squares, the lasso, seeded sampling, rankings, the formulas of faithfulness.
 //!
 //! Nothing here knows a model, an input or a method; `methods` calls it. Everything is serial and sums in index
 //! order, so equal arguments give equal bits.
@@ -6,6 +6,7 @@
 pub mod bernoulli;
 pub mod draw;
 pub mod evidence;
+pub mod lasso;
 pub mod least_squares;
 mod patterson;
 pub mod quadrature;

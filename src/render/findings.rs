@@ -1,7 +1,11 @@
-//! What an explanation found beside scores, in lines: a rule, the leaves of a tree, a changed input.
+//! What an explanation found beside scores, in lines: a rule, the leaves of a tree, a changed input, what layers answer.
 
+use super::scored;
 use crate::explain::Explanation;
-use crate::methods::{Change, Edit};
+use crate::methods::{Change, Edit, LensLayer, Neuron};
+
+/// Of a layer's answer.
+const CLASSES: usize = 5;
 
 /// One line each; none where there are scores alone.
 pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
@@ -16,8 +20,24 @@ pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
         ));
     }
     lines.extend(attribution.rules.iter().flatten().cloned());
+    lines.extend(attribution.layers.iter().flatten().map(layer));
     lines.extend(attribution.change.iter().flat_map(change));
     lines
+}
+
+/// What a layer answers: its likeliest classes.
+fn layer(layer: &LensLayer) -> String {
+    let classes: Vec<String> =
+        scored::ranked(&layer.scores).into_iter().take(CLASSES).map(scored::class_name).collect();
+    format!("layer {}: {}", layer.layer, classes.join(" · "))
+}
+
+/// Units inside the model with what they are ordered by.
+pub(super) fn neurons(explanation: &Explanation) -> Vec<(String, f32)> {
+    let activation = explanation.settings.get("measure").is_some_and(|measure| measure == "activation");
+    let value = |neuron: &Neuron| if activation { neuron.activation } else { neuron.influence };
+    let named = |neuron: &Neuron| (format!("layer {} unit {}", neuron.layer, neuron.unit), value(neuron));
+    explanation.attribution.neurons.iter().flatten().map(named).collect()
 }
 
 /// A picture in base64 that an explanation found.

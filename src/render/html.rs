@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::RenderError;
+use super::chart::Chart;
 use super::colour::diverging;
 use super::findings;
 use super::heat;
@@ -26,6 +27,9 @@ pre { background: #f5f5f5; padding: 0.8rem; overflow: auto; }
 .scale { width: 20rem; max-width: 100%; height: 0.6rem; background: linear-gradient(to right, #2166ac, #92c5de, #ffffff, #f4a582, #b2182b); }
 </style>
 "#;
+
+/// Width of a chart.
+const CHART: usize = 640;
 
 /// Draws `answer`; `image` are the bytes of an image as sent.
 pub fn html(answer: &Answer, image: Option<&[u8]>) -> Result<String, RenderError> {
@@ -67,7 +71,12 @@ fn section(
     let _ = writeln!(page, "<p class=\"quality\">{}</p>", escaped(&scored::quality(explanation)));
     found(page, explanation);
     match (&answer.input, original) {
-        (InputView::Text(view), _) => words(page, &scored::units(view, explanation)),
+        (InputView::Text(view), _) => {
+            let units = scored::units(view, explanation);
+            if !units.is_empty() {
+                words(page, &units);
+            }
+        }
         (InputView::Image(view), Some(original)) => {
             if let Some(map) = ScoreMap::of(explanation)? {
                 let uri = heat::data_uri(&heat::overlay(original, view, &map))?;
@@ -81,6 +90,15 @@ fn section(
             }
         }
         (InputView::Image(_), None) => {}
+    }
+    if let Some(chart) = Chart::of(explanation, CHART) {
+        let (width, height) = (chart.width, chart.height);
+        let _ = writeln!(
+            page,
+            "<figure><svg width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+             font-family=\"'DejaVu Sans Mono', Menlo, Consolas, monospace\">\n{}</svg></figure>",
+            chart.shapes((0, 0))
+        );
     }
     let settings = serde_json::to_string_pretty(&explanation.settings).unwrap_or_default();
     let _ = writeln!(page, "<details><summary>settings</summary><pre>{}</pre></details>", escaped_lines(&settings));

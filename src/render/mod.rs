@@ -1,9 +1,10 @@
 //! Answers as a person reads them: coloured text for a terminal, a self-contained HTML page, an SVG or PNG picture.
 //!
 //! Everything is drawn from an [`Answer`] (and, for images, the bytes as sent): no model, no request, no terminal
-//! state. `cli` calls it. [`scored`] finds what carries a score, [`colour`] the shade of a score, [`heat`] the picture
+//! state. `cli` calls it. [`scored`] finds what carries a score, [`chart`] draws what lies inside the model, [`colour`] the shade of a score, [`heat`] the picture
 //! of an image's scores; one file a format beside them.
 
+mod chart;
 mod colour;
 mod findings;
 mod heat;

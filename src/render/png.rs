@@ -3,6 +3,7 @@
 use font8x8::UnicodeFonts as _;
 use image::{Rgb as Pixel, RgbImage, imageops};
 
+use super::chart::Chart;
 use super::colour::{Rgb, diverging};
 use super::heat;
 use super::scored::{self, ScoreMap};
@@ -25,18 +26,36 @@ pub fn png(answer: &Answer, image: Option<&[u8]>) -> Result<Vec<u8>, RenderError
         scale: None,
     }];
     for explanation in answer.explanations.iter().flatten() {
-        let Some(map) = ScoreMap::of(explanation)? else { continue };
         let target = explanation.target.as_ref().map(ToString::to_string);
-        panels.push(Panel {
-            lines: [explanation.method.clone(), target.unwrap_or_default()],
-            picture: heat::overlay(&original, view, &map),
-            scale: Some(scored::scale(map.values.iter().copied())),
-        });
+        let (picture, scale) = match (Chart::of(explanation, SIDE as usize), ScoreMap::of(explanation)?) {
+            (Some(chart), _) => (drawn(&chart), None),
+            (None, Some(map)) => {
+                let scale = scored::scale(map.values.iter().copied());
+                (heat::overlay(&original, view, &map), Some(scale))
+            }
+            (None, None) => continue,
+        };
+        panels.push(Panel { lines: [explanation.method.clone(), target.unwrap_or_default()], picture, scale });
     }
     if panels.len() == 1 {
         return Err(RenderError::NothingToDraw);
     }
     heat::encode(&sheet(&panels))
+}
+
+fn drawn(chart: &Chart) -> RgbImage {
+    let mut picture = RgbImage::from_pixel(SIDE, (chart.height as u32).max(1), Pixel([255, 255, 255]));
+    for rectangle in &chart.rectangles {
+        for y in rectangle.y..rectangle.y + rectangle.height {
+            for x in rectangle.x..rectangle.x + rectangle.width {
+                put(&mut picture, x as u32, y as u32, rectangle.colour);
+            }
+        }
+    }
+    for text in &chart.texts {
+        write_in(&mut picture, (text.x as u32, text.y as u32 + 1), &text.line, text.ink);
+    }
+    picture
 }
 
 struct Panel {
@@ -81,16 +100,21 @@ fn legend(sheet: &mut RgbImage, left: u32, top: u32, scale: f32) {
     write(sheet, left + SIDE - GLYPH.0 * high.len() as u32, below, &high);
 }
 
-/// One line of at most a panel's width; what the font lacks becomes `?`.
 fn write(sheet: &mut RgbImage, left: u32, top: u32, line: &str) {
+    write_in(sheet, (left, top), line, Rgb::BLACK);
+}
+
+/// One line of at most a panel's width; what the font lacks becomes `?`.
+fn write_in(sheet: &mut RgbImage, (left, top): (u32, u32), line: &str, ink: Rgb) {
     for (index, c) in line.chars().take((SIDE / GLYPH.0) as usize).enumerate() {
+        let c = if c == '…' { '.' } else { c };
         let glyph = font8x8::BASIC_FONTS.get(c).or_else(|| font8x8::LATIN_FONTS.get(c));
         let rows = glyph.or_else(|| font8x8::BASIC_FONTS.get('?')).unwrap_or_default();
         for (y, bits) in (0u32..).zip(rows) {
             for x in (0..GLYPH.0).filter(|x| bits >> x & 1 == 1) {
                 let column = left + index as u32 * GLYPH.0 + x;
-                put(sheet, column, top + 2 * y, Rgb::BLACK);
-                put(sheet, column, top + 2 * y + 1, Rgb::BLACK);
+                put(sheet, column, top + 2 * y, ink);
+                put(sheet, column, top + 2 * y + 1, ink);
             }
         }
     }

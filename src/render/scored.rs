@@ -201,7 +201,8 @@ fn parts(answer: &Answer) -> Vec<String> {
     }
 }
 
-fn ranked(scores: &[ClassScore]) -> Vec<&ClassScore> {
+/// The likeliest first, where there are no probabilities those of the largest outputs.
+pub(super) fn ranked(scores: &[ClassScore]) -> Vec<&ClassScore> {
     let mut classes: Vec<&ClassScore> = scores.iter().collect();
     classes.sort_by(|a, b| {
         let value = |score: &ClassScore| score.probability.unwrap_or(score.logit);
@@ -210,7 +211,7 @@ fn ranked(scores: &[ClassScore]) -> Vec<&ClassScore> {
     classes
 }
 
-fn class_name(class: &ClassScore) -> String {
+pub(super) fn class_name(class: &ClassScore) -> String {
     match class.probability {
         Some(probability) => format!("{} {probability:.3}", class.label),
         None => format!("{} {}", class.label, signed(class.logit)),

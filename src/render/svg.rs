@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
+use super::chart::Chart;
 use super::colour::{STOPS, diverging};
 use super::heat;
 use super::scored::{self, ScoreMap, Unit, escaped};
@@ -14,6 +15,8 @@ use crate::explain::{Answer, Explanation};
 const MARGIN: usize = 16;
 /// Width of a column and height of a line of the monospaced text, in pixels at 15 px.
 const CELL: (usize, usize) = (9, 24);
+/// Width of a chart under a text.
+const CHART: usize = 640;
 /// Columns of a text's lines.
 const COLUMNS: usize = 88;
 
@@ -42,7 +45,10 @@ fn of_text(answer: &Answer, view: &TextView) -> String {
         page.line += 1;
         page.line(&scored::title(explanation), "font-weight=\"bold\"");
         page.line(&scored::quality(explanation), "fill=\"#555555\" font-size=\"12\"");
-        page.words(&scored::units(view, explanation));
+        match Chart::of(explanation, CHART) {
+            Some(chart) => page.chart(&chart),
+            None => page.words(&scored::units(view, explanation)),
+        }
     }
     document(2 * MARGIN + page.widest.min(COLUMNS) * CELL.0, 2 * MARGIN + page.line * CELL.1, &heading, &page.body)
 }
@@ -67,6 +73,13 @@ impl Page {
         let _ = writeln!(self.body, "<text x=\"{x}\" y=\"{y}\" {attributes}>{}</text>", escaped(text));
         self.widest = self.widest.max(text.width());
         self.line += 1;
+    }
+
+    fn chart(&mut self, chart: &Chart) {
+        let (x, y, _) = self.place();
+        self.body.push_str(&chart.shapes((x, y)));
+        self.widest = self.widest.max(chart.width.div_ceil(CELL.0));
+        self.line += chart.height.div_ceil(CELL.1);
     }
 
     fn words(&mut self, units: &[Unit<'_>]) {
@@ -112,7 +125,16 @@ fn of_image(answer: &Answer, view: &ImageView, bytes: &[u8]) -> Result<String, R
     let mut body = gradient();
     panel(&mut body, 0, &original, &answer.model.name, &scored::predicted(answer), None)?;
     let mut panels = 1;
+    let mut tallest = original.height() as usize + 42;
     for explanation in answer.explanations.iter().flatten() {
+        if let Some(chart) = Chart::of(explanation, SIDE as usize) {
+            let x = MARGIN + panels * (SIDE as usize + MARGIN);
+            titles(&mut body, x, &explanation.method, &subtitle(explanation));
+            body.push_str(&chart.shapes((x, MARGIN + 2 * CELL.1)));
+            tallest = tallest.max(chart.height);
+            panels += 1;
+            continue;
+        }
         let Some(map) = ScoreMap::of(explanation)? else { continue };
         let picture = heat::overlay(&original, view, &map);
         let scale = scored::scale(map.values.iter().copied());
@@ -124,7 +146,7 @@ fn of_image(answer: &Answer, view: &ImageView, bytes: &[u8]) -> Result<String, R
         return Err(RenderError::NothingToDraw);
     }
     let width = MARGIN + panels * (SIDE as usize + MARGIN);
-    let height = 2 * MARGIN + 2 * CELL.1 + original.height() as usize + 42;
+    let height = 2 * MARGIN + 2 * CELL.1 + tallest;
     let heading = format!("{}: {}", answer.model.name, scored::prediction(answer, 3));
     Ok(document(width, height, &heading, &body))
 }
@@ -142,6 +164,17 @@ fn gradient() -> String {
     stops + "</linearGradient></defs>\n"
 }
 
+fn titles(body: &mut String, x: usize, title: &str, subtitle: &str) {
+    let _ = writeln!(
+        body,
+        "<text x=\"{x}\" y=\"{}\" font-weight=\"bold\">{}</text><text x=\"{x}\" y=\"{}\" font-size=\"12\">{}</text>",
+        MARGIN + CELL.1 - 8,
+        escaped(title),
+        MARGIN + 2 * CELL.1 - 10,
+        escaped(subtitle),
+    );
+}
+
 fn panel(
     body: &mut String,
     index: usize,
@@ -153,14 +186,7 @@ fn panel(
     let x = MARGIN + index * (SIDE as usize + MARGIN);
     let top = MARGIN + 2 * CELL.1;
     let (width, height) = (picture.width(), picture.height() as usize);
-    let _ = writeln!(
-        body,
-        "<text x=\"{x}\" y=\"{}\" font-weight=\"bold\">{}</text><text x=\"{x}\" y=\"{}\" font-size=\"12\">{}</text>",
-        MARGIN + CELL.1 - 8,
-        escaped(title),
-        MARGIN + 2 * CELL.1 - 10,
-        escaped(subtitle),
-    );
+    titles(body, x, title, subtitle);
     let uri = heat::data_uri(picture)?;
     let _ = writeln!(body, "<image x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" href=\"{uri}\"/>");
     if let Some(scale) = scale {

@@ -177,6 +177,59 @@ fn what_cannot_be_drawn_is_refused_with_a_reason() {
     assert!(matches!(png(&nothing, Some(&image(30, 20))), Err(RenderError::NothingToDraw)));
 }
 
+/// What lies inside a model, in the place of scores.
+fn inside(answer: &mut Answer) {
+    let parts = json!({
+        "neurons": (0..45).map(|unit| json!({"layer": unit % 3, "unit": unit, "activation": 0.5,
+            "influence": 0.9 - 0.04 * unit as f64})).collect::<Vec<_>>(),
+        "scores": {}, "diagnostics": {"evaluations": 1}
+    });
+    let neurons: crate::methods::Attribution = serde_json::from_value(parts).unwrap();
+    let score = |label: &str, index: usize, probability: f64| json!({"label": label, "index": index, "logit": 1.0, "probability": probability});
+    let layers = json!([
+        {"layer": 0, "scores": [score("POSITIVE", 1, 0.3), score("<b>NEGATIVE</b>", 0, 0.7)]},
+        {"layer": 1, "scores": [score("POSITIVE", 1, 0.98), score("<b>NEGATIVE</b>", 0, 0.02)]}]);
+    let all = answer.explanations.as_mut().unwrap();
+    all.push(all[0].clone());
+    for one in all.iter_mut() {
+        one.attribution.scores = Default::default();
+    }
+    all[0].attribution.neurons = neurons.neurons;
+    all[1].attribution.layers = Some(serde_json::from_value(layers).unwrap());
+}
+
+#[test]
+fn units_are_bars_and_layers_a_grid() {
+    let mut words = film();
+    inside(&mut words);
+    let picture = svg(&words, None).unwrap();
+    let page = html(&words, None).unwrap();
+    for drawn in [&picture, &page] {
+        for part in
+            ["influence of units", "layer 0 unit 0 ", "… and 5 more units", "likeliest first", "0.98", "layer 1"]
+        {
+            assert!(drawn.contains(part), "{part}: {drawn}");
+        }
+        assert!(!drawn.contains("<b>"), "{drawn}");
+    }
+    insta::assert_snapshot!(picture);
+    let lines = text(&words, PLAIN);
+    for part in ["layer 0 unit 0", "layer 1: POSITIVE 0.980 · <b>NEGATIVE</b> 0.020", "… and 25 weaker"] {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+    let mut pixels = of_image(json!({}));
+    inside(&mut pixels);
+    let bytes = png(&pixels, Some(&image(30, 20))).unwrap();
+    let sheet = image::load_from_memory(&bytes).unwrap().to_rgb8();
+    assert_eq!(sheet.width(), 3 * 320 + 4 * 12);
+    // The first unit's bar is red, the last ones' blue; both lie right of their numbers.
+    let column = |x: u32| sheet.rows().map(|mut row| row.nth(x as usize).unwrap().0).collect::<Vec<_>>();
+    let bars = (12 + 332 + 220..12 + 332 + 320).flat_map(|x| column(x)).collect::<Vec<[u8; 3]>>();
+    assert!(bars.iter().any(|[r, _, b]| r > b && r - b > 60) && bars.iter().any(|[r, _, b]| b > r && b - r > 60));
+    assert!(svg(&pixels, Some(&image(30, 20))).unwrap().contains("what each layer answers"));
+    assert!(html(&pixels, Some(&image(30, 20))).unwrap().contains("influence of units"));
+}
+
 #[test]
 fn rules_trees_and_changes_are_lines() {
     let words = [word("a", 0), word("<b>film</b>", 2)];

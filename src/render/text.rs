@@ -75,8 +75,17 @@ impl Page {
         for line in findings::lines(explanation) {
             self.line(&format!("  {}", scored::harmless(&line)));
         }
+        let neurons = findings::neurons(explanation);
+        if !neurons.is_empty() {
+            self.table(&neurons, scored::scale(neurons.iter().map(|(_, value)| *value)));
+        }
         match input {
-            InputView::Text(view) => self.units(&scored::units(view, explanation)),
+            InputView::Text(view) => {
+                let units = scored::units(view, explanation);
+                if !units.is_empty() {
+                    self.units(&units);
+                }
+            }
             InputView::Image(_) => match ScoreMap::of(explanation) {
                 Ok(_) => self.grid(explanation),
                 Err(error) => self.line(&format!("  {error}")),

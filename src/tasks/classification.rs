@@ -186,6 +186,8 @@ impl Classification {
             (OutputSpace::Logit, _) | (_, Problem::Regression) => logit,
             (OutputSpace::Probability, Problem::SingleLabel) => (logit - log_sum_exp(logits)).exp(),
             (OutputSpace::LogProbability, Problem::SingleLabel) => logit - log_sum_exp(logits),
+            (OutputSpace::LogOdds, Problem::SingleLabel) => logit - log_sum_exp(&others(logits, index)),
+            (OutputSpace::LogOdds, Problem::MultiLabel) => logit,
             (OutputSpace::Entropy, _) => entropy(logits),
             (OutputSpace::Probability, Problem::MultiLabel) => sigmoid(logit),
             (OutputSpace::LogProbability, Problem::MultiLabel) => -softplus(-logit),
@@ -227,7 +229,16 @@ impl Classification {
         let Some(&logit) = logits.get(index) else { return };
         let logit = f64::from(logit);
         match (output, self.problem) {
-            (OutputSpace::Logit, _) | (_, Problem::Regression) => gradient[index] += sign,
+            (OutputSpace::Logit, _) | (_, Problem::Regression) | (OutputSpace::LogOdds, Problem::MultiLabel) => {
+                gradient[index] += sign;
+            }
+            (OutputSpace::LogOdds, Problem::SingleLabel) => {
+                let normaliser = log_sum_exp(&others(logits, index));
+                for (other, &logit) in logits.iter().enumerate().filter(|&(other, _)| other != index) {
+                    gradient[other] -= sign * (f64::from(logit) - normaliser).exp();
+                }
+                gradient[index] += sign;
+            }
             (OutputSpace::Entropy, _) => {
                 let (normaliser, entropy) = (log_sum_exp(logits), entropy(logits));
                 for (slope, &logit) in gradient.iter_mut().zip(logits) {
@@ -412,6 +423,24 @@ pub(super) fn entropy(logits: &[f32]) -> f64 {
         if log.is_finite() { log.exp() * log } else { 0.0 }
     };
     -logits.iter().map(term).sum::<f64>()
+}
+
+/// The ids of the `count` largest logits, largest first; of equal ones the first.
+pub(super) fn largest(logits: &[f32], count: usize) -> Vec<usize> {
+    let mut best: Vec<usize> = Vec::with_capacity(count + 1);
+    for (index, &logit) in logits.iter().enumerate() {
+        if best.len() < count || best.last().is_some_and(|&last| logit > logits[last]) {
+            let at = best.partition_point(|&known| logits[known] >= logit);
+            best.insert(at, index);
+            best.truncate(count);
+        }
+    }
+    best
+}
+
+/// The logits of all classes but one.
+fn others(logits: &[f32], index: usize) -> Vec<f32> {
+    logits.iter().enumerate().filter(|&(other, _)| other != index).map(|(_, &logit)| logit).collect()
 }
 
 /// log Σ e^logit without overflow.

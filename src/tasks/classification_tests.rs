@@ -7,7 +7,8 @@ use super::super::test_input::input;
 use super::*;
 
 const PROBLEMS: [Problem; 3] = [Problem::SingleLabel, Problem::MultiLabel, Problem::Regression];
-const OUTPUTS: [OutputSpace; 3] = [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability];
+const OUTPUTS: [OutputSpace; 4] =
+    [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability, OutputSpace::LogOdds];
 
 fn task(labels: &[&str], problem: Problem) -> Classification {
     let labels = labels.iter().map(|&label| label.to_owned()).collect();

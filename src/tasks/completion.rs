@@ -7,7 +7,7 @@
 //! explanation. A vocabulary has far more logits than can be kept for every mask: a [`Readout::digest`] is what the
 //! targets need of them.
 
-mod readout;
+pub(super) mod readout;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +20,7 @@ use super::{
     Class, ClassSpec, CompletionPrediction, Explained, Finish, Focus, OutputSpace, Pairing, Prediction, Rows, Target,
     TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
-use crate::input::text::Continuation;
+use crate::input::text::{Continuation, Token};
 use crate::input::{Input, TextInput};
 use crate::models::Spec;
 
@@ -242,7 +242,7 @@ impl Task for Completion {
         let (Some(text), Some(continuation)) = (input.as_text(), continuation_of(input)) else {
             return Focus { readout: Box::new(AtNext::default()), logits: vec![], rows: Rows::default(), looked: None };
         };
-        let readout = AtNext::new(self.vocab, continuation, targets);
+        let readout = AtNext::behind(continuation, self.vocab, targets);
         let own: Vec<f32> = readout
             .places()
             .iter()
@@ -258,8 +258,7 @@ impl Task for Completion {
     /// The log-probability of every completion token.
     fn condensed(&self, input: &Input, logits: Vec<f32>) -> Vec<f32> {
         let tokens = continuation_of(input).map_or(&[][..], |continuation| &continuation.tokens);
-        let own = logits.chunks_exact(self.vocab.max(1)).zip(tokens);
-        own.map(|(own, token)| softmax().output(own, token.id as usize, OutputSpace::LogProbability) as f32).collect()
+        logits.chunks_exact(self.vocab.max(1)).zip(tokens).map(|(own, token)| log_probability(own, token.id)).collect()
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
@@ -278,11 +277,8 @@ impl Task for Completion {
     fn prediction(&self, input: &Input, logits: &[f32]) -> Prediction {
         let empty = Continuation::default();
         let continuation = continuation_of(input).unwrap_or(&empty);
-        let token = |(token, &log_probability): (&crate::input::text::Token, &f32)| WrittenToken {
-            id: token.id,
-            text: token.text.clone(),
-            probability: f64::from(log_probability).exp() as f32,
-            log_probability,
+        let token = |(token, &log_probability): (&Token, &f32)| {
+            WrittenToken::new(token.id, token.text.clone(), log_probability)
         };
         Prediction::Completion(CompletionPrediction {
             completion: continuation.text.clone(),
@@ -290,6 +286,11 @@ impl Task for Completion {
             finish: if continuation.stopped { Finish::Stop } else { Finish::Length },
         })
     }
+}
+
+/// What a model whose vocabulary has these logits gives the token `id`.
+pub fn log_probability(logits: &[f32], id: u32) -> f32 {
+    softmax().output(logits, id as usize, OutputSpace::LogProbability) as f32
 }
 
 /// A class as it was written, to tell repeated targets.

@@ -7,6 +7,7 @@
 
 mod classification;
 mod completion;
+mod fill_mask;
 mod perturb;
 mod prediction;
 mod rows;
@@ -31,7 +32,8 @@ use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
-pub use completion::Completion;
+pub use completion::{Completion, log_probability};
+pub use fill_mask::{FillMask, blanked};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{
     AnswerPrediction, ClassPrediction, ClassScore, CompletionPrediction, Finish, Prediction, TokenPrediction,
@@ -58,6 +60,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
         About::Next => Arc::new(Completion::new(spec)),
+        About::Masked => Arc::new(FillMask::new(spec, Arc::default())),
         About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
 }
@@ -69,6 +72,8 @@ pub enum OutputSpace {
     Logit,
     Probability,
     LogProbability,
+    /// ln(p / (1 − p)), p the probability: of a sigmoid its logit.
+    LogOdds,
     /// −Σ p log p over all that could stand there: of language models alone.
     Entropy,
 }
@@ -130,6 +135,11 @@ pub trait Readout: Send + Sync {
     fn said(&self, _digest: &[f32], _target: &Target) -> Option<ClassPrediction> {
         None
     }
+    /// Of a softmax over a vocabulary: the `count` likeliest tokens where `target` is read, the likeliest first, each with
+    /// its logit and log-probability. Empty where the outputs are labels'.
+    fn likeliest(&self, _logits: &[f32], _target: &Target, _count: usize) -> Vec<(usize, f32, f64)> {
+        Vec::new()
+    }
     /// The token that `target` is read at; `None`: what the head reads of every input.
     fn reading(&self, _target: &Target) -> Option<usize> {
         None
@@ -186,6 +196,10 @@ pub trait Task: Send + Sync {
     /// Whether its text is a prompt, which a completion follows.
     fn prompted(&self) -> bool {
         false
+    }
+    /// What makes the text none for this task, and what to do.
+    fn check_text(&self, _input: &Input) -> Result<(), String> {
+        Ok(())
     }
     /// Whether a request must name labels of its own.
     fn needs_labels(&self) -> bool {

@@ -73,6 +73,12 @@ pub struct WrittenToken {
     pub log_probability: f32,
 }
 
+impl WrittenToken {
+    pub fn new(id: u32, text: String, log_probability: f32) -> Self {
+        Self { id, text, probability: f64::from(log_probability).exp() as f32, log_probability }
+    }
+}
+
 /// Why a completion ends where it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -143,6 +143,11 @@ impl Composition {
         Self { from, to, terms: if same { Vec::new() } else { terms } }
     }
 
+    /// Whether the positions that rows read are the input's.
+    pub fn is_the_inputs(&self) -> bool {
+        self.terms.is_empty()
+    }
+
     /// The input's logits from those of all positions read.
     pub fn apply<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
         self.through(logits, self.from, self.to, |term| (term.from, term.to))

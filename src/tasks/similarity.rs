@@ -7,8 +7,8 @@
 use super::perturb::single_row;
 use super::rows::Rows;
 use super::{
-    Classification, Focus, Hypotheses, HypothesisError, InputRow, OutputSpace, PerturbError, Perturber, Prediction,
-    Readout, Tail, Target, TargetError, TargetSpec, Task,
+    Class, ClassPrediction, ClassSpec, Classification, Focus, Hypotheses, HypothesisError, InputRow, OutputSpace,
+    PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
@@ -117,6 +117,14 @@ impl Readout for Compared {
         self.classes.value(&self.logits(logits), target, output)
     }
 
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        self.classes.verdict(&self.logits(logits), target)
+    }
+
+    fn said(&self, logits: &[f32], target: &Target) -> Option<ClassPrediction> {
+        self.classes.said(&self.logits(logits), target)
+    }
+
     /// d cos(e, t) / d e = (t − cos(e, t) · e / |e|) / |e|, t of length 1.
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
         let (image, length) = (unit(logits), length(logits));
@@ -134,6 +142,14 @@ impl Readout for Compared {
 }
 
 impl Task for Similarity {
+    fn decides(&self, target: &TargetSpec) -> bool {
+        self.classes.decides(target)
+    }
+
+    fn class(&self, spec: &ClassSpec) -> Result<Class, TargetError> {
+        self.classes.class(spec)
+    }
+
     fn name(&self) -> &'static str {
         "zero-shot-image-classification"
     }

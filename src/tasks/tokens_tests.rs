@@ -106,7 +106,8 @@ fn a_token_is_explained_against_another_label() {
     let value = |target: &Target, output| focus.readout.value(&focus.logits, target, output);
     assert_eq!([value(&targets[0], OutputSpace::Logit), value(&targets[1], OutputSpace::Logit)], [4.0, 2.0]);
     for target in &targets {
-        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability] {
+        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability, OutputSpace::LogOdds]
+        {
             let exact = focus.readout.cotangent(&focus.logits, target, output);
             for index in 0..focus.logits.len() {
                 let at = |offset: f32| {

@@ -209,6 +209,7 @@ impl ZeroShot {
             OutputSpace::Logit => f64::from(entailment),
             OutputSpace::Probability if self.alone => sigmoid(odds),
             OutputSpace::LogProbability if self.alone => -softplus(-odds),
+            OutputSpace::LogOdds if self.alone => odds,
             _ => self.classes.output(&self.entailments(logits), index, output),
         }
     }
@@ -218,6 +219,7 @@ impl ZeroShot {
         let odds = f64::from(entailment) - f64::from(contradiction);
         let slope = match output {
             OutputSpace::Probability => sigmoid(odds) * sigmoid(-odds),
+            OutputSpace::LogOdds => 1.0,
             _ => sigmoid(-odds),
         };
         let row = index * self.verdicts.count;

@@ -83,7 +83,8 @@ fn cotangents_are_the_derivatives() {
     let targets = [Target::class("b", 1), Target::Class(ClassTarget { label: "b".into(), index: 1, against })];
     for (multi, target) in [false, true].into_iter().flat_map(|multi| targets.iter().map(move |one| (multi, one))) {
         let task = task(&["a", "b"], multi);
-        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability] {
+        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability, OutputSpace::LogOdds]
+        {
             let exact = task.cotangent(&LOGITS, target, output);
             for index in 0..LOGITS.len() {
                 let at = |offset: f32| {

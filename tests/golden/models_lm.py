@@ -4,7 +4,8 @@
 
 `values/lm.json` holds, for every decoder's folder, what changes in its config.json to make a language model of it (a head
 that is the word embeddings needs no tensor of its own), and for some prompts and completions the ids and the
-log-probability of every completion token. `tiny-llama-lm` and `tiny-gpt2-lm` are whole folders, the first with a head of
+log-probability of every completion token, and what transformers' `generate` writes behind the first prompt, beyond every
+window and beyond the length that phi3's rope was trained for. `tiny-llama-lm` and `tiny-gpt2-lm` are whole folders, the first with a head of
 its own; with them go attributions by Captum. Everything is computed in f64.
 """
 
@@ -37,6 +38,7 @@ CASES = [
 # Of the whole folders: segments of the prompt in words, and what follows.
 PROMPT, COMPLETION = "The teacher waited", " for a letter"
 STEPS = 32
+WRITTEN = 24
 CHAT = (
     "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'].strip() + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
@@ -98,7 +100,23 @@ def of_family(name):
                 "prompt": prompt, "completion": completion, "ids": before, "completion_ids": after,
                 "log_probabilities": found.tolist(), "logits": logits[0].tolist(),
             })
-    return {"config": changes, "cases": cases}
+        written = generate(model, cases[0]["ids"])
+    return {"config": changes, "cases": cases, "written": written}
+
+
+def generate(model, ids):
+    """Greedy; with a cache the same tokens are written as without."""
+    def run(cached):
+        settings = {"do_sample": False, "max_new_tokens": WRITTEN, "use_cache": cached, "pad_token_id": 0}
+        return model.generate(torch.tensor([ids]), return_dict_in_generate=True, output_logits=True, **settings)
+
+    out = run(False)
+    new = out.sequences[0, len(ids):]
+    assert run(True).sequences[0, len(ids):].tolist() == new.tolist()
+    logits = torch.cat(out.logits)
+    best = logits.topk(2).values
+    assert (best[:, 0] - best[:, 1]).min() > 1e-4, "f32 could take another"
+    return {"ids": new.tolist(), "log_probabilities": torch.log_softmax(logits, -1).gather(1, new[:, None])[:, 0].tolist()}
 
 
 def whole(name, source, tied):

@@ -178,6 +178,30 @@ pub fn pointers(problem: &Value) -> Vec<&str> {
     problem["errors"].as_array().into_iter().flatten().map(|field| field["pointer"].as_str().unwrap()).collect()
 }
 
+/// The events of an answer, in order: name and data.
+pub fn events(app: &TestApp, request: &Value) -> Vec<(String, String)> {
+    let response = app.post("/explain").header("accept", "text/event-stream").json(request).send().unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let text = response.text().unwrap();
+    let blocks = text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
+    let event = |block: &str| {
+        let (name, data) = block.split_once('\n').unwrap();
+        let data = data.strip_prefix("data: ").unwrap();
+        (name.strip_prefix("event: ").unwrap().to_owned(), data.to_owned())
+    };
+    blocks.map(event).collect()
+}
+
+/// Without what may differ between two runs.
+pub fn stable(mut answer: Value) -> Value {
+    answer["id"] = Value::Null;
+    for explanation in answer["explanations"].as_array_mut().unwrap() {
+        explanation["elapsed_ms"] = Value::Null;
+    }
+    answer
+}
+
 /// A request that computes for a long time.
 pub fn slow() -> Value {
     let words: Vec<String> = (0..120).map(|number| format!("word{number}")).collect();

@@ -1,5 +1,6 @@
 //! Shutdown: running requests end, new ones are refused.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -8,16 +9,33 @@ use serde_json::json;
 use crate::app::{TestApp, eventually, slow};
 
 #[test]
-fn a_running_request_is_answered_and_new_connections_are_refused() {
+fn a_running_request_is_answered_and_new_ones_are_refused() {
     // However slow the machine, the request ends within the drain.
     let mut app = TestApp::with(|settings| settings.server.drain = Duration::from_secs(600));
     let (client, url) = (app.client.clone(), app.url("/explain"));
     let mut request = slow();
-    request["explain"][0]["samples"] = json!(100);
+    request["explain"][0]["samples"] = json!(2000);
     let running = std::thread::spawn(move || client.post(url).json(&request).send().unwrap().status().as_u16());
     eventually("the job", || app.metric("explaind_running_jobs") > 0.0 || running.is_finished());
+    // A body that never comes whole does not hold the shutdown up.
+    let mut half = TcpStream::connect(app.address).unwrap();
+    half.write_all(
+        b"POST /explain HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+    )
+    .unwrap();
     app.stop();
-    eventually("the refusal", || TcpStream::connect(app.address).is_err());
+    // A client keeps connections, and each of these is new.
+    let fresh = || reqwest::blocking::Client::new();
+    let status = |path: &str| fresh().get(app.url(path)).send().map(|answer| answer.status().as_u16());
+    eventually("the refusal", || status("/readyz").unwrap() == 503);
+    assert_eq!(status("/livez").unwrap(), 200);
+    let request = json!({"text": "a film", "method": "attention"});
+    let refused = fresh().post(app.url("/explain")).json(&request).send().unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.status(), 503);
+    let mut answer = String::new();
+    half.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert_eq!(running.join().unwrap(), 200);
     app.ended();
 }

@@ -2,31 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{TEXT, TestApp, eventually, problem, slow};
-
-/// The events of an answer, in order: name and data.
-fn events(app: &TestApp, request: &Value) -> Vec<(String, String)> {
-    let response = app.post("/explain").header("accept", "text/event-stream").json(request).send().unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let text = response.text().unwrap();
-    let blocks = text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
-    let event = |block: &str| {
-        let (name, data) = block.split_once('\n').unwrap();
-        let data = data.strip_prefix("data: ").unwrap();
-        (name.strip_prefix("event: ").unwrap().to_owned(), data.to_owned())
-    };
-    blocks.map(event).collect()
-}
-
-/// Without what may differ between two runs.
-fn stable(mut answer: Value) -> Value {
-    answer["id"] = Value::Null;
-    for explanation in answer["explanations"].as_array_mut().unwrap() {
-        explanation["elapsed_ms"] = Value::Null;
-    }
-    answer
-}
+use crate::app::{TEXT, TestApp, events, eventually, problem, slow, stable};
 
 #[test]
 fn the_work_is_told_and_the_answer_is_the_usual_one() {
@@ -66,10 +42,17 @@ fn the_work_is_told_and_the_answer_is_the_usual_one() {
 fn what_is_sampled_is_shown_as_it_is_refined() {
     let app = TestApp::start();
     let text = "a gripping and funny film with a cast that never once disappoints anybody who came to see it";
-    for (method, most) in
-        [("kernel_shap", 1500), ("shapley_sampling", 2000), ("smooth_grad", 200), ("gradient_shap", 200)]
-    {
-        let item = json!({"method": method, "tolerance": 0.0001, "max_evaluations": most});
+    for (method, most) in [
+        ("kernel_shap", 1500),
+        ("shapley_sampling", 2000),
+        ("partition_shap", 500),
+        ("smooth_grad", 200),
+        ("gradient_shap", 200),
+    ] {
+        let mut item = json!({"method": method, "tolerance": 0.0001, "max_evaluations": most});
+        if method == "partition_shap" {
+            item.as_object_mut().unwrap().remove("tolerance");
+        }
         let events = events(&app, &json!({"text": text, "target": [1, 0], "explain": [item]}));
         let shown = events.iter().filter(|event| event.0 == "explanation");
         let shown: Vec<Value> = shown.map(|event| serde_json::from_str(&event.1).unwrap()).collect();

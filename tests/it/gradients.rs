@@ -149,7 +149,7 @@ fn guided_backpropagation_is_for_relus() {
     let refused = problem(app.send("/explain", &text), 422, "invalid-request");
     assert_eq!(pointers(&refused), ["/explain/1"]);
     let detail = refused["errors"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("ReLU") && detail.contains("gelu"), "{detail}");
+    assert!(detail.contains("ReLU") && detail.contains("gelu") && detail.contains("use \"gradient\""), "{detail}");
 }
 
 #[test]

@@ -123,10 +123,13 @@ fn picture(name: &str, drawn: &[u8]) {
 fn every_command_is_answered_and_drawn() {
     let app = TestApp::unloaded(|_| {});
     app.load_with(|| {
-        let relu = Source::Folder(root().join("tests/golden/tiny-resnet"));
-        let offline = HubOverrides { cache: None, offline: Some(true), deadline: Duration::ZERO, progress: false };
-        let relu = ServedModel::load(None, &relu, &HubOptions::from_env(|_| None, offline))?;
-        Catalog::new(vec![bundled("sentiment")?, bundled("blood-cells")?, relu])
+        let tiny = |name: &str| {
+            let source = Source::Folder(root().join("tests/golden").join(name));
+            let offline = HubOverrides { cache: None, offline: Some(true), deadline: Duration::ZERO, progress: false };
+            ServedModel::load(None, &source, &HubOptions::from_env(|_| None, offline))
+        };
+        let (relu, words) = (tiny("tiny-resnet")?, tiny("tiny-bert-mask")?);
+        Catalog::new(vec![bundled("sentiment")?, bundled("blood-cells")?, relu, words])
     });
     for (name, page) in pages() {
         let commands = commands(&page);

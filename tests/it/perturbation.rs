@@ -47,6 +47,33 @@ fn a_text_has_shapley_values_that_add_up() {
 }
 
 #[test]
+fn sparse_surrogates_answer_texts_and_images() {
+    let app = TestApp::start();
+    let sparse = json!({"method": "lime", "variant": "sparse", "lasso": 0.3});
+    let text =
+        "A gripping, funny film with a cast that never once disappoints, from a director who knows what he wants.";
+    let ask = |text: &str| app.ask("/explain", &json!({"text": text, "explain": [sparse, "occlusion"]}));
+    let answer = ask(text);
+    let one = &answer["explanations"][0];
+    let words = numbers(&one["scores"]["words"]);
+    assert_eq!(words.len(), answer["input"]["words"].as_array().unwrap().len());
+    assert!(words.contains(&0.0) && words.iter().any(|score| score.abs() > 0.1), "{words:?}");
+    assert_eq!((&one["diagnostics"]["samples"], &one["diagnostics"]["evaluations"]), (&json!(64), &json!(66)));
+    assert!(one["diagnostics"]["standard_error"].is_null() && one["residual"].is_null());
+    assert_eq!(ask(text)["explanations"][0]["scores"], one["scores"], "the same draws");
+    for (text, units) in [("", 0), ("gripping", 1), ("gripping film", 2)] {
+        let answer = ask(text);
+        let one = &answer["explanations"][0];
+        assert_eq!(numbers(&one["scores"]["words"]).len(), units);
+        assert!(units == 0 || one["diagnostics"]["evaluations"] == 1 << units, "{one}");
+    }
+    let image = BASE64_STANDARD.encode(std::fs::read(golden("images/platelet_027.png")).unwrap());
+    let answer = app.ask("/explain", &json!({"image": image, "explain": [sparse]}));
+    let one = &answer["explanations"][0];
+    assert!(numbers(&one["scores"]["segments"]).len() > 20 && one["scores"]["grid"].is_array());
+}
+
+#[test]
 fn sentences_and_spans_are_units_of_every_method() {
     let app = TestApp::start();
     let text = "A gripping, funny film. The end is dull! I liked it.";

@@ -14,7 +14,7 @@ use explaind::methods::METHODS;
 use serde_json::{Value, json};
 
 use crate::app::{TEXT, TestApp, bundled, png};
-use crate::parity::golden;
+use crate::parity::{golden, no_hub};
 
 /// Exit code, standard output and standard error of the program.
 struct Ended {
@@ -161,9 +161,12 @@ fn the_program_repeats_texts_images_predictions_and_lines() {
 
 #[test]
 fn other_tasks_repeat() {
+    let chat = json!([{"role": "user", "content": " a film "}]);
     let cases = [
         ("tiny-gpt2-lm", json!({"text": "a film", "completion": " of b", "method": "gradient"})),
         ("tiny-gpt2-lm", json!({"text": "a film", "generate": {"max_new_tokens": 3}, "method": "occlusion"})),
+        ("tiny-llama-lm", json!({"messages": chat, "generate": {"temperature": 1}, "method": "occlusion"})),
+        ("tiny-llama-lm", json!({"messages": chat, "completion": " of b", "method": "gradient"})),
         ("tiny-bert-tokens", json!({"text": "a film of b", "target": {"token": 1}, "method": "gradient"})),
         ("tiny-bert-answers", json!({"text": "what film", "pair": "the film was good", "method": "gradient"})),
         ("tiny-bert-nli", json!({"text": "a film", "labels": ["good", "bad"], "target": "bad", "method": "occlusion"})),
@@ -263,6 +266,7 @@ fn what_cannot_be_repeated_says_why() {
     let partial = changed(&answer, |answer| answer["partial"] = json!(true));
     let absent = changed(&answer, |answer| {
         answer["model"]["source"] = json!("bundled:nothing");
+        answer["request"]["echo"] = json!(true);
         answer["input"]["text"] = json!(TEXT);
     });
     for (text, code, part) in [
@@ -279,4 +283,25 @@ fn what_cannot_be_repeated_says_why() {
         assert!(ended.error.contains(part), "{part}: {}", ended.error);
     }
     assert_eq!(explaind(&["replay", "no/such/file.json"], b"").code, Some(1));
+}
+
+/// A counterfactual's words come from another loaded model, which the answer names and a replay loads again.
+#[test]
+fn what_another_model_proposed_is_proposed_again() {
+    let app = TestApp::unloaded(|_| {});
+    app.load_with(|| {
+        let models = ["tiny-bert", "tiny-roberta-mask"].map(|name| {
+            explaind::explain::ServedModel::load(None, &explaind::hub::Source::Folder(golden(name)), &no_hub())
+        });
+        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
+    });
+    let item = json!({"method": "counterfactual", "edit": "replace", "language_model": "tiny-roberta-mask"});
+    let request = json!({"text": "a really good film", "explain": [item], "echo": true});
+    let recorded = app.send("/explain", &request).text().unwrap();
+    let again = replay(&recorded, &[]);
+    assert_eq!(again.code, Some(0), "{}{}", again.out, again.error);
+    let lost = changed(&recorded, |answer| drop(answer.as_object_mut().unwrap().remove("helpers")));
+    let refused = replay(&lost, &[]);
+    assert_ne!(refused.code, Some(0));
+    assert!(format!("{}{}", refused.out, refused.error).contains("tiny-roberta-mask"), "{}", refused.error);
 }

@@ -1,7 +1,7 @@
 //! What a caller who follows a job gets to see of it. The worker leaves news here and never waits; whoever reads late
-//! gets the newest state of each explanation alone, so a feed is as small as the answer.
+//! gets the newest state of each explanation alone, and every token that was written, so a feed is as small as the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -9,10 +9,13 @@ use tokio::sync::Notify;
 
 use crate::explain::{Audience, Explanation, Stage, is_finite};
 use crate::methods::Attribution;
+use crate::tasks::WrittenToken;
 
 /// One piece of news, as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
+    /// `{"index", "id", "text", "probability", "log_probability"}`.
+    Token(String),
     /// `{"explanation", "evaluations", "budget"}`.
     Progress(String),
     /// `{"index", "final", "explanation"}`.
@@ -37,8 +40,16 @@ struct Shown<'a> {
     explanation: &'a Explanation,
 }
 
+#[derive(Serialize)]
+struct Written {
+    index: usize,
+    #[serde(flatten)]
+    token: WrittenToken,
+}
+
 #[derive(Default)]
 struct State {
+    tokens: VecDeque<String>,
     stage: Option<Stage>,
     evaluations: u64,
     progress: Option<Progress>,
@@ -83,9 +94,10 @@ impl Feed {
     /// News that is there already.
     pub fn take(&self) -> Option<News> {
         self.with(|state| {
+            let token = state.tokens.pop_front().map(News::Token);
             let explanation =
                 |state: &mut State| state.explanations.pop_first().map(|(_, shown)| News::Explanation(shown));
-            state.progress().or_else(|| explanation(state))
+            token.or_else(|| state.progress()).or_else(|| explanation(state))
         })
     }
 
@@ -114,6 +126,12 @@ impl Feed {
 impl Audience for Feed {
     fn listens(&self) -> bool {
         true
+    }
+
+    fn writes(&self, index: usize, token: WrittenToken) {
+        if let Ok(written) = serde_json::to_string(&Written { index, token }) {
+            self.change(|state| state.tokens.push_back(written));
+        }
     }
 
     fn begins(&self, stage: Stage) {
@@ -176,6 +194,19 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains(r#""elapsed_ms":4.0"#), "{shown}");
+        assert_eq!(feed.take(), None);
+    }
+
+    #[test]
+    fn every_token_is_kept_and_comes_first() {
+        let feed = Feed::default();
+        feed.writes(0, WrittenToken { probability: 0.5, ..WrittenToken::new(7, " a".to_owned(), -0.5) });
+        feed.writes(1, WrittenToken::new(8, String::new(), 0.0));
+        feed.begins(stage());
+        let first = r#"{"index":0,"id":7,"text":" a","probability":0.5,"log_probability":-0.5}"#;
+        assert_eq!(feed.take(), Some(News::Token(first.to_owned())));
+        assert!(matches!(feed.take(), Some(News::Token(second)) if second.starts_with(r#"{"index":1,"id":8"#)));
+        assert!(matches!(feed.take(), Some(News::Progress(_))));
         assert_eq!(feed.take(), None);
     }
 

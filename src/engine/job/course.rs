@@ -1,5 +1,7 @@
 //! The rows that a pass runs, and what their logits make of a variant.
 
+use std::borrow::Cow;
+
 use crate::methods::Objective;
 use crate::nn::{self, Rule};
 use crate::tasks::{Focus, InputRow};
@@ -17,9 +19,18 @@ pub(super) struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// Of logits of this course's rows those of all of the input's, 0 where nothing depends on them.
-    fn spread(&self, logits: &[f32]) -> Vec<f32> {
-        let read: usize = self.rows.iter().map(|row| row.row.read.len()).sum();
+    /// Positions of this course's rows.
+    fn read(&self) -> usize {
+        self.rows.iter().map(|row| row.row.read.len()).sum()
+    }
+
+    /// Of logits of this course's rows those of all of the input's, 0 where nothing depends on them. A vocabulary's are
+    /// not copied where the rows are all there are.
+    fn spread<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        let read = self.read();
+        if read == self.positions {
+            return Cow::Borrowed(logits);
+        }
         let labels = logits.len() / read.max(1);
         let mut all = vec![0.0; self.positions * labels];
         let mut rest = logits;
@@ -28,11 +39,14 @@ impl Course<'_> {
             all[place * labels..][..own.len()].copy_from_slice(own);
             rest = others;
         }
-        all
+        Cow::Owned(all)
     }
 
     /// Of numbers for all of the input's positions those of this course's rows.
-    fn gather(&self, all: &[f32]) -> Vec<f32> {
+    fn gather(&self, all: Cow<'_, [f32]>) -> Vec<f32> {
+        if self.read() == self.positions {
+            return all.into_owned();
+        }
         let labels = all.len() / self.positions.max(1);
         let own = |(row, &place): (&&InputRow, &usize)| {
             all.iter().skip(place * labels).take(row.row.read.len() * labels).copied().collect::<Vec<_>>()
@@ -41,9 +55,12 @@ impl Course<'_> {
     }
 
     /// The input's logits from those of a variant's rows.
-    pub fn composed(&self, logits: &[f32]) -> Vec<f32> {
+    pub fn composed<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
         let composition = &self.focus.rows.composition;
-        composition.apply(&self.spread(logits)).into_owned()
+        match self.spread(logits) {
+            Cow::Borrowed(logits) => composition.apply(logits),
+            Cow::Owned(logits) => Cow::Owned(composition.apply(&logits).into_owned()),
+        }
     }
 
     /// d objective / d logits of the rows of `variants` variants; under DeepLIFT, of a pair, the objective's multipliers
@@ -61,7 +78,11 @@ impl Course<'_> {
             let multiplier = self.focus.readout.multiplier(&own, &baseline, &objective.target, objective.output);
             return self.fitting(multiplier, size).map(|seed| seed.repeat(2));
         }
-        Ok(logits.chunks(size).map(|logits| self.seed(objective, logits)).collect::<Result<Vec<_>, _>>()?.concat())
+        let mut seeds = Vec::with_capacity(logits.len());
+        for logits in logits.chunks(size) {
+            seeds.extend(self.seed(objective, logits)?);
+        }
+        Ok(seeds)
     }
 
     /// d objective / d logits of a variant's rows.
@@ -73,7 +94,12 @@ impl Course<'_> {
 
     /// What a slope of the input's logits is of those of this course's rows, of which there are `len`.
     fn fitting(&self, slope: Vec<f32>, len: usize) -> Result<Vec<f32>, nn::Error> {
-        let seed = self.gather(&self.focus.rows.composition.back(&slope));
+        let composition = &self.focus.rows.composition;
+        let seed = if composition.is_the_inputs() {
+            self.gather(Cow::Owned(slope))
+        } else {
+            self.gather(composition.back(&slope))
+        };
         if seed.len() == len {
             return Ok(seed);
         }

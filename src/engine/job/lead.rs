@@ -1,13 +1,15 @@
 //! A job's way to the model: its turn at the compute, the pace between layers, and what it has spent.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use super::super::deadline::Watch;
 use super::super::evaluate::{Evaluate, Evaluation, Question};
 use super::super::executor::Seat;
 use super::super::sizing;
+use super::stem::Branch;
 use super::{Means, Spent, Work};
-use crate::models::{Batch, Recording, Row};
+use crate::models::{Batch, Prefix, Recording, Row};
 use crate::nn::{self, Pace, Precision, Stopped};
 use crate::tasks::InputRow;
 
@@ -36,13 +38,22 @@ impl Lead<'_> {
         Between { watch: self.means.watch, seat: &self.seat }
     }
 
-    /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
+    /// [`Lead::run`] of rows that were asked for, which count.
     pub fn evaluate(
         &self,
         model: &dyn Evaluate,
         batch: &Batch,
         question: Question<'_>,
     ) -> Result<Evaluation, nn::Error> {
+        let evaluation = self.run(model, batch, question)?;
+        let spent = self.spent.get();
+        self.spent.set(Spent { rows: spent.rows + batch.rows.len() as u64, ..spent });
+        self.means.audience.evaluated(batch.rows.len());
+        Ok(evaluation)
+    }
+
+    /// Evaluates `batch` while holding the turn. The logits are as many as the rows' positions read.
+    pub fn run(&self, model: &dyn Evaluate, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
         let evaluation = {
             let _turn = self.seat.take(self.means.watch)?;
             model.evaluate(&self.pace(), batch, question)?
@@ -55,8 +66,7 @@ impl Lead<'_> {
         }
         let tokens = batch.rows.iter().map(|row| model.spec().row_tokens(row.len())).sum();
         let spent = self.spent.get();
-        self.spent.set(Spent { rows: spent.rows + batch.rows.len() as u64, tokens: spent.tokens + tokens as u64 });
-        self.means.audience.evaluated(batch.rows.len());
+        self.spent.set(Spent { tokens: spent.tokens + tokens as u64, ..spent });
         self.seat.spend(sizing::spent(tokens, question.objectives));
         Ok(evaluation)
     }
@@ -76,20 +86,38 @@ impl Lead<'_> {
     pub fn logits(
         &self,
         model: &dyn Evaluate,
-        mut rows: Vec<Row>,
+        rows: Vec<Row>,
+        precision: Precision,
+    ) -> Result<(Vec<f32>, usize), nn::Error> {
+        self.logits_behind(model, None, rows.into_iter().map(Branch::whole).collect(), precision)
+    }
+
+    /// The same of rows behind as much of `prefix` as each shares.
+    pub fn logits_behind(
+        &self,
+        model: &dyn Evaluate,
+        prefix: Option<&Arc<Prefix>>,
+        mut rows: Vec<Branch>,
         precision: Precision,
     ) -> Result<(Vec<f32>, usize), nn::Error> {
         let (mut logits, mut labels) = (Vec::new(), 0);
         while !rows.is_empty() {
             let mut tokens = 0;
             // An image and the texts that it is compared with go apart.
-            let kind = rows.first().map(|row| std::mem::discriminant(&row.content));
-            let fits = |row: &&Row| {
+            let kind = rows.first().map(|branch| std::mem::discriminant(&branch.row.content));
+            let fits = |Branch { row, .. }: &&Branch| {
                 tokens += model.spec().row_tokens(row.len());
                 tokens <= self.means.tokens_per_turn && Some(std::mem::discriminant(&row.content)) == kind
             };
             let later = rows.split_off(rows.iter().take_while(fits).count().max(1));
-            let evaluation = self.evaluate(model, &Batch::new(rows), Question::logits(precision))?;
+            let batch = match prefix {
+                Some(prefix) => Batch::branching(
+                    Arc::clone(prefix),
+                    rows.into_iter().map(|Branch { shared, row }| (shared, row)).collect(),
+                ),
+                None => Batch::new(rows.into_iter().map(|branch| branch.row).collect()),
+            };
+            let evaluation = self.evaluate(model, &batch, Question::logits(precision))?;
             logits.extend(evaluation.logits);
             labels = evaluation.labels;
             rows = later;

@@ -46,6 +46,7 @@ impl Stage {
             task: &self.task,
             input: &self.input,
             lexicon: None,
+            helpers: &[],
             target: &self.target,
             taps: &self.taps,
             seed: 7,

@@ -11,7 +11,9 @@ use crate::input::text::Lexicon;
 use crate::input::units::{Mask, Units};
 use crate::input::{ImageInput, Input};
 use crate::methods::support::parts::Parts;
-use crate::methods::{Attribution, Cost, Ctx, ErasedMethod, Error, METHODS, Masking, Pass, Planned, RowView, Variant};
+use crate::methods::{
+    Attribution, Cost, Ctx, ErasedMethod, Error, METHODS, Masking, Pass, Planned, Proposal, RowView, Variant,
+};
 use crate::models::{Capability, Content, Spec, TapPlan};
 use crate::nn::{Rule, Stopped};
 use crate::numerics::evidence::sensitivity;
@@ -121,6 +123,9 @@ macro_rules! as_before {
         }
         fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
             self.ctx.variants(variants)
+        }
+        fn proposals(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+            self.ctx.proposals(model, words, count)
         }
         fn lexicon(&self) -> Option<&dyn Lexicon> {
             self.ctx.lexicon()

@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::compare::Difference;
 use super::exact::{self, Damage};
 use crate::explain::{ExplainRequest, Wanted};
-use crate::input::text;
+use crate::input::text::{self, Message};
 
 /// Why an answer cannot be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +47,10 @@ pub struct Recorded {
     answer: Value,
 }
 
-/// A text, with a second one where the task takes pairs, or an image.
+/// A text, with a second one where the task takes pairs, a chat, or an image.
 enum Given {
     Text(String, Option<String>),
+    Chat(Vec<Message>),
     Image(Vec<u8>),
 }
 
@@ -57,6 +59,7 @@ impl Given {
     fn sha256(&self, completion: Option<&str>) -> String {
         match self {
             Self::Text(first, pair) => text::sha256(first, pair.as_deref().or(completion)),
+            Self::Chat(messages) => text::sha256(&Message::sent(messages), completion),
             Self::Image(bytes) => format!("{:x}", Sha256::digest(bytes)),
         }
     }
@@ -126,6 +129,16 @@ impl Recorded {
         self.answer.pointer("/model/revision").and_then(Value::as_str)
     }
 
+    /// The other models that its explanations asked, each by its name, its source and a hub's commit.
+    pub fn helpers(&self) -> Vec<(&str, &str, Option<&str>)> {
+        fn helper(model: &Value) -> Option<(&str, &str, Option<&str>)> {
+            let text = |key: &str| model.get(key).and_then(Value::as_str);
+            Some((text("name")?, text("source")?, text("revision")))
+        }
+        let all = self.answer.get("helpers").and_then(Value::as_array);
+        all.map_or(&[][..], Vec::as_slice).iter().filter_map(helper).collect()
+    }
+
     pub fn deadline_ms(&self) -> Option<u64> {
         self.answer.pointer("/request/deadline_ms").and_then(Value::as_u64)
     }
@@ -166,7 +179,7 @@ impl Recorded {
         if let Some(completion) = completion {
             fields.insert("completion".to_owned(), completion.into());
         }
-        let image = add(&mut fields, given);
+        let image = add(&mut fields, given)?;
         let request = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let pointer = error.path().iter().map(|segment| format!("/{segment}")).collect();
             RecordError::Request { pointer, detail: error.into_inner().to_string() }
@@ -180,8 +193,14 @@ impl Recorded {
         self.answer.pointer("/prediction/completion").and_then(Value::as_str).filter(|_| !written)
     }
 
-    /// The input that the answer itself holds.
+    /// The input that the answer itself holds. That of a chat without `echo` holds the prompt alone that was made of it.
     fn echoed(&self, image: bool) -> Result<Given, RecordError> {
+        if self.answer.pointer("/request/echo") != Some(&Value::Bool(true)) {
+            return Err(RecordError::NoInput);
+        }
+        if let Some(messages) = self.answer.pointer("/input/messages") {
+            return read_messages(messages).map(Given::Chat);
+        }
         let field = |name: &str| self.answer.pointer(&format!("/input/{name}")).and_then(Value::as_str);
         if image {
             let text = field("image").ok_or(RecordError::NoInput)?;
@@ -196,8 +215,8 @@ impl Recorded {
 }
 
 /// Puts the input into a request's fields; an image goes beside them.
-fn add(fields: &mut Map<String, Value>, given: Given) -> Option<Vec<u8>> {
-    match given {
+fn add(fields: &mut Map<String, Value>, given: Given) -> Result<Option<Vec<u8>>, RecordError> {
+    Ok(match given {
         Given::Text(text, pair) => {
             fields.insert("text".to_owned(), text.into());
             if let Some(pair) = pair {
@@ -205,8 +224,17 @@ fn add(fields: &mut Map<String, Value>, given: Given) -> Option<Vec<u8>> {
             }
             None
         }
+        Given::Chat(messages) => {
+            let messages = serde_json::to_value(messages).map_err(|error| RecordError::Input(error.to_string()))?;
+            fields.insert("messages".to_owned(), messages);
+            None
+        }
         Given::Image(bytes) => Some(bytes),
-    }
+    })
+}
+
+fn read_messages(messages: &Value) -> Result<Vec<Message>, RecordError> {
+    Vec::deserialize(messages).map_err(|error| RecordError::Input(format!("/input/messages: {error}")))
 }
 
 /// What a file may mean: the image itself, or a request that holds it.
@@ -220,10 +248,13 @@ fn of_text_file(bytes: &[u8]) -> Result<Vec<Given>, RecordError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         RecordError::Input(format!("the answer is about a text, and the file is not UTF-8: {error}"))
     })?;
+    let chat = serde_json::from_slice::<Map<String, Value>>(bytes).ok().and_then(|mut request| {
+        request.remove("messages").and_then(|messages| serde_json::from_value(messages).ok()).map(Given::Chat)
+    });
     let request = requested(bytes, "text").map(|text| Given::Text(text, requested(bytes, "pair")));
     let without = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
     let plain = |text: &str| Given::Text(text.to_owned(), None);
-    Ok([Some(plain(text)), without.map(plain), request].into_iter().flatten().collect())
+    Ok([Some(plain(text)), without.map(plain), request, chat].into_iter().flatten().collect())
 }
 
 /// A string of a JSON request.

@@ -62,7 +62,10 @@ fn the_input_is_the_file_or_a_request_or_the_echo() {
     assert_eq!(found.replayed, Some(text::sha256("another film", None).into()));
     assert!(recorded.request(Some(b"\xff")).unwrap_err().to_string().contains("not UTF-8"));
 
+    // Of a chat the prompt stands there without the messages that it was made of.
     answer["input"]["text"] = json!("a film");
+    assert!(matches!(read(&answer).unwrap().request(None), Err(RecordError::NoInput)));
+    answer["request"]["echo"] = json!(true);
     assert!(read(&answer).unwrap().request(None).is_ok());
     answer["input"]["text"] = json!("a flim");
     assert!(matches!(read(&answer).unwrap().request(None), Err(RecordError::OtherInput(_))));
@@ -81,8 +84,28 @@ fn images_come_as_files_or_as_base64() {
     assert_eq!(recorded.request(Some(bytes)).unwrap().1.as_deref(), Some(&bytes[..]));
     let request = json!({"image": STANDARD.encode(bytes)}).to_string();
     assert_eq!(recorded.request(Some(request.as_bytes())).unwrap().1.as_deref(), Some(&bytes[..]));
+    answer["request"]["echo"] = json!(true);
     answer["input"]["image"] = json!("?");
     assert!(read(&answer).unwrap().request(None).unwrap_err().to_string().contains("/input/image"));
+}
+
+#[test]
+fn chats_come_as_requests_or_with_the_answer() {
+    let mut answer = answer();
+    let messages = json!([{"role": "user", "content": "hey"}]);
+    answer["input"]["sha256"] = json!(text::sha256(r#"[{"role":"user","content":"hey"}]"#, None));
+    answer["input"]["text"] = json!("<user>hey");
+    let read_again = |answer: &Value, file: Option<&[u8]>| read(answer).unwrap().request(file);
+    let file = json!({"messages": messages, "method": "lime"}).to_string();
+    let asked = read_again(&answer, Some(file.as_bytes())).unwrap().0;
+    assert_eq!((asked.text, asked.messages.unwrap()[0].content.as_str()), (None, "hey"));
+    assert!(matches!(read_again(&answer, None), Err(RecordError::NoInput)));
+    assert!(matches!(read_again(&answer, Some(b"<user>hey")), Err(RecordError::OtherInput(_))));
+    answer["request"]["echo"] = json!(true);
+    answer["input"]["messages"] = messages;
+    assert_eq!(read_again(&answer, None).unwrap().0.messages.unwrap().len(), 1);
+    answer["input"]["messages"] = json!([{"role": "user"}]);
+    assert!(read_again(&answer, None).unwrap_err().to_string().contains("/input/messages"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! `POST /explain` as server-sent events, for callers that ask for `text/event-stream`: how far the work is, each
-//! explanation as soon as there is one and as it is refined, and last the answer or a problem.
+//! `POST /explain` as server-sent events, for callers that ask for `text/event-stream`: the tokens that a language model
+//! writes, how far the work is, each explanation as soon as there is one and as it is refined, and last the answer or a
+//! problem.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -53,7 +54,7 @@ pub async fn explain(state: AppState, asker: Asker, form: Form, room: Whole) -> 
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
-/// What comes next. Where it is `held`, no explanation: nothing of an answer leaves before it is recorded.
+/// What comes next. Where it is `held`, no token or explanation: nothing of an answer leaves before it is recorded.
 async fn upcoming(feed: &Feed, held: bool) -> News {
     if held { feed.progress().await } else { feed.next().await }
 }
@@ -65,7 +66,7 @@ struct Tale {
     state: AppState,
     id: String,
     feed: Arc<Feed>,
-    /// Whether explanations wait for the answer's record.
+    /// Whether tokens and explanations wait for the answer's record.
     held: bool,
     first: Option<News>,
     running: Option<Running>,
@@ -79,6 +80,7 @@ impl Tale {
             None => self.news().await,
         };
         let event = match news {
+            Some(News::Token(data)) => Event::default().event("token").data(data),
             Some(News::Progress(data)) => Event::default().event("progress").data(data),
             Some(News::Explanation(data)) => Event::default().event("explanation").data(data),
             None => self.last()?,

@@ -30,12 +30,14 @@ const EVENTS: &str = "text/event-stream";
 /// The body is JSON; or multipart with the file in a part `image` and, if need be, the JSON without the image in a
 /// part `request`; or the raw image or text, with `method`, `target` and `model` in the query string.
 ///
-/// With `Accept: text/event-stream` the answer comes as server-sent events: `progress` `{"explanation", "evaluations",
-/// "budget"}` (place in the answer of the explanation that is worked on; model rows so far, and at most), `explanation`
-/// `{"index", "final", "explanation"}` (as soon as there is one, again where it was refined, and once it is final), and
-/// last either `answer`, the same bytes as without events, or `problem`. Who reads slowly gets the newest of each. A
-/// comment line comes after 15 s of silence. With an audit log (`audit.file`) no `explanation` comes before the answer is
-/// recorded. What is refused before work begins has its status as always.
+/// With `Accept: text/event-stream` the answer comes as server-sent events: `token` `{"index", "id", "text",
+/// "probability", "log_probability"}` (of a completion that the model writes, each as it is written; the texts make the
+/// completion), `progress` `{"explanation", "evaluations", "budget"}` (place in the answer of the explanation that is
+/// worked on; model rows so far, and at most), `explanation` `{"index", "final", "explanation"}` (as soon as there is one,
+/// again where it was refined, and once it is final), and last either `answer`, the same bytes as without events, or
+/// `problem`. Who reads slowly gets every token and the newest of each other. A comment line comes after 15 s of silence.
+/// With an audit log (`audit.file`) no `token` or `explanation` comes before the answer is recorded. What is refused
+/// before work begins has its status as always.
 #[utoipa::path(
     post, path = "/explain", tag = "explain", operation_id = "explain",
     params(QueryForm),

@@ -13,6 +13,8 @@ use super::{ImageError, ImageLimits};
 
 /// A decoder's own needs besides the pixels: tables, metadata.
 const DECODER_BYTES: u64 = 64 << 20;
+/// The same for PNG, whose profiles and texts come packed: a few hundred kilobytes unpack to hundreds of megabytes.
+const PNG_BYTES: u64 = 8 << 20;
 /// The widest pixel a decoder writes: 16-bit RGBA.
 const PIXEL_BYTES: u64 = 8;
 
@@ -36,7 +38,11 @@ fn decode_unguarded(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, Image
         None => return Err(ImageError::Decode("it is no image file that is known".to_owned())),
     }
     let mut allocation = Limits::no_limits();
-    allocation.max_alloc = Some(limits.pixels.saturating_mul(PIXEL_BYTES).saturating_add(DECODER_BYTES));
+    let (pixels, own) = match png_pixels(bytes) {
+        Some(pixels) => (pixels.min(limits.pixels), PNG_BYTES),
+        None => (limits.pixels, DECODER_BYTES),
+    };
+    allocation.max_alloc = Some(pixels.saturating_mul(PIXEL_BYTES).saturating_add(own));
     reader.limits(allocation);
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
@@ -53,6 +59,12 @@ fn decode_unguarded(bytes: &[u8], limits: ImageLimits) -> Result<RgbImage, Image
     let mut upright = DynamicImage::ImageRgb8(rgb);
     upright.apply_orientation(orientation);
     Ok(upright.into_rgb8())
+}
+
+/// The pixels that a PNG's header, always its first chunk, claims.
+fn png_pixels(bytes: &[u8]) -> Option<u64> {
+    let size = |at: usize| Some(u64::from(u32::from_be_bytes(*bytes.get(at..)?.first_chunk::<4>()?)));
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") { size(16)?.checked_mul(size(20)?) } else { None }
 }
 
 /// No chunk claims to be longer than the file: the decoder would set aside up to 4 GiB for its metadata first.

@@ -3,6 +3,7 @@
 //! Here are the types; `processor` loads a tokenizer and encodes, `specials` finds the tokens with a meaning of their
 //! own, `words` groups tokens into words, `windows` cuts long texts. `explain` calls it through [`TextProcessor`]. Nothing here knows a model.
 
+mod chat;
 mod processor;
 mod specials;
 #[cfg(test)]
@@ -14,8 +15,9 @@ mod words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use chat::{Chat, ChatTemplate, Message};
 pub use processor::{Prompt, Prompted, TextProcessor, sha256};
-pub use vocabulary::{Join, Kind as WordKind, Piece, Vocabulary};
+pub use vocabulary::{Join, Kind as WordKind, Like, Piece, Vocabulary, is_word};
 pub use windows::Window;
 
 /// A model's words, as its tokenizer has them.
@@ -23,6 +25,11 @@ pub trait Lexicon: Sync {
     fn vocabulary(&self) -> &Vocabulary;
     /// The token ids that a text gets where it is sent by itself; `None` where it cannot be read.
     fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>>;
+    /// The token ids that `word` gets where it stands between `before` and `after`; `None` where one of them would write
+    /// more than the word.
+    fn between(&self, before: &str, word: &str, after: &str) -> Option<Vec<u32>>;
+    /// What a token writes: `alone`, as transformers decodes it, or behind another one.
+    fn written(&self, id: u32, alone: bool) -> String;
     /// A token by name, one with a meaning of its own as well: `[MASK]`.
     fn name(&self, id: u32) -> Option<String>;
 }
@@ -199,6 +206,13 @@ pub enum TextError {
          \"truncation\": \"truncate\", which cuts off its beginning, or shorten it"
     )]
     NoWindows { tokens: usize, max: usize },
+    #[error(
+        "this model has no chat template (chat_template in tokenizer_config.json, or chat_template.jinja); send the prompt \
+         as \"text\""
+    )]
+    NoTemplate,
+    #[error("the model's chat template does not take these messages: {0}")]
+    Chat(String),
     /// Of windows.
     #[error(
         "the shorter text of the pair leaves {room} of the model's {max} tokens for windows of the longer, which is too \

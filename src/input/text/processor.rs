@@ -4,6 +4,8 @@
 //! cut must be known. The template (`[CLS] … [SEP]`) is applied by hand after the cut, since post-processing twice
 //! would trim byte-level offsets twice.
 
+mod chat;
+mod in_place;
 mod prompt;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +19,10 @@ use tokenizers::{Encoding, PostProcessor, Tokenizer};
 
 pub use prompt::{Prompt, Prompted};
 
-use super::specials::{TokenizerConfig, well_known};
+use super::specials::{TokenizerConfig, names, well_known};
 use super::windows::{Places, stretches};
 use super::words::{Piece, group};
-use super::{Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
+use super::{ChatTemplate, Lexicon, SpecialIds, TextError, TextInput, Token, Truncation, Vocabulary, Window, Word};
 
 /// What the model reads of a text.
 struct Cut {
@@ -40,6 +42,9 @@ pub struct TextProcessor {
     types: bool,
     max_tokens: usize,
     vocab_size: usize,
+    chat: Option<ChatTemplate>,
+    /// Ids that end a text.
+    ends: Vec<u32>,
     /// Made when first asked for.
     vocabulary: OnceLock<Vocabulary>,
 }
@@ -51,6 +56,14 @@ impl Lexicon for TextProcessor {
 
     fn read(&self, text: &str, pair: Option<&str>) -> Option<Vec<u32>> {
         self.encode(text, pair, Truncation::Truncate).ok().map(|text| text.ids().collect())
+    }
+
+    fn between(&self, before: &str, word: &str, after: &str) -> Option<Vec<u32>> {
+        self.ids_between(before, word, after)
+    }
+
+    fn written(&self, id: u32, alone: bool) -> String {
+        if alone { self.decoded(id) } else { self.written(id) }
     }
 
     fn name(&self, id: u32) -> Option<String> {
@@ -77,18 +90,19 @@ impl TextProcessor {
         clear_dropout(&mut tokenizer);
         check_vocabulary(&tokenizer, vocab_size)?;
 
-        let (specials, max_length, types) = match tokenizer_config {
-            Some(bytes) => {
-                let config = TokenizerConfig::parse(bytes)?;
-                (config.special_ids(&tokenizer), config.max_length(), config.sends_types())
-            }
+        let config = tokenizer_config.map(TokenizerConfig::parse).transpose()?;
+        let (specials, max_length, types) = match &config {
+            Some(config) => (config.special_ids(&tokenizer), config.max_length(), config.sends_types()),
             None => (well_known(&tokenizer), None, true),
         };
+        let template = config.as_ref().and_then(TokenizerConfig::chat_template);
+        let chat = template.map(|source| ChatTemplate::new(source, names(&specials, &tokenizer)));
         let specials = specials.within(vocab_size);
         let post = tokenizer.get_post_processor().cloned();
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
-        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, vocabulary: OnceLock::new() };
+        let (ends, vocabulary) = (specials.eos.into_iter().collect(), OnceLock::new());
+        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, chat, ends, vocabulary };
         processor.check_template()?;
         Ok(processor)
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{SpecialIds, TextError};
+use super::{ChatTemplate, SpecialIds, TextError};
 
 /// A `model_max_length` above this means "none": transformers writes 1e30 for it.
 const SANE_LENGTH: f64 = 1e9;
@@ -24,12 +24,18 @@ pub(super) struct TokenizerConfig {
     sep_token: Option<Value>,
     model_max_length: Option<Value>,
     model_input_names: Option<Vec<String>>,
+    chat_template: Option<Value>,
 }
 
 impl TokenizerConfig {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, TextError> {
         serde_json::from_slice(bytes)
             .map_err(|error| TextError::Tokenizer { file: "tokenizer_config.json", detail: error.to_string() })
+    }
+
+    /// The template of chats.
+    pub(super) fn chat_template(&self) -> Option<&str> {
+        ChatTemplate::source_of(self.chat_template.as_ref()?)
     }
 
     /// `model_max_length` where it is a length at all.
@@ -56,6 +62,21 @@ impl TokenizerConfig {
             sep: id(&self.sep_token),
         }
     }
+}
+
+/// Tokens with a meaning by the names that chat templates know them by.
+pub(super) fn names(specials: &SpecialIds, tokenizer: &Tokenizer) -> Vec<(&'static str, String)> {
+    let SpecialIds { pad, mask, unk, bos, eos, cls, sep } = *specials;
+    let all = [
+        ("bos_token", bos),
+        ("eos_token", eos),
+        ("unk_token", unk),
+        ("pad_token", pad),
+        ("sep_token", sep),
+        ("cls_token", cls),
+        ("mask_token", mask),
+    ];
+    all.into_iter().filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect()
 }
 
 /// A token is written as a string or as `{"content": …}`.

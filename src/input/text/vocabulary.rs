@@ -76,11 +76,30 @@ impl Vocabulary {
         *self.kinds.get(id as usize)?
     }
 
-    /// Whether `id` is another word of the kind of `own`, not only in other letters of the same.
-    pub fn replaces(&self, own: u32, id: u32) -> bool {
-        let same = |a: &Piece, b: &Piece| a.text.to_lowercase() == b.text.to_lowercase();
-        let (Some(known), Some(other)) = (self.piece(own), self.piece(id)) else { return false };
-        self.kind(own).is_some() && self.kind(own) == self.kind(id) && !same(known, other)
+    /// The word that the pieces `ids` write, as one that others can stand for; `None` where none can.
+    pub fn like(&self, ids: &[u32]) -> Option<Like> {
+        let pieces = ids.iter().map(|&id| self.piece(id)).collect::<Option<Vec<&Piece>>>()?;
+        let text: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+        let whole = Piece { text, join: pieces.first()?.join };
+        Some(Like { kind: Kind::of(&whole)?, lower: whole.text.to_lowercase() })
+    }
+
+    /// Whether `id` is another word of the kind of `like`, not only in other letters of the same.
+    pub fn replaces(&self, like: &Like, id: u32) -> bool {
+        let other = self.piece(id).filter(|_| self.kind(id) == Some(like.kind));
+        other.is_some_and(|other| other.text.to_lowercase() != like.lower)
+    }
+
+    /// Whether `id` is a word that could be written in the place of `word`, of letters or digits as it is, whatever
+    /// stands before.
+    pub fn writes_like(&self, id: u32, word: &str) -> bool {
+        let made_of = |text: &str| MadeOf::of(text).map(MadeOf::any_capital);
+        let piece = self.piece(id).filter(|piece| piece.join != Join::Inside);
+        piece.is_some_and(|piece| {
+            made_of(word).is_some()
+                && made_of(&piece.text) == made_of(word)
+                && piece.text.to_lowercase() != word.to_lowercase()
+        })
     }
 }
 
@@ -115,6 +134,18 @@ impl Marks {
     }
 }
 
+/// A word that others can stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Like {
+    pub kind: Kind,
+    lower: String,
+}
+
+/// Whether `word` is of letters alone or of digits alone, so that another could stand in its place.
+pub fn is_word(word: &str) -> bool {
+    MadeOf::of(word).is_some()
+}
+
 /// What makes words alike: how they are joined to what stands before, and what they are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kind {
@@ -134,14 +165,25 @@ enum MadeOf {
 
 impl Kind {
     fn of(piece: &Piece) -> Option<Self> {
-        let Piece { text, join } = piece;
-        let first = text.chars().next().filter(|_| *join != Join::Inside)?;
+        let made_of = MadeOf::of(&piece.text).filter(|_| piece.join != Join::Inside)?;
+        Some(Self { join: piece.join, made_of })
+    }
+}
+
+impl MadeOf {
+    fn of(text: &str) -> Option<Self> {
+        let first = text.chars().next()?;
         if text.chars().all(char::is_alphabetic) {
-            let single = text.chars().nth(1).is_none();
-            return Some(Self { join: *join, made_of: MadeOf::Letters { capital: first.is_uppercase(), single } });
+            return Some(Self::Letters { capital: first.is_uppercase(), single: text.chars().nth(1).is_none() });
         }
-        let digits = text.chars().all(|c| c.is_ascii_digit());
-        digits.then_some(Self { join: *join, made_of: MadeOf::Digits })
+        text.chars().all(|c| c.is_ascii_digit()).then_some(Self::Digits)
+    }
+
+    fn any_capital(self) -> Self {
+        match self {
+            Self::Letters { single, .. } => Self::Letters { capital: false, single },
+            Self::Digits => Self::Digits,
+        }
     }
 }
 
@@ -168,11 +210,22 @@ mod tests {
             ("fine", First),
             ("Paris", Word),
         ]);
-        let like = |own: u32| (0..known.len() as u32).filter(|&id| known.replaces(own, id)).collect::<Vec<u32>>();
+        let like = |own: u32| {
+            let like = known.like(&[own]);
+            (0..known.len() as u32)
+                .filter(|&id| like.as_ref().is_some_and(|like| known.replaces(like, id)))
+                .collect::<Vec<u32>>()
+        };
         assert_eq!(like(0), [1]);
         assert_eq!(like(3), [2, 9]);
         assert_eq!(like(5), [6]);
         assert_eq!([4, 7, 99, 8].map(|id| like(id).len()), [0; 4]);
         assert!([4, 7, 99].iter().all(|&id| known.kind(id).is_none()));
+        // Several pieces are one word, of which a piece that continues one is no part alone.
+        let several = known.like(&[0, 4]).unwrap();
+        assert_eq!((0..10).filter(|&id| known.replaces(&several, id)).collect::<Vec<u32>>(), [0, 1]);
+        assert_eq!(known.like(&[4, 0]).or(known.like(&[0, 7])).or(known.like(&[])), None);
+        let written = |word: &str| (0..10).filter(|&id| known.writes_like(id, word)).collect::<Vec<u32>>();
+        assert_eq!((written("GOOD"), written("3"), written("!")), (vec![1, 3, 8, 9], vec![5, 6], vec![]));
     }
 }

@@ -73,10 +73,11 @@ impl Flips<'_> {
         for (set, (slopes, own)) in gradients.iter().enumerate() {
             let width = (slopes.len() / self.places.len().max(1)).max(1);
             for (place, (slope, own)) in slopes.chunks_exact(width).zip(own.chunks_exact(width)).enumerate() {
-                if sets[set].iter().all(|(taken, _)| *taken != place) {
+                let like = lexicon.vocabulary().like(&[self.places[place].id]);
+                if let Some(like) = like.filter(|_| sets[set].iter().all(|(taken, _)| *taken != place)) {
                     let direction: Vec<f32> = slope.iter().map(|slope| ahead * slope).collect();
                     owners.push((set, place, f64::from(dot(&direction, own))));
-                    queries.push(Query { own: self.places[place].id, direction, cosine: false });
+                    queries.push(Query { like, direction, cosine: false });
                 }
             }
         }

@@ -20,9 +20,13 @@ pub struct Entry {
     pub planned: Result<Box<dyn Planned>, String>,
 }
 
+/// The methods whose scores can be compared.
+fn usable() -> impl Iterator<Item = &'static dyn ErasedMethod> {
+    METHODS.iter().copied().filter(|method| method.name() != Auto::NAME && !SCORELESS.contains(&method.name()))
+}
+
 fn named(name: &str) -> Option<&'static dyn ErasedMethod> {
-    let usable = |method: &&dyn ErasedMethod| method.name() != Auto::NAME && !SCORELESS.contains(&method.name());
-    METHODS.iter().copied().filter(usable).find(|method| method.name() == name)
+    usable().find(|method| method.name() == name)
 }
 
 /// The names a caller wrote.
@@ -36,10 +40,13 @@ pub fn checked(names: Vec<String>) -> Result<Vec<String>, SettingError> {
     for (place, name) in names.iter().enumerate() {
         let wrong = |detail: String| Err(SettingError::new(&format!("candidates/{place}"), detail));
         if named(name).is_none() {
-            return wrong(format!("{} is no method with scores to compare", quote(name)));
+            let known: Vec<&str> = usable().map(|method| method.name()).collect();
+            let detail =
+                format!("{} is no method with scores to compare; name some of {}", quote(name), known.join(", "));
+            return wrong(detail);
         }
         if names.iter().take(place).any(|before| before == name) {
-            return wrong(format!("{} is named twice", quote(name)));
+            return wrong(format!("{} is named twice; name it once", quote(name)));
         }
     }
     Ok(names)

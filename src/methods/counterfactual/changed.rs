@@ -28,14 +28,12 @@ pub(super) fn changed(
     let mut change =
         Change { found: true, minimal: Some(minimal), distance: changes.len() as f32, ..Change::default() };
     let logits = match (means, ctx.input()) {
-        (Means::Words { .. }, Input::Text(text)) => {
-            let ids = means.ids(text, &changes);
-            let name = |id: u32| ctx.lexicon().and_then(|lexicon| Some(lexicon.vocabulary().piece(id)?.text.clone()));
+        (Means::Words(_), Input::Text(text)) => {
             let words = changes.iter().filter_map(|&change| means.option(change));
-            let words: Vec<(usize, String)> =
-                words.map(|(place, id, _)| (place.word, name(id).unwrap_or_default())).collect();
-            edits::written(ctx, text, &mut change, edits::replaced(text, units, &words), &ids);
-            ctx.variants(&[Variant::Ids(ids)])?
+            let words: Vec<(usize, String)> = words.map(|(place, new)| (place.word, new.text.clone())).collect();
+            let edits = edits::replaced(text, units, &words);
+            edits::written(ctx, text, &mut change, edits, &means.ids(text, &changes));
+            ctx.variants(&[Variant::Spliced(means.splices(&changes))])?
         }
         (Means::Units, Input::Text(text)) => {
             let row = rows(ctx, masking, &mask)?;

@@ -158,6 +158,72 @@ fn replaced_words_are_the_nearest_that_do_it() {
     assert!(part.partial && !part.change.unwrap().found);
 }
 
+/// Words of letters, the first of two tokens.
+fn joined(mut fake: Fake) -> Fake {
+    let Input::Text(text) = &mut fake.input else { unreachable!() };
+    for token in &mut text.tokens[2..] {
+        token.word = token.word.map(|word| word - 1);
+    }
+    text.words.remove(0);
+    text.words[0].start = 0;
+    for (word, letters) in text.words.iter_mut().zip(["one", "two", "six"]) {
+        word.text = letters.into();
+    }
+    fake
+}
+
+#[test]
+fn a_word_of_several_tokens_makes_way_for_one() {
+    let fake = joined(lexical(3));
+    let found = explain(&fake, &json!({"edit": "replace", "neighbours": 100, "max_changes": 1})).remove(0);
+    let change = found.change.unwrap();
+    let (first, ids) = (|id: u32| word_embedding(id)[0], [10, 11]);
+    let mean: Vec<f32> = word_embedding(ids[0]).iter().zip(word_embedding(ids[1])).map(|(a, b)| a + b).collect();
+    // Brute force: of the first word's two tokens one is left, of the second's one.
+    let flips = |old: f32, id: u32| 0.5 - old + first(id) < 0.0;
+    let own = first(ids[0]) + first(ids[1]);
+    let distance = |to: &[f32], id: u32| 1.0 - dot(&unit(to), &unit(&word_embedding(id)));
+    let of_two = (0..100).filter(|&id| flips(own, id)).map(|id| distance(&mean, id));
+    let of_one = (0..100).filter(|&id| id != 12 && flips(first(12), id)).map(|id| distance(&word_embedding(12), id));
+    let (two, one) = (of_two.fold(9.0, f32::min), of_one.fold(9.0, f32::min));
+    assert!(two < 9.0 || one < 9.0);
+    let expected = if two <= one { vec![1.0, 0.0] } else { vec![0.0, 1.0] };
+    assert_eq!((change.distance, found.scores.words), (1.0, Some(expected)));
+    let (start, end) = if two <= one { (0, 5) } else { (6, 8) };
+    assert_eq!((change.edits[0].start, change.edits[0].end), (start, end));
+}
+
+#[test]
+fn a_language_model_proposes_the_words() {
+    let mut fake = joined(lexical(3));
+    // Of one token, of two and of three; what it holds likeliest comes first.
+    let (a, b, c) = ("aax", "abx-acx", "adx-aex-afx");
+    fake.proposals = vec![(a, -0.5), (b, -1.0), (c, -2.0)];
+    let settings = json!({"edit": "replace", "language_model": "words"});
+    let first = |ids: &[u32]| ids.iter().map(|&id| word_embedding(id)[0]).sum::<f32>();
+    let options: [(&str, &[u32]); 3] = [(a, &[0]), (b, &[1, 2]), (c, &[3, 4, 5])];
+    let flips = |old: &[u32], new: &[u32]| 0.5 - first(old) + first(new) < 0.0;
+    let places: [&[u32]; 2] = [&[10, 11], &[12]];
+    let found = explain(&fake, &settings).remove(0);
+    let change = found.change.unwrap();
+    let singles = options.iter().find_map(|(text, ids)| places.iter().any(|own| flips(own, ids)).then_some(*text));
+    match singles {
+        Some(text) => assert_eq!((change.distance, change.edits[0].to.as_str()), (1.0, text)),
+        None => assert!(!change.found || change.distance == 2.0),
+    }
+    // A text that may not grow keeps to what fits.
+    fake.spec.max_positions = 5;
+    fake.proposals = vec![(c, -2.0)];
+    let change = explain(&fake, &settings).remove(0).change.unwrap();
+    assert!(!change.found);
+    refused(&fake, &json!({"edit": "replace", "language_model": "other"}), "/language_model");
+    refused(&fake, &json!({"language_model": "words"}), "/language_model");
+    fake.left.set(Some(0));
+    fake.partial = true;
+    let part = explain(&fake, &settings).remove(0);
+    assert!(part.partial && !part.change.unwrap().found);
+}
+
 #[test]
 fn settings_that_cannot_be_are_refused_in_place() {
     for (settings, path) in [

@@ -1,13 +1,13 @@
 //! What can be done to an input, and what one target's tries of it say.
 
+use super::words::{Place, Replacement};
 use crate::input::Input;
 use crate::input::text::TextInput;
 use crate::input::units::Mask;
 use crate::methods::support::fewest::{Attempt, Changes};
 use crate::methods::support::goal::{Goal, Reached};
-use crate::methods::support::lexical::Place;
 use crate::methods::support::time::in_time;
-use crate::methods::{Ctx, Error, Masking, Variant};
+use crate::methods::{Ctx, Error, Masking, Splice, Variant};
 
 /// Inputs asked for at once: what a deadline can lose.
 const CHUNK: usize = 128;
@@ -16,8 +16,8 @@ const CHUNK: usize = 128;
 pub(super) enum Means {
     /// Each unit can be taken away.
     Units,
-    /// Words, each with what can stand in its place and how far that is from it.
-    Words { places: Vec<Place>, options: Vec<Vec<(u32, f64)>> },
+    /// Words can be replaced.
+    Words(Vec<Place>),
 }
 
 impl Means {
@@ -25,26 +25,35 @@ impl Means {
     pub fn units(&self, changes: &Changes) -> Vec<usize> {
         let unit = |&(place, _): &(usize, usize)| match self {
             Self::Units => Some(place),
-            Self::Words { places, .. } => places.get(place).map(|place| place.word),
+            Self::Words(places) => places.get(place).map(|place| place.word),
         };
         changes.iter().filter_map(unit).collect()
     }
 
     /// What stands in a place after a change.
-    pub fn option(&self, (place, option): (usize, usize)) -> Option<(&Place, u32, f64)> {
-        let Self::Words { places, options } = self else { return None };
-        let &(id, distance) = options.get(place)?.get(option)?;
-        Some((places.get(place)?, id, distance))
+    pub fn option(&self, (place, option): (usize, usize)) -> Option<(&Place, &Replacement)> {
+        let Self::Words(places) = self else { return None };
+        let place = places.get(place)?;
+        Some((place, place.options.get(option)?))
+    }
+
+    /// Other tokens in the place of those that `changes` are at.
+    pub fn splices(&self, changes: &Changes) -> Vec<Splice> {
+        let splice =
+            |(place, new): (&Place, &Replacement)| Splice { tokens: place.tokens.clone(), ids: new.ids.clone() };
+        changes.iter().filter_map(|&change| self.option(change)).map(splice).collect()
     }
 
     /// The input's ids after `changes`.
     pub fn ids(&self, text: &TextInput, changes: &Changes) -> Vec<u32> {
-        let mut ids: Vec<u32> = text.ids().collect();
-        for (place, id, _) in changes.iter().filter_map(|&change| self.option(change)) {
-            if let Some(slot) = ids.get_mut(place.token) {
-                *slot = id;
-            }
+        let own: Vec<u32> = text.ids().collect();
+        let (mut ids, mut at) = (Vec::with_capacity(own.len()), 0);
+        for Splice { tokens, ids: new } in self.splices(changes) {
+            ids.extend(own.get(at..tokens.start).unwrap_or_default());
+            ids.extend(new);
+            at = tokens.end;
         }
+        ids.extend(own.get(at..).unwrap_or_default());
         ids
     }
 }
@@ -72,8 +81,8 @@ pub(super) struct Trials<'a> {
 impl Trials<'_> {
     fn outputs(&mut self, sets: &[Changes]) -> Result<Vec<Vec<f32>>, Error> {
         match (self.means, self.ctx.input()) {
-            (Means::Words { .. }, Input::Text(text)) => {
-                let variants: Vec<Variant> = sets.iter().map(|set| Variant::Ids(self.means.ids(text, set))).collect();
+            (Means::Words(_), Input::Text(_)) => {
+                let variants: Vec<Variant> = sets.iter().map(|set| Variant::Spliced(self.means.splices(set))).collect();
                 self.ctx.variants(&variants)
             }
             _ => {
@@ -111,6 +120,6 @@ impl Attempt for Trials<'_> {
     }
 
     fn cost(&self, changes: &Changes) -> f64 {
-        changes.iter().filter_map(|&change| self.means.option(change)).map(|(_, _, distance)| distance).sum()
+        changes.iter().filter_map(|&change| self.means.option(change)).map(|(_, new)| new.distance).sum()
     }
 }

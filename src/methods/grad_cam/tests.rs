@@ -64,6 +64,24 @@ fn the_last_map_is_the_default() {
 }
 
 #[test]
+fn cells_are_the_maps_places_over_the_image() {
+    let fake = model(0.7);
+    let own = run(&fake, &json!({}));
+    let found = run(&fake, &json!({"cells": 3}));
+    assert_eq!((found.grid, cells(&found)), (own.grid, cells(&own)));
+    let fine = run(&fake, &json!({"cells": 6}));
+    assert_eq!(fine.grid, Some(Grid { rows: 6, cols: 6 }));
+    let grid = fine.scores.grid.as_ref().unwrap();
+    assert_eq!((grid[0][1], grid[5][4], grid.len()), (cells(&own)[0], cells(&own)[8], 6));
+    let one = cells(&run(&fake, &json!({"cells": 1})));
+    let mean = cells(&own).iter().map(|&cell| f64::from(cell)).sum::<f64>() / 9.0;
+    assert!((f64::from(one[0]) - mean).abs() < 1e-6 * mean.abs());
+    let planned = |settings: Value| GradCam.plan(settings.as_object().unwrap().clone(), &fake.subject()).unwrap();
+    assert_eq!(planned(json!({"cells": 2})).settings()["cells"], 2);
+    assert!(planned(json!({})).settings().get("cells").is_none());
+}
+
+#[test]
 fn several_targets_share_a_forward() {
     let mut fake = model(0.7);
     fake.targets = vec![fake::target(0), fake::target(1)];
@@ -76,6 +94,8 @@ fn several_targets_share_a_forward() {
 #[test]
 fn what_does_not_exist_is_refused_in_place() {
     for (settings, path) in [
+        (json!({"cells": 0}), "/cells"),
+        (json!({"cells": 7}), "/cells"),
         (json!({"layer": 3}), "/layer"),
         (json!({"layer": -4}), "/layer"),
         (json!({"variant": "score_cam"}), "/variant"),

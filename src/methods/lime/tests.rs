@@ -118,13 +118,13 @@ fn a_text_without_words_has_nothing_to_explain() {
 fn defaults_are_limes() {
     assert_eq!(
         echoed(&text(2), &json!({})),
-        json!({"unit": "word", "fill": "remove", "samples": null, "max_evaluations": 5000, "tolerance": 0.05,
+        json!({"unit": "word", "fill": "remove", "variant": "lime", "samples": null, "max_evaluations": 5000, "tolerance": 0.05,
             "kernel_width": 25.0, "ridge": 0.0, "output": "probability", "normalize": "none", "absolute": false,
             "precision": "f32"})
     );
     assert_eq!(
         echoed(&Fake::image(4), &json!({"samples": 1000})),
-        json!({"unit": "segment", "segmenter": "slic", "segments": 50, "fill": "mean", "samples": 1000,
+        json!({"unit": "segment", "segmenter": "slic", "segments": 50, "fill": "mean", "variant": "lime", "samples": 1000,
             "max_evaluations": 1000, "tolerance": 0.05, "kernel_width": 0.25, "ridge": 1.0, "output": "probability",
             "normalize": "none", "absolute": false, "precision": "f32"})
     );
@@ -156,6 +156,14 @@ fn settings_that_cannot_be_are_refused_in_place() {
         (json!({"tolerance": -0.1}), "/tolerance"),
         (json!({"ridge": 0.5}), "/ridge"),
         (json!({"ridge": -1.0, "samples": 9}), "/ridge"),
+        (json!({"lasso": 0.1}), "/lasso"),
+        (json!({"variant": "sparse", "lasso": 0.0}), "/lasso"),
+        (json!({"variant": "sparse", "samples": 1}), "/samples"),
+        (json!({"variant": "sparse", "samples": 20_001}), "/samples"),
+        (json!({"variant": "sparse", "ridge": 1.0}), "/ridge"),
+        (json!({"variant": "sparse", "kernel_width": 1.0}), "/kernel_width"),
+        (json!({"variant": "sparse", "tolerance": 0.1}), "/tolerance"),
+        (json!({"variant": "sparse", "max_evaluations": 100}), "/max_evaluations"),
     ] {
         refused(&text(2), &settings, path);
     }
@@ -180,4 +188,73 @@ fn the_cost_is_what_may_be_evaluated() {
     assert_eq!(cost(4, json!({})), Cost { rows: 16, tokens: 96 });
     assert_eq!(cost(20, json!({})).rows, 5000);
     assert_eq!(cost(20, json!({"samples": 70})).rows, 71);
+    assert_eq!(cost(20, json!({"variant": "sparse"})).rows, 66);
+    assert_eq!(cost(6, json!({"variant": "sparse"})).rows, 64);
+}
+
+#[test]
+fn a_sparse_fit_keeps_what_counts() {
+    let units = 30;
+    let weigh = |units: &Units, mask: &Mask| {
+        let counts = (0..units.len()).filter(|&unit| mask.contains(unit) && unit % 10 == 3);
+        vec![0.0, counts.count() as f32 * 2.0 - 1.0]
+    };
+    let fake = Fake::text(units);
+    let all = fake.units();
+    let fake = fake.black(&all, weigh);
+    let found = explain(&fake, &json!({"variant": "sparse", "output": "logit", "lasso": 0.1}));
+    let words = found.scores.words.unwrap();
+    for (unit, score) in words.iter().enumerate() {
+        // The penalty takes its share of what counts, and all of what does not: its chance covariance is smaller.
+        let expected = if unit % 10 == 3 { 1.3..2.0 } else { -0.25..0.25 };
+        assert!(expected.contains(score), "{unit}: {score}");
+    }
+    assert!(words.iter().filter(|score| **score == 0.0).count() >= 20, "{words:?}");
+    assert_eq!((found.base_value, found.output_value), (Some(-1.0), Some(5.0)));
+    let diagnostics = found.diagnostics;
+    assert_eq!((diagnostics.samples, diagnostics.exact, diagnostics.converged), (Some(64), Some(false), None));
+    assert_eq!((diagnostics.evaluations, diagnostics.standard_error), (66, None));
+    assert!(diagnostics.r2.unwrap() > 0.9);
+    assert!(fake.codes().is_empty());
+}
+
+#[test]
+fn a_sparse_fit_of_few_units_takes_every_mask_once() {
+    for units in [1, 2, 5] {
+        let found = explain(&text(units), &json!({"variant": "sparse", "output": "logit", "lasso": 0.01}));
+        let masks = 1 << units;
+        let diagnostics = found.diagnostics;
+        assert_eq!((diagnostics.exact, diagnostics.converged), (Some(true), Some(true)));
+        assert_eq!((diagnostics.evaluations, diagnostics.samples), (masks, Some(masks)));
+        // Orthogonal columns of standard deviation one half: each coefficient loses twice the penalty, less none.
+        for (unit, score) in found.scores.words.unwrap().iter().enumerate() {
+            let expected = weight(unit) - 0.02 * weight(unit).signum();
+            assert!((score - expected).abs() < 1e-6, "{unit} of {units}: {score} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_sparse_fit_has_defaults_of_its_own() {
+    assert_eq!(
+        echoed(&text(2), &json!({"variant": "sparse"})),
+        json!({"unit": "word", "fill": "remove", "variant": "sparse", "samples": 64, "lasso": 0.01,
+            "output": "log_odds", "normalize": "none", "absolute": false, "precision": "f32"})
+    );
+    let mut regression = text(2);
+    regression.task = fake::FakeTask { probability: false };
+    assert_eq!(echoed(&regression, &json!({"variant": "sparse"}))["output"], "logit");
+    let nothing = explain(&text(0), &json!({"variant": "sparse"}));
+    assert_eq!((nothing.scores.words, nothing.diagnostics.standard_error), (Some(Vec::new()), None));
+}
+
+#[test]
+fn a_deadline_leaves_a_sparse_fit_of_what_there_is() {
+    let settings = json!({"variant": "sparse", "samples": 500});
+    let mut fake = text(40);
+    fake.partial = true;
+    fake.left.set(Some(300));
+    let found = explain(&fake, &settings);
+    assert!(found.partial && found.diagnostics.evaluations <= 301, "{}", found.diagnostics.evaluations);
+    assert_eq!((found.diagnostics.exact, found.diagnostics.converged), (Some(false), Some(false)));
 }

@@ -57,6 +57,17 @@ fn a_target_that_is_no_label_of_the_model_stands_alone() {
 }
 
 #[test]
+fn top_is_for_models_over_a_vocabulary() {
+    let planned = |fake: &Fake, top: usize| {
+        LogitLens.plan(json!({"top": top}).as_object().unwrap().clone(), &fake.subject()).err().map(|error| error.path)
+    };
+    let mut fake = model();
+    assert_eq!(planned(&fake, 3).as_deref(), Some("/top"));
+    fake.spec.about = About::Next;
+    assert_eq!((planned(&fake, 3), planned(&fake, 101).as_deref()), (None, Some("/top")));
+}
+
+#[test]
 fn layers_that_do_not_exist_are_refused() {
     let planned = LogitLens.plan(json!({"layers": [3]}).as_object().unwrap().clone(), &model().subject());
     assert_eq!(planned.err().unwrap().path, "/layers/0");

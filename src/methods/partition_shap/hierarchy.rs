@@ -20,6 +20,7 @@ pub enum Hierarchy {
 /// How units are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HierarchyRule)]
 pub enum Rule {
     /// Text: halves at the strongest border nearest to the middle: texts of a pair, sentences, clauses (after a comma,
     /// semicolon, colon, dash or closing bracket, before an opening one), words, tokens.

@@ -26,6 +26,7 @@ pub struct Owen {
 }
 
 /// A group in one context: what its units, present together, add to it.
+#[derive(Clone)]
 struct Open {
     node: usize,
     context: Mask,
@@ -60,22 +61,29 @@ impl PartialEq for Open {
 }
 impl Eq for Open {}
 
+/// Is shown what there is after groups were split, where more are to be.
+pub type Refined<'a> = &'a dyn Fn(&Game<'_>, Owen) -> Result<(), Error>;
+
+/// What is known of a target before any group is split: each unit has the same share.
+///
+/// # Errors
+/// None, after [`Game::new`].
+pub fn unsplit(game: &Game<'_>, tree: &Tree, target: usize) -> Result<Owen, Error> {
+    Ok(Split::new(game, tree, target)?.end(false))
+}
+
 /// The values of one target within `evaluations` masks of its own: groups with the largest share are split first.
 ///
 /// # Errors
 /// The model failed or had to stop.
-pub fn owen(game: &mut Game<'_>, tree: &Tree, target: usize, evaluations: usize) -> Result<Owen, Error> {
-    let (without, with) = game.ends(target)?;
-    let root = Open { node: tree.root(), context: game.empty(), without, with, weight: 1.0, number: 0 };
-    let mut split = Split {
-        tree,
-        target,
-        scores: vec![0.0; game.players()],
-        open: BinaryHeap::new(),
-        used: [game.empty(), game.full()].into_iter().collect(),
-        numbers: 1,
-    };
-    split.take(root);
+pub fn owen(
+    game: &mut Game<'_>,
+    tree: &Tree,
+    target: usize,
+    evaluations: usize,
+    refined: Option<Refined<'_>>,
+) -> Result<Owen, Error> {
+    let mut split = Split::new(game, tree, target)?;
     let mut partial = false;
     while !split.open.is_empty() {
         let (chosen, masks) = split.choose(evaluations);
@@ -90,17 +98,19 @@ pub fn owen(game: &mut Game<'_>, tree: &Tree, target: usize, evaluations: usize)
         for group in chosen {
             split.part(game, group)?;
         }
+        if let (Some(refined), false) = (refined, split.open.is_empty()) {
+            refined(game, split.clone().end(false))?;
+        }
     }
-    let unsplit = split.open.len();
-    split.spread();
-    let drift = (with - without - split.scores.iter().sum::<f64>()) / split.scores.len() as f64;
-    split.scores.iter_mut().for_each(|score| *score += drift);
-    Ok(Owen { scores: split.scores, evaluations: split.used.len(), unsplit, partial })
+    Ok(split.end(partial))
 }
 
+#[derive(Clone)]
 struct Split<'a> {
     tree: &'a Tree,
     target: usize,
+    /// The output's change.
+    change: f64,
     scores: Vec<f64>,
     open: BinaryHeap<Open>,
     /// Masks that this target needed, shared with others or not.
@@ -108,7 +118,32 @@ struct Split<'a> {
     numbers: usize,
 }
 
-impl Split<'_> {
+impl<'a> Split<'a> {
+    fn new(game: &Game<'_>, tree: &'a Tree, target: usize) -> Result<Self, Error> {
+        let (without, with) = game.ends(target)?;
+        let root = Open { node: tree.root(), context: game.empty(), without, with, weight: 1.0, number: 0 };
+        let mut split = Self {
+            tree,
+            target,
+            change: with - without,
+            scores: vec![0.0; game.players()],
+            open: BinaryHeap::new(),
+            used: [game.empty(), game.full()].into_iter().collect(),
+            numbers: 1,
+        };
+        split.take(root);
+        Ok(split)
+    }
+
+    /// The values, where nothing more is split.
+    fn end(mut self, partial: bool) -> Owen {
+        let unsplit = self.open.len();
+        self.spread();
+        let drift = (self.change - self.scores.iter().sum::<f64>()) / self.scores.len() as f64;
+        self.scores.iter_mut().for_each(|score| *score += drift);
+        Owen { scores: self.scores, evaluations: self.used.len(), unsplit, partial }
+    }
+
     /// A unit has its share; a group waits to be split.
     fn take(&mut self, group: Open) {
         match self.tree.nodes[group.node].units.as_slice() {

@@ -15,7 +15,43 @@ fn solve(fake: &Fake, groups: &Value, evaluations: usize) -> Result<Owen, Error>
     let units: Units = fake.units();
     let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
     let tree = Tree::named(groups.as_array().unwrap(), units.len()).unwrap();
-    owen(&mut Game::new(fake, masking, OutputSpace::Logit)?, &tree, 0, evaluations)
+    owen(&mut Game::new(fake, masking, OutputSpace::Logit)?, &tree, 0, evaluations, None)
+}
+
+/// What is shown on the way adds up to the output's change like the end, of which it is the same as under a budget.
+#[test]
+fn what_is_shown_on_the_way_adds_up() {
+    let groups = json!((0..32).map(|pair| json!([2 * pair, 2 * pair + 1])).collect::<Vec<Value>>());
+    // A node of many parts is split by all of their coalitions: these are binary.
+    let halves = |parts: Vec<Value>| -> Vec<Value> {
+        parts.chunks(2).map(|pair| if pair.len() == 2 { json!(pair) } else { pair[0].clone() }).collect()
+    };
+    let mut tree = groups.as_array().unwrap().clone();
+    while tree.len() > 2 {
+        tree = halves(tree);
+    }
+    let fake = Fake::text(64);
+    let units = fake.units();
+    let fake = fake.black(&units, |units, mask| {
+        let there: Vec<f32> = (0..units.len()).map(|unit| f32::from(u8::from(mask.contains(unit)))).collect();
+        vec![0.0, there.iter().zip(there.iter().skip(7)).map(|(a, b)| a * b + 0.5 * a).sum()]
+    });
+    let masking = Masking { units: &units, fill: Fill::Remove, precision: Precision::F32 };
+    let tree = Tree::named(&tree, 64).unwrap();
+    let mut game = Game::new(&fake, masking, OutputSpace::Logit).unwrap();
+    let (without, with) = game.ends(0).unwrap();
+    let shown = std::cell::RefCell::new(vec![unsplit(&game, &tree, 0).unwrap()]);
+    let refined = |_: &Game<'_>, owen: Owen| {
+        shown.borrow_mut().push(owen);
+        Ok(())
+    };
+    let end = owen(&mut game, &tree, 0, 400, Some(&refined)).unwrap();
+    let shown = shown.into_inner();
+    assert!(shown.len() > 3 && shown.windows(2).all(|pair| pair[0].evaluations < pair[1].evaluations));
+    for one in shown.iter().chain([&end]) {
+        assert!((one.scores.iter().sum::<f64>() - (with - without)).abs() < 1e-9);
+    }
+    assert!(shown.iter().all(|one| one.unsplit > 0 && !one.partial));
 }
 
 /// All orders of a group's units that keep the units of every group inside it together.

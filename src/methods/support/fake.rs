@@ -9,7 +9,9 @@ use crate::input::image::{ImageInput, Normalisation, Region};
 use crate::input::text::{Lexicon, SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
-use crate::methods::{Ctx, Error, Inside, Masking, Pass, RowView, Subject, Variant, Warning};
+use crate::methods::{
+    Ctx, Error, Helpers, Inside, Masking, Pass, Proposal, RowView, Splice, Subject, Variant, Warning,
+};
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
@@ -46,6 +48,17 @@ pub struct Fake {
     pub rows: Cell<usize>,
     pub warnings: RefCell<Vec<Warning>>,
     pub lexicon: FakeLexicon,
+    /// What the masked language model `words` would write, the same in every place.
+    pub proposals: Vec<(&'static str, f64)>,
+}
+
+/// The model `words` fills masks.
+pub struct FakeHelpers;
+
+impl Helpers for FakeHelpers {
+    fn fills_masks(&self, name: &str) -> Result<(), String> {
+        if name == "words" { Ok(()) } else { Err(format!("model \"{name}\" fills no masks")) }
+    }
 }
 
 impl Fake {
@@ -97,6 +110,7 @@ impl Fake {
             rows: Cell::new(0),
             warnings: RefCell::new(Vec::new()),
             lexicon: FakeLexicon::default(),
+            proposals: Vec::new(),
         }
     }
 
@@ -130,6 +144,7 @@ impl Fake {
             precision: Precision::F32,
             max_evaluations: 20_000,
             response_values: 4_000_000,
+            helpers: &FakeHelpers,
         }
     }
 
@@ -246,10 +261,20 @@ impl Ctx for Fake {
 
     fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
         let logits = |variant: &Variant| match variant {
+            Variant::Spliced(splices) => {
+                let ids = spliced(self.input.as_text().unwrap(), splices);
+                (self.white)(&ids.into_iter().flat_map(word_embedding).collect::<Vec<f32>>())
+            }
             Variant::Ids(ids) => (self.white)(&ids.iter().copied().flat_map(word_embedding).collect::<Vec<f32>>()),
             Variant::Pixels(pixels) => (self.white)(pixels),
         };
         variants.iter().map(|variant| self.step().map(|()| logits(variant))).collect()
+    }
+
+    fn proposals(&self, _: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+        self.step()?;
+        let proposal = |&(text, log_probability): &(&str, f64)| Proposal { text: text.into(), log_probability };
+        Ok(vec![self.proposals.iter().take(count).map(proposal).collect(); words.len()])
     }
 
     fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
@@ -287,6 +312,16 @@ pub fn attention(layer: usize, length: usize) -> Vec<f32> {
         (0..length).map(move |key| weight(head, query, key) / total).collect::<Vec<f32>>()
     };
     (0..HEADS).flat_map(|head| (0..length).flat_map(move |query| row(head, query))).collect()
+}
+
+/// The ids of `text` after `splices`.
+pub fn spliced(text: &TextInput, splices: &[Splice]) -> Vec<u32> {
+    let mut ids: Vec<Vec<u32>> = text.ids().map(|id| vec![id]).collect();
+    for Splice { tokens, ids: new } in splices {
+        ids[tokens.clone()].fill(Vec::new());
+        ids[tokens.start].clone_from(new);
+    }
+    ids.concat()
 }
 
 /// A fixed, irregular row of the embedding table.
@@ -411,6 +446,10 @@ impl Readout for FakeTask {
             OutputSpace::Logit => f64::from(logits[target.index()]),
             OutputSpace::Probability => Self::probability(logits, target.index()),
             OutputSpace::LogProbability => Self::probability(logits, target.index()).ln(),
+            OutputSpace::LogOdds => {
+                let own = Self::probability(logits, target.index());
+                (own / (1.0 - own)).ln()
+            }
             OutputSpace::Entropy => f64::NAN,
         }
     }
@@ -422,6 +461,7 @@ impl Readout for FakeTask {
                 OutputSpace::Logit => same,
                 OutputSpace::Probability => own * (same - Self::probability(logits, index)),
                 OutputSpace::LogProbability => same - Self::probability(logits, index),
+                OutputSpace::LogOdds => (same - Self::probability(logits, index)) / (1.0 - own),
                 OutputSpace::Entropy => f64::NAN,
             }
         };
@@ -464,7 +504,7 @@ impl Task for FakeTask {
                 let index = *index as usize;
                 Ok(Class { label: ["NO", "YES"][index].into(), index })
             }
-            _ => Err(TargetError { path: String::new(), detail: "there is no such class".into() }),
+            _ => Err(TargetError { path: String::new(), detail: "there is no such class; use 0 or 1".into() }),
         }
     }
     fn prediction(&self, _: &Input, _: &[f32]) -> Prediction {

@@ -36,7 +36,7 @@ pub fn chosen(field: &str, what: &str, indices: &[i64], count: usize) -> Result<
         let place = format!("{field}/{position}");
         let index = one(&place, what, index, count)?;
         if resolved.contains(&index) {
-            return Err(SettingError::new(&place, format!("{what} {index} is named twice")));
+            return Err(SettingError::new(&place, format!("{what} {index} is named twice; name it once")));
         }
         resolved.push(index);
     }
@@ -50,6 +50,11 @@ pub fn chosen(field: &str, what: &str, indices: &[i64], count: usize) -> Result<
 pub fn one(field: &str, what: &str, index: i64, count: usize) -> Result<usize, SettingError> {
     let from_start = if index < 0 { index.checked_add_unsigned(count as u64) } else { Some(index) };
     from_start.and_then(|index| usize::try_from(index).ok()).filter(|&index| index < count).ok_or_else(|| {
-        SettingError::new(field, format!("{what} {index} does not exist; the model has {count}, counted from 0"))
+        let detail = format!(
+            "{what} {index} does not exist; the model has {count}, counted from 0: use −{count} to {}",
+            count.saturating_sub(1)
+        );
+        let none = || format!("the model has no {what}; use another method");
+        SettingError::new(field, if count == 0 { none() } else { detail })
     })
 }

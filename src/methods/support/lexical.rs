@@ -1,8 +1,9 @@
 //! Words for words: which of a text's can be replaced by one of the vocabulary, and by which.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::input::text::{Lexicon, TextInput, WordKind};
+use crate::input::text::{Lexicon, Like, TextInput, WordKind};
 use crate::methods::{Ctx, Error};
 use crate::nn;
 
@@ -19,26 +20,34 @@ pub struct Place {
     pub id: u32,
 }
 
-/// The words that can be replaced, in order.
+/// The words of a single token that can be replaced, in order.
 pub fn places(text: &TextInput, lexicon: &dyn Lexicon) -> Vec<Place> {
+    let place = |(word, tokens): (usize, Range<usize>)| {
+        let id = text.tokens.get(tokens.start).filter(|_| tokens.len() == 1)?.id;
+        lexicon.vocabulary().kind(id).map(|_| Place { word, token: tokens.start, id })
+    };
+    words(text).into_iter().filter_map(place).collect()
+}
+
+/// The words whose tokens stand behind one another, in order, each with its tokens.
+pub fn words(text: &TextInput) -> Vec<(usize, Range<usize>)> {
     let mut tokens: Vec<Vec<usize>> = vec![Vec::new(); text.words.len()];
     for (token, known) in text.tokens.iter().enumerate() {
         if let Some(word) = known.word.and_then(|word| tokens.get_mut(word)) {
             word.push(token);
         }
     }
-    let place = |(word, tokens): (usize, &Vec<usize>)| {
-        let &[token] = tokens.as_slice() else { return None };
-        let id = text.tokens.get(token)?.id;
-        lexicon.vocabulary().kind(id).map(|_| Place { word, token, id })
+    let range = |(word, tokens): (usize, Vec<usize>)| {
+        let (first, last) = (*tokens.first()?, *tokens.last()?);
+        (last + 1 - first == tokens.len()).then_some((word, first..last + 1))
     };
-    tokens.iter().enumerate().filter_map(place).collect()
+    tokens.into_iter().enumerate().filter_map(range).collect()
 }
 
 /// A direction in the space of embeddings, of which the words that lie furthest along it are asked.
 pub struct Query {
     /// The word to be replaced.
-    pub own: u32,
+    pub like: Like,
     pub direction: Vec<f32>,
     /// Whether only the angle counts.
     pub cosine: bool,
@@ -55,9 +64,7 @@ pub fn furthest(
     let vocabulary = lexicon.vocabulary();
     let mut of_kind: HashMap<WordKind, Vec<usize>> = HashMap::new();
     for (index, query) in queries.iter().enumerate() {
-        if let Some(kind) = vocabulary.kind(query.own) {
-            of_kind.entry(kind).or_default().push(index);
-        }
+        of_kind.entry(query.like.kind).or_default().push(index);
     }
     let mut best: Vec<Vec<(u32, f64)>> = vec![Vec::new(); queries.len()];
     let wanted = |id: &u32| vocabulary.kind(*id).is_some_and(|kind| of_kind.contains_key(&kind));
@@ -74,7 +81,7 @@ pub fn furthest(
                 let score = if query.cosine { product / length.max(f64::MIN_POSITIVE) } else { product };
                 let list = &mut best[index];
                 let enters = list.len() < count || list.last().is_some_and(|(_, last)| score > *last);
-                if enters && score.is_finite() && vocabulary.replaces(query.own, id) {
+                if enters && score.is_finite() && vocabulary.replaces(&query.like, id) {
                     let at = list.partition_point(|(_, known)| *known >= score);
                     list.insert(at, (id, score));
                     list.truncate(count);
@@ -115,7 +122,11 @@ mod tests {
         let lexicon = fake.lexicon().unwrap();
         let places = places(fake.input.as_text().unwrap(), lexicon);
         assert_eq!(places.len(), 3);
-        let query = |place: &Place| Query { own: place.id, direction: unit(&word_embedding(place.id)), cosine: true };
+        let query = |place: &Place| Query {
+            like: lexicon.vocabulary().like(&[place.id]).unwrap(),
+            direction: unit(&word_embedding(place.id)),
+            cosine: true,
+        };
         let queries: Vec<Query> = places.iter().map(query).collect();
         let found = furthest(&fake, lexicon, &queries, 5).unwrap();
         for (place, found) in places.iter().zip(found) {

@@ -47,6 +47,18 @@ pub fn segment_cells(labels: &[u16], scores: &[f64], cells: &[u32], grid: Grid) 
     sums.iter().zip(sizes).map(|(sum, size)| sum / size.max(1) as f64).collect()
 }
 
+/// The mean over each cell's pixels of the score of the place of the grid `own` that covers them, over `rows` × `cols`
+/// pixels.
+pub fn regridded(scores: &[f64], (rows, cols): (usize, usize), own: Grid, grid: Grid) -> Vec<f64> {
+    let mut sums = vec![0.0; grid.rows * grid.cols];
+    let mut sizes = vec![0_usize; sums.len()];
+    for (&place, &cell) in cells(rows, cols, own).iter().zip(&cells(rows, cols, grid)) {
+        sums[cell as usize] += scores.get(place as usize).copied().unwrap_or(0.0);
+        sizes[cell as usize] += 1;
+    }
+    sums.iter().zip(sizes).map(|(sum, size)| sum / size.max(1) as f64).collect()
+}
+
 /// Scores of all pixels as a 16-bit picture: value = sample · scale + offset, off by half a `scale` at most.
 pub fn pixel_map(scores: &[f64], rows: usize, cols: usize) -> Result<PixelMap, Error> {
     let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
@@ -72,6 +84,17 @@ pub fn segment_picture(segmentation: &segment::Segmentation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grid_over_another_has_the_means_of_its_pixels() {
+        let own = Grid { rows: 2, cols: 2 };
+        let scores = [1.0, 2.0, 3.0, 4.0];
+        let over = |cells: usize| regridded(&scores, (6, 6), own, Grid { rows: cells, cols: cells });
+        assert_eq!((over(2), over(1)), (scores.to_vec(), vec![2.5]));
+        assert_eq!(over(3), [1.0, 1.5, 2.0, 2.0, 2.5, 3.0, 3.0, 3.5, 4.0]);
+        let fine = over(6);
+        assert_eq!((fine[0], fine[3], fine[35], fine.iter().sum::<f64>()), (1.0, 2.0, 4.0, 90.0));
+    }
 
     #[test]
     fn cells_cover_every_pixel_by_the_floor_rule() {

@@ -34,7 +34,7 @@ impl Sampling {
     ) -> Result<Self, SettingError> {
         let tolerance = settings::tolerance(tolerance, 0.05)?;
         if limit < beside + 2 {
-            let detail = format!("limits.max_evaluations is below {}, too few for two samples", beside + 2);
+            let detail = format!("limits.max_evaluations is below {}, too few for two samples; raise it", beside + 2);
             return Err(SettingError::new("", detail));
         }
         let most = max_evaluations.unwrap_or((MOST + beside).min(limit));

@@ -4,6 +4,7 @@
 //! is one bit a unit and one number a target for every distinct mask, and units².
 
 mod sampled;
+mod sparse;
 
 pub mod drawing;
 
@@ -16,6 +17,7 @@ use super::{spread, time};
 use crate::input::units::{Fill, Mask, Units};
 use crate::methods::{Ctx, Error, Masking};
 use crate::nn::Precision;
+use crate::numerics::lasso;
 use crate::numerics::least_squares::{self, Fit, Observations};
 use crate::numerics::sampling;
 use crate::tasks::OutputSpace;
@@ -91,6 +93,9 @@ pub enum Mode {
     Fixed { samples: usize, ridge: f64 },
     /// Draws until every target's largest standard error is within `tolerance` of its largest score.
     Adaptive { tolerance: f64, evaluations: usize },
+    /// ContextCite's: `samples` draws of coins, all of one weight, or all masks where they are no more; few units keep
+    /// a score, by a penalty on its size.
+    Sparse { samples: usize, penalty: f64 },
 }
 
 /// What is asked.
@@ -149,14 +154,18 @@ pub fn explain(plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
     let mut surrogates = match plan.mode {
         Mode::Exact => {
             table.enumerate();
-            table.once(plan)
+            table.once(plan, true)
         }
         Mode::Fixed { samples, .. } => {
             table.draws.push(FULL);
             table.draw(plan.draw, samples, usize::MAX);
-            table.once(plan)
+            table.once(plan, false)
         }
         Mode::Adaptive { tolerance, evaluations } => table.until(plan, tolerance, evaluations),
+        Mode::Sparse { samples, .. } => {
+            let exact = table.toss(samples);
+            table.once(plan, exact)
+        }
     }?;
     if let Some(Check { evaluations, errors }) = table.check(plan)? {
         for (surrogate, error) in surrogates.iter_mut().zip(errors) {
@@ -266,11 +275,11 @@ impl Table {
         true
     }
 
-    /// Every mask of the plan is known: one evaluation, one fit.
-    fn once(&mut self, plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
+    /// Every mask of the plan is known: one evaluation, one fit. `all`: they are all there are.
+    fn once(&mut self, plan: &Plan<'_>, all: bool) -> Result<Vec<Surrogate>, Error> {
         let partial = self.evaluate_or_end_early(plan)?;
         let targets: Vec<usize> = (0..self.values.len()).collect();
-        let exact = plan.mode == Mode::Exact && !partial;
+        let exact = all && !partial;
         let mut fits = self.fits(plan, &targets)?;
         if exact {
             fits.iter_mut().for_each(|fit| fit.standard_errors.fill(0.0));
@@ -329,7 +338,7 @@ impl Table {
     fn evaluate_or_end_early(&mut self, plan: &Plan<'_>) -> Result<bool, Error> {
         let Err(error) = self.evaluate(plan) else { return Ok(false) };
         let end = self.draws.iter().position(|&mask| mask >= self.evaluated()).unwrap_or(self.draws.len());
-        if !time::ends_early(plan.ctx, &error) || end < self.units + 2 {
+        if !time::ends_early(plan.ctx, &error) || end < self.least(plan.mode) {
             return Err(error);
         }
         self.draws.truncate(end);
@@ -351,9 +360,12 @@ impl Table {
             targets.iter().map(|&target| used.iter().map(|&mask| self.values[target][mask]).collect()).collect();
         let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
         let weights = self.weights(plan, &used);
-        let ridge = if let Mode::Fixed { ridge, .. } = plan.mode { ridge } else { 0.0 };
         let rows = Observations { columns: self.units, row: &row, weights: &weights, counts: &counts };
-        Ok(least_squares::fit(&rows, &values, ridge)?)
+        Ok(match plan.mode {
+            Mode::Sparse { penalty, .. } => lasso::fit(&rows, &values, penalty)?,
+            Mode::Fixed { ridge, .. } => least_squares::fit(&rows, &values, ridge)?,
+            Mode::Exact | Mode::Adaptive { .. } => least_squares::fit(&rows, &values, 0.0)?,
+        })
     }
 
     /// The kernel's, times the probability where no chance draws the masks. Only lime's ridge depends on their
@@ -365,12 +377,15 @@ impl Table {
             match plan.mode {
                 Mode::Exact => kernel + plan.draw.ln_probability(self.units - present, self.units),
                 Mode::Fixed { .. } | Mode::Adaptive { .. } => kernel,
+                Mode::Sparse { .. } => 0.0,
             }
         };
         let logs: Vec<f64> = used.iter().map(ln).collect();
         let largest = match plan.mode {
             Mode::Fixed { .. } => 0.0,
-            Mode::Exact | Mode::Adaptive { .. } => logs.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            Mode::Exact | Mode::Adaptive { .. } | Mode::Sparse { .. } => {
+                logs.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+            }
         };
         logs.iter().map(|log| (log - largest).exp()).collect()
     }

@@ -71,8 +71,8 @@ macro_rules! perturbation_settings {
             /// Scores without their sign. Default false.
             pub absolute: Option<bool>,
             /// What the model's products are made of: `f32`, or `bf16` where the processor has it (AMX, AVX512-BF16):
-            /// faster, and `diagnostics.precision_error` says what it costs. Default: `compute.precision`, `f32`.
-            /// Everything after the model is f64.
+            /// faster, and `diagnostics.precision_error` says what it costs. Default `f32`, or what `compute.precision`
+            /// says. Everything after the model is f64.
             pub precision: Option<$crate::methods::support::settings::Precision>,
         }
 
@@ -279,7 +279,9 @@ fn named(spans: Option<&[Span]>, text: &TextInput) -> Result<Units, SettingError
 fn drawn(mask: Option<&str>, image: &ImageInput) -> Result<Segmentation, SettingError> {
     let refused = |detail: String| SettingError::new("mask", detail);
     let mask = mask.ok_or_else(|| refused("the segmenter \"mask\" needs it: a PNG in base64".to_owned()))?;
-    let png = STANDARD.decode(mask).map_err(|error| refused(format!("this is no base64 ({error})")))?;
+    let png = STANDARD
+        .decode(mask)
+        .map_err(|error| refused(format!("this is no base64 ({error}); send a PNG in standard base64")))?;
     segment::given(&png, image, MOST_SEGMENTS).map_err(refused)
 }
 

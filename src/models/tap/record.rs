@@ -1,6 +1,9 @@
 //! What was recorded, in plain numbers.
 
+use std::sync::Arc;
+
 use super::{Fused, TapPlan};
+use crate::models::Prefix;
 
 /// The attention probabilities of one layer for every row of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +86,7 @@ pub struct Recording {
     pub activations: Vec<StateMap>,
     pub maps: Vec<StateMap>,
     pub lens: Vec<StateMap>,
+    pub prefix: Option<Arc<Prefix>>,
 }
 
 impl Recording {
@@ -105,6 +109,7 @@ impl Recording {
             activations: picked(&self.activations, &own.activations, &wanted.activations)?,
             maps: picked(&self.maps, &own.maps, &wanted.maps)?,
             lens: picked(&self.lens, &own.lens, &wanted.lens)?,
+            prefix: self.prefix.clone().filter(|_| wanted.prefix),
         })
     }
 

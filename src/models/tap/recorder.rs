@@ -1,9 +1,11 @@
 //! What a forward hands over while it runs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{AttentionMap, FusedMap, Fusion, Recording, StateMap, TapPlan};
-use crate::nn::{self, Array, Node, Probabilities, Recall, Tape, select};
+use crate::models::Prefix;
+use crate::nn::{self, Array, Attention, Node, Past, Probabilities, Recall, Tape, kept, select};
 
 /// Keeps what the plan names, in the order in which it passes by.
 pub struct Recorder<'a> {
@@ -31,6 +33,8 @@ pub struct Tapped {
     activations: Vec<Tap>,
     maps: Vec<Tap>,
     lens: Vec<Tap>,
+    /// Keys and values, a layer after the other.
+    read: Vec<Array>,
 }
 
 struct Tap {
@@ -119,6 +123,18 @@ impl<'a> Recorder<'a> {
             let places = (0..self.rows()).map(|row| row * size..(row + 1) * size).collect();
             self.tapped.maps.push(Tap::new(layer, x, places, Some(grid)));
         }
+    }
+
+    /// Keeps the keys and values that a layer's attention reads of its one row, those computed before in front.
+    ///
+    /// # Errors
+    /// `Shape` where the columns do not fit.
+    pub fn read(&mut self, attention: &Attention, qkv: &Node, past: Option<Past<'_>>) -> Result<(), nn::Error> {
+        if self.plan.prefix {
+            let past = past.map(|past| (past.array, past.counts.first().copied().unwrap_or(0)));
+            self.tapped.read.push(kept(attention, qkv, past)?);
+        }
+        Ok(())
     }
 
     fn fuses(&self, layer: usize) -> Option<Fusion> {
@@ -304,6 +320,7 @@ impl Tapped {
             activations: states(self.activations)?,
             maps: states(self.maps)?,
             lens: states(self.lens)?,
+            prefix: self.read.first().map(Array::rows).map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
         })
     }
 }

@@ -8,8 +8,21 @@ use sha2::{Digest, Sha256};
 use crate::numerics::sampling;
 
 /// First parts of the names of a head's tensors.
-const HEADS: [&str; 9] =
-    ["classifier", "score", "cls", "head", "pre_logits", "pooler", "qa_outputs", "logit_scale", "fc"];
+const HEADS: [&str; 13] = [
+    "classifier",
+    "score",
+    "cls",
+    "lm_head",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "head",
+    "pre_logits",
+    "pooler",
+    "qa_outputs",
+    "logit_scale",
+    "fc",
+];
 /// Words in the names of what stands before the first layer.
 const BEFORE: [&str; 10] =
     ["embed", "wte", "wpe", "stem", "cls_token", "mask_token", "position", "register_tokens", "patch", "dist_token"];

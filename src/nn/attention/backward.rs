@@ -73,7 +73,7 @@ impl Head<'_> {
     unsafe fn backward(&self, grad: &[f32], task: &Task<'_>, workspace: &mut Workspace, target: &Shared) {
         let layout = self.layout;
         let (n, depth, stride, width) = (self.len, layout.depth, layout.stride(), layout.width());
-        let Workspace { keys, values, other, p, ds, slope } = workspace;
+        let Workspace { keys, values, other, p, ds, slope, .. } = workspace;
         for block in self.blocks() {
             let numbers = block.len() * n;
             let (p, ds) = (room(p, numbers), room(ds, numbers));

@@ -17,6 +17,8 @@ pub struct Workspace {
     pub keys: Scratch,
     pub values: Scratch,
     pub other: Scratch,
+    /// A head's keys or values, those computed before in front.
+    pub gathered: Vec<f32>,
     /// Probabilities of a block's queries.
     pub p: Vec<f32>,
     /// Their gradients.
@@ -35,10 +37,15 @@ pub fn room(vec: &mut Vec<f32>, len: usize) -> &mut [f32] {
 /// A head of a row, with what it reads.
 pub struct Head<'a> {
     pub layout: &'a Layout,
+    /// Keys, and with them the row's positions.
     pub len: usize,
+    /// Keys that were computed before: the first query stands behind them.
+    pub before: usize,
+    /// Where they are, and the values beside them.
+    pub past: Option<&'a [f32]>,
     qkv: &'a [f32],
     start: usize,
-    head: usize,
+    pub head: usize,
     /// len × len.
     bias: Option<&'a [f32]>,
 }
@@ -47,20 +54,22 @@ impl<'a> Head<'a> {
     pub fn new(layout: &'a Layout, qkv: &'a [f32], task: &Task<'_>) -> Self {
         let &Task { row, start, len, head, .. } = task;
         let bias = layout.bias.as_ref().map(|bias| &bias.of_row(row)[head * len * len..][..len * len]);
-        Self { layout, len, qkv, start, head, bias }
+        Self { layout, len, before: 0, past: None, qkv, start, head, bias }
     }
 
-    /// Queries, keys or values of this head from token `token` on, the projection's stride apart.
+    /// Queries, keys or values of this head from position `token` on, the projection's stride apart; `token` is none that
+    /// was computed before.
     pub fn part(&self, part: Part, token: usize) -> &'a [f32] {
-        &self.qkv[(self.start + token) * self.layout.stride() + self.layout.column(part, self.head)..]
+        let own = self.start + token - self.before;
+        &self.qkv[own * self.layout.stride() + self.layout.column(part, self.head)..]
     }
 
     /// The queries of each block.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let len = self.len;
+        let (before, len) = (self.before, self.len);
         let most = (SCORES / len).max(STRIP);
         let size = len.div_ceil(len.div_ceil(most)).next_multiple_of(STRIP);
-        (0..len).step_by(size).map(move |first| first..len.min(first + size))
+        (before..len).step_by(size).map(move |first| first..len.min(first + size))
     }
 
     /// A range of queries or keys in parts that see little more than each of their tokens does.
@@ -165,12 +174,14 @@ impl<'a> Head<'a> {
     /// P V; P is copied to `kept` where it is wanted.
     ///
     /// # Safety
-    /// `out` must be valid for writing `depth` numbers in each of the row's tokens, the result's width apart.
+    /// `out` must be valid for writing `depth` numbers in each of the row's own tokens, the result's width apart.
     pub unsafe fn attend(&self, workspace: &mut Workspace, out: *mut f32, mut kept: Option<&mut [f32]>) {
-        let (n, depth, stride) = (self.len, self.layout.depth, self.layout.stride());
-        let Workspace { keys, values, p, .. } = workspace;
-        let keys = keys.of_transposed(self.part(Part::Key, 0), stride, n, depth);
-        let values = values.of(self.part(Part::Value, 0), stride, n, depth);
+        let (n, depth) = (self.len, self.layout.depth);
+        let Workspace { keys, values, p, gathered, .. } = workspace;
+        let (data, stride) = self.all(Part::Key, gathered);
+        let keys = keys.of_transposed(data, stride, n, depth);
+        let (data, stride) = self.all(Part::Value, gathered);
+        let values = values.of(data, stride, n, depth);
         for block in self.blocks() {
             let p = room(p, block.len() * n);
             self.probabilities(&block, keys, p, None);
@@ -179,7 +190,7 @@ impl<'a> Head<'a> {
             }
             let width = self.layout.width();
             // SAFETY: the caller's contract.
-            unsafe { self.over_keys(&block, p, values, 1.0, (out.add(block.start * width), width)) };
+            unsafe { self.over_keys(&block, p, values, 1.0, (out.add((block.start - self.before) * width), width)) };
         }
     }
 }

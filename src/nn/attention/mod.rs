@@ -2,7 +2,8 @@
 //! here do the borders between rows matter.
 //!
 //! `mask` says which keys a query sees, `bias` what is added to scores, `layout` where heads lie, `head` computes one
-//! head of one row, `backward` its gradient, and `recall` the probabilities' own gradient.
+//! head of one row, `backward` its gradient, `past` rows behind keys and values that were computed before, and `recall` the
+//! probabilities' own gradient.
 
 mod backward;
 mod bias;
@@ -10,6 +11,7 @@ mod head;
 mod layout;
 mod lift;
 mod mask;
+mod past;
 mod recall;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use rayon::prelude::*;
 pub use bias::{Bias, relative_bucket};
 pub(super) use head::{Product, softmax};
 pub use mask::Window;
+pub use past::{Past, kept};
 pub use recall::Recall;
 
 use super::device::{self, Heads};

@@ -58,8 +58,35 @@ impl Frozen {
         product(x, &self.panels, epilogue)
     }
 
-    /// grad W, added to `sum` where there is one.
+    /// grad W, added to `sum` where there is one. Rows of zeros give none and are not computed: with a decoder the tokens
+    /// behind the one that is explained, and at its head all others.
     pub fn transposed_product(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let rows = grad.len() / outputs.max(1);
+        let kept: Vec<usize> = grad
+            .chunks_exact(outputs)
+            .enumerate()
+            .filter(|(_, row)| row.iter().any(|x| *x != 0.0))
+            .map(|(at, _)| at)
+            .collect();
+        if kept.len() == rows {
+            return self.transposed_product_of_all(grad, sum);
+        }
+        let picked = |all: &[f32], width: usize| {
+            kept.iter().flat_map(|row| &all[row * width..][..width]).copied().collect::<Vec<f32>>()
+        };
+        let part = sum.as_deref().map(|sum| picked(sum, inputs));
+        let mut all = sum.unwrap_or_else(|| vec![0.0; rows * inputs]);
+        if !kept.is_empty() {
+            let product = self.transposed_product_of_all(&picked(grad, outputs), part);
+            for (row, product) in kept.iter().zip(product.chunks_exact(inputs)) {
+                all[row * inputs..][..inputs].copy_from_slice(product);
+            }
+        }
+        all
+    }
+
+    fn transposed_product_of_all(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
         #[cfg(target_arch = "x86_64")]
         if super::amx::available() {
             return super::amx::product_transposed(grad, &self.panels, Precision::F32, sum);
@@ -80,6 +107,30 @@ impl Frozen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_zeros_change_nothing_for_others() {
+        let numbers = |len: usize| (0..len).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<f32>>();
+        for (inputs, outputs) in [(3, 40), (65, 33)] {
+            let weight = Frozen::new(&numbers(inputs * outputs), inputs, outputs);
+            let rows = 7;
+            let (whole, sum) = (numbers(rows * outputs), numbers(rows * inputs));
+            for zeros in [&[0, 2, 3][..], &[6], &[0, 1, 2, 3, 4, 5, 6]] {
+                let mut grad = whole.clone();
+                zeros.iter().for_each(|row| grad[row * outputs..][..outputs].fill(0.0));
+                for sum in [None, Some(sum.clone())] {
+                    let all = weight.transposed_product(&whole, sum.clone());
+                    let found = weight.transposed_product(&grad, sum.clone());
+                    for row in 0..rows {
+                        let at = row * inputs..(row + 1) * inputs;
+                        let nothing = sum.as_ref().map_or(vec![0.0; inputs], |sum| sum[at.clone()].to_vec());
+                        let expected = if zeros.contains(&row) { &nothing[..] } else { &all[at.clone()] };
+                        assert_eq!(&found[at], expected, "{inputs} × {outputs}, row {row}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_weight_comes_back_as_it_was() {

@@ -116,7 +116,7 @@ impl Rope {
     }
 
     /// Whether rows of this length have frequencies of their own.
-    fn depends_on(&self, length: usize) -> bool {
+    pub fn depends_on(&self, length: usize) -> bool {
         match self.scaling {
             RopeScaling::Dynamic { max_positions, .. } => length > max_positions,
             RopeScaling::LongRope { original_positions, .. } => length > original_positions,

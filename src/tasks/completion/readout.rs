@@ -6,38 +6,48 @@ use crate::input::text::Continuation;
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, TextInput};
 use crate::models::{Content, Row, Spec};
+use crate::nn::Partition;
+use crate::tasks::classification::{largest, log_sum_exp, softplus};
 use crate::tasks::perturb::{NOTHING_REMAINS, replacement};
 use crate::tasks::{Classification, OutputSpace, PerturbError, Perturber, Readout, Target, TokenTarget, Verdict};
 
 /// A softmax over a vocabulary, whose words are nobody's labels.
-pub(super) fn softmax() -> Classification {
+pub(in crate::tasks) fn softmax() -> Classification {
     Classification::softmax(Vec::new())
 }
 
-/// Numbers kept of a token that is asked about: its logit, its log-probability, the largest logit of the others.
-const KEPT: usize = 3;
+/// Numbers kept of a token that is asked about: its logit, its log-probability, its log-odds, the largest logit of the
+/// others.
+const KEPT: usize = 4;
 
-/// The softmaxes in front of some completion tokens, one behind another.
+/// The softmaxes in front of some completion tokens, or at masks, one behind another.
 ///
 /// A digest holds [`KEPT`] numbers for each token of the vocabulary that a target names, then each place's entropy.
 #[derive(Debug, Clone, Default)]
-pub(super) struct AtNext {
+pub(in crate::tasks) struct AtNext {
     vocab: usize,
     /// Tokens of the prompt.
     prompt: usize,
-    /// The completion but its last token.
+    /// The completion in front of the last token that is asked about.
     read: Vec<u32>,
-    /// The completion tokens that are asked about.
+    /// The tokens that are asked about: of a completion, or of a text with masks.
     places: Vec<usize>,
     /// What could stand there: a place among `places`, and an id.
     asked: Vec<(usize, usize)>,
 }
 
 impl AtNext {
-    pub fn new(vocab: usize, continuation: &Continuation, targets: &[Target]) -> Self {
-        let read = continuation.tokens.len().saturating_sub(1);
-        let read = continuation.tokens.iter().take(read).map(|token| token.id).collect();
-        let mut readout = Self { vocab, prompt: continuation.prompt, read, places: Vec::new(), asked: Vec::new() };
+    pub fn behind(continuation: &Continuation, vocab: usize, targets: &[Target]) -> Self {
+        let readout = Self::new(vocab, targets);
+        // Nothing depends on what stands behind.
+        let last = readout.places.iter().copied().max().unwrap_or(0);
+        let read = continuation.tokens.iter().take(last).map(|token| token.id).collect();
+        Self { prompt: continuation.prompt, read, ..readout }
+    }
+
+    /// What `targets` ask of the softmaxes at their tokens.
+    pub fn new(vocab: usize, targets: &[Target]) -> Self {
+        let mut readout = Self { vocab, ..Self::default() };
         for target in targets {
             let Target::Token(TokenTarget { token, index, against, .. }) = target else { continue };
             let at = readout.places.iter().position(|place| place == token).unwrap_or_else(|| {
@@ -63,15 +73,27 @@ impl AtNext {
 
     /// The digest of the logits at all places.
     pub fn condensed(&self, logits: &[f32]) -> Vec<f32> {
-        let kept = |&(place, index): &(usize, usize)| {
-            let own = self.at(logits, place);
-            let of = |output| softmax().output(own, index, output) as f32;
-            let others = own.iter().enumerate().filter(|(other, _)| *other != index);
-            let best = others.map(|(_, &logit)| logit).fold(f32::MIN, f32::max);
-            [of(OutputSpace::Logit), of(OutputSpace::LogProbability), best]
-        };
-        let entropy = |place| softmax().output(self.at(logits, place), 0, OutputSpace::Entropy) as f32;
-        self.asked.iter().flat_map(kept).chain((0..self.places.len()).map(entropy)).collect()
+        let mut digest = Vec::with_capacity(self.asked.len() * KEPT + self.places.len());
+        let mut entropies = vec![f32::NAN; self.places.len()];
+        for &(place, index) in &self.asked {
+            let Some((front, [logit, behind @ ..])) = self.at(logits, place).split_at_checked(index) else {
+                digest.extend([f32::NAN; KEPT]);
+                continue;
+            };
+            let others = Partition::of(front).and(Partition::of(behind));
+            let odds = f64::from(*logit) - others.log_sum();
+            // From the odds, so that nothing cancels where the probability is close to 1.
+            let log_probability = -softplus(-odds);
+            digest.extend([
+                *logit,
+                log_probability as f32,
+                odds as f32,
+                others.largest().max(f64::from(f32::MIN)) as f32,
+            ]);
+            entropies[place] = others.and(Partition::of_one(*logit)).entropy() as f32;
+        }
+        digest.extend(entropies);
+        digest
     }
 
     fn place(&self, target: &TokenTarget) -> Option<usize> {
@@ -86,10 +108,11 @@ impl AtNext {
     }
 
     fn of(&self, digest: &[f32], target: &TokenTarget, index: usize, output: OutputSpace) -> f64 {
-        let Some(&[logit, log_probability, _]) = self.kept(digest, target, index) else { return f64::NAN };
+        let Some(&[logit, log_probability, log_odds, _]) = self.kept(digest, target, index) else { return f64::NAN };
         match output {
             OutputSpace::Logit => f64::from(logit),
             OutputSpace::LogProbability => f64::from(log_probability),
+            OutputSpace::LogOdds => f64::from(log_odds),
             OutputSpace::Probability => f64::from(log_probability).exp(),
             OutputSpace::Entropy => {
                 let place = self.place(target).unwrap_or(usize::MAX);
@@ -154,12 +177,20 @@ impl Readout for AtNext {
         }
     }
 
+    fn likeliest(&self, logits: &[f32], target: &Target, count: usize) -> Vec<(usize, f32, f64)> {
+        let place = if let Target::Token(target) = target { self.place(target) } else { None };
+        let own = place.map_or(&[][..], |place| self.at(logits, place));
+        let normaliser = log_sum_exp(own);
+        let score = |index: usize| (index, own[index], f64::from(own[index]) - normaliser);
+        largest(own, count).into_iter().map(score).collect()
+    }
+
     fn verdict(&self, digest: &[f32], target: &Target) -> Option<Verdict> {
         let Target::Token(target) = target else { return None };
         let own = self.kept(digest, target, target.index)?;
         let other = match &target.against {
             Some(against) => self.kept(digest, target, against.index)?[0],
-            None => own[2],
+            None => own[3],
         };
         let margin = f64::from(own[0]) - f64::from(other);
         Some(Verdict { answers: margin > 0.0, margin })

@@ -91,6 +91,8 @@ fn outputs_are_those_of_the_softmax_before_the_token() {
     assert_eq!(value(0, OutputSpace::Logit), -2.0);
     assert!((value(0, OutputSpace::LogProbability) - log_softmax(last, 0)).abs() < 1e-6);
     assert!((value(0, OutputSpace::Probability) - log_softmax(last, 0).exp()).abs() < 1e-6);
+    let odds = log_softmax(last, 0) - (-log_softmax(last, 0).exp()).ln_1p();
+    assert!((value(0, OutputSpace::LogOdds) - odds).abs() < 1e-6);
     let entropy: f64 = (0..4).map(|index| -log_softmax(last, index).exp() * log_softmax(last, index)).sum();
     assert!((value(0, OutputSpace::Entropy) - entropy).abs() < 1e-6);
     assert_eq!(value(1, OutputSpace::Logit), 1.5);
@@ -110,8 +112,13 @@ fn cotangents_are_central_differences() {
     let (focus, targets) = focus(&target);
     let logits: Vec<f32> = [&LOGITS[8..], &LOGITS[..4]].concat();
     for target in &targets {
-        for output in [OutputSpace::Logit, OutputSpace::Probability, OutputSpace::LogProbability, OutputSpace::Entropy]
-        {
+        for output in [
+            OutputSpace::Logit,
+            OutputSpace::Probability,
+            OutputSpace::LogProbability,
+            OutputSpace::LogOdds,
+            OutputSpace::Entropy,
+        ] {
             let slopes = focus.readout.cotangent(&logits, target, output);
             for at in 0..logits.len() {
                 let moved = |step: f32| {
@@ -126,6 +133,29 @@ fn cotangents_are_central_differences() {
     }
     assert!(focus.readout.depends(&targets[0], OutputSpace::Logit, 0));
     assert!(!focus.readout.depends(&targets[0], OutputSpace::Logit, 1));
+}
+
+/// A probability that f32, and a difference of f64s, would call 1.
+#[test]
+fn what_is_certain_keeps_its_odds() {
+    let continuation = Continuation { tokens: vec![token(1)], prompt: 3, ..Continuation::default() };
+    let target = Target::Token(TokenTarget { token: 0, label: String::new(), index: 1, against: None });
+    let readout = AtNext::behind(&continuation, VOCAB, std::slice::from_ref(&target));
+    let digest = readout.condensed(&[0.0, 60.0, 0.0, -5.0]);
+    let odds = readout.value(&digest, &target, OutputSpace::LogOdds);
+    assert!((odds - (60.0 - (2.0 + (-5.0f64).exp()).ln())).abs() < 1e-5, "{odds}");
+    let log_probability = readout.value(&digest, &target, OutputSpace::LogProbability);
+    assert!((log_probability / -(-odds).exp() - 1.0).abs() < 1e-5, "{log_probability}");
+}
+
+#[test]
+fn what_stands_behind_the_last_token_asked_for_is_not_read() {
+    let (focus, _) = focus(&spec_of(r#"{"token": 1}"#));
+    let input = input(&[1, 3, 0]);
+    let units = Units::words(input.as_text().unwrap());
+    let rows = focus.readout.perturber(&spec(), &input, &units, Fill::Remove).unwrap().rows(&Mask::empty(2));
+    assert_eq!(rows[0].content, Content::Tokens { ids: vec![100, 1], type_ids: vec![] });
+    assert_eq!(rows[0].read, [1]);
 }
 
 #[test]
@@ -153,7 +183,8 @@ fn nothing_of_a_prompt_is_the_stand_in() {
     text.tokens[0].special = false;
     text.tokens[0].word = Some(0);
     let units = Units::words(&text);
-    let readout = AtNext::new(VOCAB, text.continuation.as_ref().unwrap(), &[]);
+    let last = Target::Token(TokenTarget { token: 1, label: String::new(), index: 3, against: None });
+    let readout = AtNext::behind(text.continuation.as_ref().unwrap(), VOCAB, &[last]);
     let mut input = Input::Text(text);
     let refused = readout.perturber(&spec(), &input, &units, Fill::Remove).err();
     assert!(matches!(refused, Some(PerturbError::MissingToken { .. })));

@@ -1,20 +1,19 @@
 //! A prompt and what follows it: tokenised together and split at the border, so that the model reads what it would of the
 //! whole text.
 
-use std::ops::Range;
-
 use tokenizers::Encoding;
 use tokenizers::utils::truncation::TruncationDirection;
 
+use super::chat::of_chat;
 use super::{TextProcessor, guarded, sha256, tokens_and_words};
-use crate::input::text::{Continuation, TextError, TextInput, Token, Truncation};
+use crate::input::text::{Chat, Continuation, TextError, TextInput, Token, Truncation, Word};
 
 /// A prompt to be read.
 #[derive(Debug, Clone, Copy)]
 pub struct Prompt<'a> {
     pub text: &'a str,
-    /// A chat: the template's own tokens stand in the text, and these characters are the caller's.
-    pub chat: Option<&'a [Range<usize>]>,
+    /// What `text` was made of: the template's own tokens stand in it.
+    pub chat: Option<&'a Chat>,
     /// What follows, where it is known.
     pub completion: Option<&'a str>,
     /// Tokens that will be written at most, where it is not.
@@ -57,8 +56,8 @@ impl TextProcessor {
             written: completion.iter().map(|token| self.written(token.id)).collect(),
             prompt: tokens.len(),
             pending: if prompt.completion.is_some() { 0 } else { prompt.room },
-            stopped: completion.last().is_some_and(|token| Some(token.id) == self.specials.eos),
-            tokens: completion,
+            stopped: completion.last().is_some_and(|token| self.ends(token.id)),
+            tokens: completion.into_iter().map(|token| Token { special: self.ends(token.id), ..token }).collect(),
         };
         let input = TextInput {
             text: prompt.text.to_owned(),
@@ -68,7 +67,7 @@ impl TextProcessor {
             words: first.1,
             windows: Vec::new(),
             specials: self.specials,
-            sha256: sha256(prompt.text, prompt.completion),
+            sha256: sha256(prompt.chat.map_or(prompt.text, |chat| chat.sent.as_str()), prompt.completion),
             tokens,
             continuation: None,
         };
@@ -81,13 +80,17 @@ impl TextProcessor {
     fn halves(
         &self,
         prompt: Prompt<'_>,
-    ) -> tokenizers::Result<Result<(Halves, (Vec<Token>, Vec<super::Word>), usize), TextError>> {
+    ) -> tokenizers::Result<Result<(Halves, (Vec<Token>, Vec<Word>), usize), TextError>> {
         let mut halves = self.split(prompt.text, prompt.completion.unwrap_or_default())?;
         let follows = halves.completion.len().max(prompt.room).saturating_sub(1);
         let whole = self.prompt_tokens(halves.prompt.clone(), prompt)?;
         let (tokens, max) = (whole.0.len() + follows, self.max_tokens);
         if tokens <= max {
             return Ok(Ok((halves, whole, tokens)));
+        }
+        if let (Some(chat), Truncation::Truncate) = (prompt.chat, prompt.truncation) {
+            let cut = of_chat(&halves.prompt, chat, tokens - max);
+            return Ok(cut.map(|cut| (halves, cut, tokens)).ok_or(TextError::TooManyTokens { tokens, max }));
         }
         let template = whole.0.len() - halves.prompt.len().min(whole.0.len());
         let room = max.checked_sub(follows + template).filter(|room| *room > 0);
@@ -120,43 +123,19 @@ impl TextProcessor {
     }
 
     /// Tokens and words of a prompt: with the template's tokens before it, and without those that would end a text.
-    fn prompt_tokens(
-        &self,
-        encoding: Encoding,
-        prompt: Prompt<'_>,
-    ) -> tokenizers::Result<(Vec<Token>, Vec<super::Word>)> {
-        let Some(contents) = prompt.chat else {
-            let encoding = self.finish(encoding, None)?;
-            let (mut tokens, words) = tokens_and_words(&encoding, prompt.text, None);
-            let ends = |token: &Token| {
-                let id = Some(token.id);
-                token.special && id != self.specials.bos && (id == self.specials.eos || id == self.specials.sep)
-            };
-            while tokens.last().is_some_and(ends) {
-                tokens.pop();
-            }
-            return Ok((tokens, words));
-        };
-        let (mut tokens, mut words) = tokens_and_words(&encoding, prompt.text, None);
-        let own = |start: usize, end: usize| contents.iter().any(|part| part.start < end && start < part.end);
-        tokens.iter_mut().for_each(|token| token.special = !own(token.start, token.end));
-        // Words that the template wrote alone are nobody's.
-        let mut place = 0;
-        let kept: Vec<bool> = (0..words.len())
-            .map(|word| tokens.iter().any(|token| token.word == Some(word) && !token.special))
-            .collect();
-        let places: Vec<usize> = kept
-            .iter()
-            .map(|kept| {
-                place += usize::from(*kept);
-                place
-            })
-            .collect();
-        for token in &mut tokens {
-            token.word = token.word.filter(|_| !token.special).map(|word| places[word] - 1);
+    fn prompt_tokens(&self, encoding: Encoding, prompt: Prompt<'_>) -> tokenizers::Result<(Vec<Token>, Vec<Word>)> {
+        if let Some(chat) = prompt.chat {
+            return Ok(of_chat(&encoding, chat, 0).unwrap_or_default());
         }
-        let mut keep = kept.iter();
-        words.retain(|_| keep.next().copied().unwrap_or(false));
+        let encoding = self.finish(encoding, None)?;
+        let (mut tokens, words) = tokens_and_words(&encoding, prompt.text, None);
+        let ends = |token: &Token| {
+            let id = Some(token.id);
+            token.special && id != self.specials.bos && (id == self.specials.eos || id == self.specials.sep)
+        };
+        while tokens.last().is_some_and(ends) {
+            tokens.pop();
+        }
         Ok((tokens, words))
     }
 
@@ -169,7 +148,7 @@ impl TextProcessor {
 
     /// Whether a text ends with this token.
     pub fn ends(&self, id: u32) -> bool {
-        Some(id) == self.specials.eos
+        self.ends.contains(&id)
     }
 
     /// What a token writes behind another one.
@@ -182,6 +161,25 @@ impl TextProcessor {
         let decode = |ids: &[u32]| guarded(|| self.tokenizer.decode(ids, false)).unwrap_or_default();
         let (alone, both) = (decode(&[before]), decode(&[&[before], ids].concat()));
         both.strip_prefix(alone.as_str()).map_or_else(|| decode(ids), str::to_owned)
+    }
+
+    /// What a completion of `ids` shows behind the token `before`: not the token that ends it, and where it is not
+    /// `whole`, no character that further tokens may be a part of.
+    pub fn shown(&self, before: u32, ids: &[u32], whole: bool) -> String {
+        let ids: Vec<u32> = ids.iter().copied().filter(|id| !self.ends(*id)).collect();
+        let mut text = self.text_behind(before, &ids);
+        if !whole {
+            text.truncate(text.trim_end_matches('\u{fffd}').len());
+        }
+        text
+    }
+
+    /// What of it no further token can change: that of bytes, which are characters together, is known behind them alone.
+    pub fn settled(&self, before: u32, ids: &[u32]) -> String {
+        let byte = |piece: String| piece.len() == 6 && piece.starts_with("<0x") && piece.ends_with('>');
+        let whole = |id: &u32| !self.tokenizer.id_to_token(*id).is_some_and(byte);
+        let count = ids.iter().rposition(whole).map_or(0, |last| last + 1);
+        self.shown(before, &ids[..count], false)
     }
 
     /// The one token that `text` is behind others, or how many it takes.
@@ -199,23 +197,17 @@ impl TextProcessor {
 
     /// The tokens `ids`, written behind `before`; `prompt` is how many tokens stand before them.
     pub fn continued(&self, before: u32, prompt: usize, ids: &[u32], stopped: bool) -> Continuation {
-        let eos = self.specials.eos;
-        let shown = |ids: &[u32]| {
-            let ids: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != eos).collect();
-            self.text_behind(before, &ids)
-        };
-        // A character may take several tokens: until the last of them it is not written.
-        let end = |count: usize| shown(&ids[..count]).trim_end_matches('\u{fffd}').chars().count();
+        let end = |count: usize| self.shown(before, &ids[..count], count == ids.len()).chars().count();
         let mut start = 0;
         let token = |(index, &id): (usize, &u32)| {
             let from = start;
             start = end(index + 1).max(from);
             let text = self.tokenizer.id_to_token(id).unwrap_or_default();
-            Token { id, text, start: from, end: start, special: false, word: None, sequence: None }
+            Token { id, text, start: from, end: start, special: self.ends(id), word: None, sequence: None }
         };
         let tokens = ids.iter().enumerate().map(token).collect();
         let written = ids.iter().map(|&id| self.written(id)).collect();
-        Continuation { text: shown(ids), tokens, written, prompt, pending: 0, stopped }
+        Continuation { text: self.shown(before, ids, true), tokens, written, prompt, pending: 0, stopped }
     }
 }
 

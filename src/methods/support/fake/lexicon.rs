@@ -20,6 +20,15 @@ impl Lexicon for FakeLexicon {
     fn read(&self, _text: &str, _pair: Option<&str>) -> Option<Vec<u32>> {
         None
     }
+    /// Words of the vocabulary joined by hyphens, a token each.
+    fn between(&self, _before: &str, word: &str, _after: &str) -> Option<Vec<u32>> {
+        let id = |word: &str| (0..100).find(|&id| self.0.piece(id).is_some_and(|piece| piece.text == word));
+        word.split('-').map(id).collect()
+    }
+    fn written(&self, id: u32, alone: bool) -> String {
+        let text = self.0.piece(id).map(|piece| piece.text.clone()).unwrap_or_default();
+        if alone { text } else { format!(" {text}") }
+    }
     fn name(&self, id: u32) -> Option<String> {
         Some(format!("[{id}]"))
     }

@@ -32,6 +32,9 @@ pub fn sample(plan: &Plan<'_>) -> Result<Sampled, Error> {
             table.draws.push(FULL);
             table.draw(plan.draw, samples, usize::MAX);
         }
+        Mode::Sparse { samples, .. } => {
+            table.toss(samples);
+        }
         Mode::Adaptive { evaluations, .. } => {
             table.draw_unfull(plan.draw, evaluations.saturating_mul(REPEATS), evaluations);
         }

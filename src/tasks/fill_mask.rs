@@ -1,0 +1,349 @@
+//! Filling a mask: a softmax over the vocabulary at the one mask token of a text.
+//!
+//! A class is a token of the vocabulary, named by what it writes or by its id. [`blanked`] is the other use of such a
+//! model: a text that a word is taken out of, to ask what could stand there.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::classification::largest;
+use super::completion::readout::{AtNext, softmax};
+use super::perturb::text_rows;
+use super::rows::{Read, Reading};
+use super::target::TokenTarget;
+use super::{
+    Class, ClassPrediction, ClassScore, ClassSpec, Contrast, Focus, OutputSpace, Pairing, PerturbError, Perturber,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
+};
+use crate::input::units::{Fill, Mask, UnitKind, Units};
+use crate::input::{Input, TextInput};
+use crate::models::{Row, Spec};
+
+/// Tokens of a prediction, as many as the pipelines show.
+const SHOWN: usize = 5;
+/// Numbers kept of each: its id, its logit, its log-probability.
+const KEPT: usize = 3;
+
+/// Says what stands in the place of a mask.
+#[derive(Debug, Clone)]
+pub struct FillMask {
+    vocab: usize,
+    /// What each token of the vocabulary writes.
+    words: Arc<[String]>,
+}
+
+/// A class, and the one that it is compared with.
+type Named = (Class, Option<Class>);
+
+/// The place of the first mask.
+fn mask_of(input: &Input) -> Option<usize> {
+    masks(input.as_text()?).next()
+}
+
+fn masks(text: &TextInput) -> impl Iterator<Item = usize> + '_ {
+    let mask = text.specials.mask;
+    let is_mask = move |id: u32| mask == Some(id);
+    text.tokens.iter().enumerate().filter(move |(_, token)| is_mask(token.id)).map(|(place, _)| place)
+}
+
+impl FillMask {
+    /// `words` are what the tokens of the vocabulary write, by their ids.
+    pub fn new(spec: &Spec, words: Arc<[String]>) -> Self {
+        Self { vocab: spec.vocab, words }
+    }
+
+    fn label(&self, index: usize) -> String {
+        self.words.get(index).cloned().unwrap_or_else(|| index.to_string())
+    }
+
+    fn class(&self, index: usize) -> Class {
+        Class { label: self.label(index), index }
+    }
+
+    /// The token that `spec` names: a word also where the vocabulary has it behind a space alone.
+    fn named(&self, spec: &ClassSpec, path: &str) -> Result<Class, TargetError> {
+        let error = |detail: String| Err(TargetError { path: path.to_owned(), detail });
+        let known = |index: usize| (index < self.vocab).then(|| self.class(index));
+        match spec {
+            ClassSpec::Index(index) => match known(usize::try_from(*index).unwrap_or(usize::MAX)) {
+                Some(class) => Ok(class),
+                None => error(format!("there is no token of id {index}: the vocabulary has {}", self.vocab)),
+            },
+            ClassSpec::Class(class) => match known(class.index).filter(|known| known.label == class.label) {
+                Some(class) => Ok(class),
+                None => {
+                    error(format!("token {} is not {}; leave one of the two out", class.index, quote(&class.label)))
+                }
+            },
+            ClassSpec::Label(word) => {
+                let behind = format!(" {word}");
+                let found = [word, &behind].into_iter().find_map(|text| self.words.iter().position(|own| own == text));
+                match found.and_then(known) {
+                    Some(class) => Ok(class),
+                    None => error(format!(
+                        "{} is no token of the vocabulary, so it cannot be filled in; name a token by what it writes \
+                         or by its id",
+                        quote(word)
+                    )),
+                }
+            }
+        }
+    }
+
+    /// A class, which stands at `key` of its target, and the one that it is compared with.
+    fn pair(
+        &self,
+        class: &ClassSpec,
+        against: Option<&ClassSpec>,
+        path: &str,
+        key: &str,
+    ) -> Result<Named, TargetError> {
+        let class = self.named(class, &format!("{path}/{key}"))?;
+        let path = format!("{path}/against");
+        let against = against.map(|against| self.named(against, &path)).transpose()?;
+        if against.as_ref().is_some_and(|against| against.index == class.index) {
+            let detail = "a token's difference to itself is always 0; name another".to_owned();
+            return Err(TargetError { path, detail });
+        }
+        Ok((class, against))
+    }
+
+    /// The classes that one entry of a request's target names; `None`: the predicted one.
+    fn one(&self, spec: &TargetSpec, path: &str) -> Result<Option<Named>, TargetError> {
+        let alone = |spec: &ClassSpec| Ok(Some((self.named(spec, path)?, None)));
+        match spec {
+            TargetSpec::Predicted => Ok(None),
+            TargetSpec::Index(index) => alone(&ClassSpec::Index(*index)),
+            TargetSpec::Name(word) | TargetSpec::Text(word) => {
+                let label = ClassSpec::Label(word.clone());
+                match (self.named(&label, path), word.parse::<u64>()) {
+                    (Ok(class), _) => Ok(Some((class, None))),
+                    (Err(_), _) if word == "predicted" => Ok(None),
+                    (Err(_), Ok(index)) if matches!(spec, TargetSpec::Text(_)) => alone(&ClassSpec::Index(index)),
+                    (Err(error), _) => Err(error),
+                }
+            }
+            TargetSpec::Contrast(Contrast { index, against }) => {
+                self.pair(index, against.as_ref(), path, "index").map(Some)
+            }
+            TargetSpec::Token(TokenSpec { label: None, against: None, .. }) => Ok(None),
+            TargetSpec::Token(TokenSpec { label: Some(label), against, .. }) => {
+                self.pair(label, against.as_ref(), path, "label").map(Some)
+            }
+            _ => Err(TargetError {
+                path: path.to_owned(),
+                detail: "a mask is filled with a token: name one by what it writes or by its id, or send \"predicted\""
+                    .to_owned(),
+            }),
+        }
+    }
+
+    fn all(&self, spec: &TargetSpec) -> Result<Vec<Option<Named>>, TargetError> {
+        let list = spec.flat();
+        if list.is_empty() {
+            let detail = "the list is empty; name a token, or leave the target out".to_owned();
+            return Err(TargetError { path: String::new(), detail });
+        }
+        list.into_iter().map(|(path, spec)| self.one(spec, &path)).collect()
+    }
+
+    fn rows(spec: &Spec, input: &Input) -> Rows {
+        let Some(text) = input.as_text() else { return Rows::default() };
+        let read = Read::Tokens(vec![mask_of(input).unwrap_or(0)]);
+        Rows::of_text(spec, text, &[Reading { read, ..Reading::default() }])
+    }
+}
+
+impl Task for FillMask {
+    fn name(&self) -> &'static str {
+        "fill-mask"
+    }
+
+    fn pairing(&self) -> Pairing {
+        Pairing::Refused("a mask is filled in one text")
+    }
+
+    fn check_text(&self, input: &Input) -> Result<(), String> {
+        let Some(text) = input.as_text() else { return Ok(()) };
+        let Some(mask) = text.specials.mask else {
+            return Err("this model's tokenizer has no mask token, so that there is nothing to fill".to_owned());
+        };
+        let (mask, count) = (self.label(mask as usize), masks(text).count());
+        match count {
+            1 => Ok(()),
+            0 if text.truncated() => {
+                Err(format!("the part of the text that the model takes holds no {mask}; move it forward"))
+            }
+            0 => Err(format!("the text holds no {mask}; write one where a word is to be filled in")),
+            _ => Err(format!("the text holds {count} times {mask} and one is filled at a time; write one")),
+        }
+    }
+
+    fn whole(&self, spec: &Spec, input: &Input) -> Rows {
+        Self::rows(spec, input)
+    }
+
+    fn check_target(&self, spec: &TargetSpec) -> Result<usize, TargetError> {
+        Ok(self.all(spec)?.into_iter().collect::<HashSet<_>>().len())
+    }
+
+    fn check_input(&self, spec: &TargetSpec, input: &Input) -> Result<(), TargetError> {
+        let mask = mask_of(input).unwrap_or(0);
+        for (path, spec) in spec.flat() {
+            if let TargetSpec::Token(TokenSpec { token, .. }) = spec
+                && *token != mask as u64
+            {
+                let detail = format!("token {token} is no mask; the mask is token {mask}");
+                return Err(TargetError { path: format!("{path}/token"), detail });
+            }
+        }
+        Ok(())
+    }
+
+    fn targets(&self, spec: &TargetSpec, input: &Input, logits: &[f32]) -> Result<Vec<Target>, TargetError> {
+        let token = mask_of(input).unwrap_or(0);
+        let mut targets = Vec::new();
+        for named in self.all(spec)? {
+            let predicted = || (self.class(largest(logits, 1).first().copied().unwrap_or(0)), None);
+            let (Class { label, index }, against) = named.unwrap_or_else(predicted);
+            let target = Target::Token(TokenTarget { token, label, index, against });
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    fn focus(&self, spec: &Spec, input: &Input, _: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
+        let at = AtNext::new(self.vocab, targets);
+        let rows = Self::rows(spec, input);
+        let looked = (rows.rows.len() == 1).then_some(0);
+        let logits = at.condensed(logits);
+        let readout = AtMask { at, token: mask_of(input).unwrap_or(0) };
+        Focus { readout: Box::new(readout), logits, rows, looked }
+    }
+
+    fn condensed(&self, _: &Input, logits: Vec<f32>) -> Vec<f32> {
+        let kept = |index: usize| {
+            let log_probability = softmax().output(&logits, index, OutputSpace::LogProbability);
+            [index as f32, logits[index], log_probability as f32]
+        };
+        largest(&logits, SHOWN).into_iter().flat_map(kept).collect()
+    }
+
+    fn has_probability(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn decides(&self, _target: &TargetSpec) -> bool {
+        true
+    }
+
+    fn prediction(&self, _: &Input, kept: &[f32]) -> Prediction {
+        let score = |kept: &[f32]| {
+            let index = kept[0] as usize;
+            let probability = Some(f64::from(kept[2]).exp() as f32);
+            ClassScore { label: self.label(index), index, logit: kept[1], probability }
+        };
+        let scores: Vec<ClassScore> = kept.chunks_exact(KEPT).map(score).collect();
+        let first = scores.first().cloned();
+        let (label, index) = first.as_ref().map(|best| (best.label.clone(), best.index)).unwrap_or_default();
+        Prediction::Class(ClassPrediction {
+            label,
+            index,
+            probability: first.and_then(|best| best.probability),
+            scores,
+        })
+    }
+}
+
+/// The softmax at a mask, which deletion leaves where it is.
+#[derive(Debug, Clone)]
+struct AtMask {
+    at: AtNext,
+    token: usize,
+}
+
+impl Readout for AtMask {
+    fn perturber<'a>(
+        &self,
+        spec: &Spec,
+        input: &'a Input,
+        units: &'a Units,
+        fill: Fill,
+    ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
+        let inner = text_rows(spec, input, units, fill, vec![held(self.token)])?;
+        Ok(Box::new(Digested { inner, at: self.at.clone() }))
+    }
+
+    fn digest<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        self.at.digest(logits)
+    }
+
+    fn value(&self, digest: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        self.at.value(digest, target, output)
+    }
+
+    fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        self.at.cotangent(logits, target, output)
+    }
+
+    fn multiplier(&self, logits: &[f32], baseline: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
+        self.at.multiplier(logits, baseline, target, output)
+    }
+
+    fn likeliest(&self, logits: &[f32], target: &Target, count: usize) -> Vec<(usize, f32, f64)> {
+        self.at.likeliest(logits, target, count)
+    }
+
+    fn verdict(&self, digest: &[f32], target: &Target) -> Option<Verdict> {
+        self.at.verdict(digest, target)
+    }
+
+    fn reading(&self, _: &Target) -> Option<usize> {
+        Some(self.token)
+    }
+}
+
+/// The reading of one token that stays.
+fn held(token: usize) -> Reading {
+    Reading { read: Read::Tokens(vec![token]), held: vec![token], ..Reading::default() }
+}
+
+struct Digested<'a> {
+    inner: Box<dyn Perturber + 'a>,
+    at: AtNext,
+}
+
+impl Perturber for Digested<'_> {
+    fn rows(&self, mask: &Mask) -> Vec<Row> {
+        self.inner.rows(mask)
+    }
+
+    fn outputs<'l>(&self, mask: &Mask, logits: &'l [f32], labels: usize) -> Cow<'l, [f32]> {
+        Cow::Owned(self.at.condensed(&self.inner.outputs(mask, logits, labels)))
+    }
+}
+
+/// The row in which a mask stands in the place of `tokens`, and is read; `None` where nothing would be.
+///
+/// # Errors
+/// The tokenizer has no mask token.
+pub fn blanked(spec: &Spec, text: &TextInput, tokens: &[usize]) -> Result<Option<Row>, PerturbError> {
+    let mask = super::perturb::replacement(text, Fill::Mask)?;
+    let Some((&first, rest)) = tokens.split_first() else { return Ok(None) };
+    let mut text = text.clone();
+    if let (Some(token), Some(mask)) = (text.tokens.get_mut(first), mask) {
+        token.id = mask;
+    }
+    let members = if rest.is_empty() { Vec::new() } else { vec![rest.to_vec()] };
+    let (absent, input) = (Mask::empty(members.len()), Input::Text(text));
+    let units = Units::Text { kind: UnitKind::Word, members };
+    let rows = text_rows(spec, &input, &units, Fill::Remove, vec![held(first)])?.rows(&absent);
+    Ok(rows.into_iter().next())
+}
+
+#[cfg(test)]
+#[path = "fill_mask_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+//! Targets, digests and rows of the mask filler.
+
+use serde_json::json;
+
+use super::super::test_input;
+use super::*;
+use crate::models::{About, Content};
+
+const MASK: u32 = 3;
+
+fn spec() -> Spec {
+    Spec { vocab: 6, token_types: 0, ..test_input::spec(About::Masked, &[]) }
+}
+
+fn task() -> FillMask {
+    let words = ["[PAD]", "good", " bad", "[MASK]", "7", "fine"];
+    FillMask::new(&spec(), words.map(str::to_owned).to_vec().into())
+}
+
+/// `[CLS] a b c [SEP]` with masks at some of its tokens.
+fn input(masks: &[usize]) -> Input {
+    let Input::Text(mut text) = test_input::texts(3, None) else { unreachable!() };
+    masks.iter().for_each(|&place| text.tokens[place].id = MASK);
+    Input::Text(text)
+}
+
+fn target(json: serde_json::Value) -> TargetSpec {
+    serde_json::from_value(json).unwrap()
+}
+
+const LOGITS: [f32; 6] = [0.0, 2.0, 1.0, -1.0, 0.5, 3.0];
+
+#[test]
+fn one_mask_is_asked_for() {
+    for (masks, part) in [(&[][..], "holds no [MASK]"), (&[1, 3], "holds 2 times [MASK]")] {
+        let detail = task().check_text(&input(masks)).unwrap_err();
+        assert!(detail.contains(part), "{detail}");
+    }
+    assert_eq!(task().check_text(&input(&[2])), Ok(()));
+    let Input::Text(mut text) = input(&[2]) else { unreachable!() };
+    text.specials.mask = None;
+    assert!(task().check_text(&Input::Text(text)).unwrap_err().contains("no mask token"));
+}
+
+#[test]
+fn targets_are_tokens_of_the_vocabulary() {
+    let input = input(&[2]);
+    let named = |json| {
+        let targets = task().targets(&target(json), &input, &LOGITS).unwrap();
+        targets.into_iter().map(|target| target.index()).collect::<Vec<usize>>()
+    };
+    assert_eq!(named(json!("predicted")), [5]);
+    assert_eq!(named(json!("good")), [1]);
+    // Also where the vocabulary has it behind a space.
+    assert_eq!(named(json!(["bad", " bad", 2, {"index": "good", "against": 5}])), [2, 1]);
+    let answered = json!({"token": 2, "label": "good", "index": 1});
+    assert_eq!(named(answered.clone()), [1]);
+    assert!(task().check_input(&target(answered), &input).is_ok());
+    let error = task().check_input(&target(json!({"token": 1, "label": "good"})), &input).unwrap_err();
+    assert_eq!((error.path.as_str(), error.detail.contains("token 2")), ("/token", true));
+    for (json, path) in [
+        (json!("nothing"), ""),
+        (json!(6), ""),
+        (json!("all"), ""),
+        (json!({"index": 9}), "/index"),
+        (json!({"index": 1, "against": "good"}), "/against"),
+        (json!([0, {"start": 1}]), "/1"),
+        (json!([]), ""),
+        (json!({"token": 2, "label": "none"}), "/label"),
+    ] {
+        let error = task().check_target(&target(json.clone())).unwrap_err();
+        assert_eq!(error.path, path, "{json}: {error}");
+    }
+    assert_eq!(task().check_target(&target(json!(["good", 1, "predicted"]))), Ok(2));
+    assert_eq!(task().check_target(&TargetSpec::Text("7".into())), Ok(1));
+}
+
+#[test]
+fn a_digest_says_what_the_softmax_does() {
+    let (task, input) = (task(), input(&[2]));
+    let rows = task.whole(&spec(), &input);
+    assert_eq!(rows.rows[0].row.read, [2]);
+    let targets = task.targets(&target(json!(["good", {"index": 5, "against": 1}])), &input, &LOGITS).unwrap();
+    let focus = task.focus(&spec(), &input, &rows, &LOGITS, &targets);
+    let sum: f64 = LOGITS.iter().map(|&logit| f64::from(logit).exp()).sum();
+    let value = |target, output| focus.readout.value(&focus.logits, target, output);
+    assert!((value(&targets[0], OutputSpace::LogProbability) - (2.0 - sum.ln())).abs() < 1e-6);
+    assert!((value(&targets[0], OutputSpace::Probability) - 2.0_f64.exp() / sum).abs() < 1e-6);
+    assert_eq!((value(&targets[0], OutputSpace::Logit), value(&targets[1], OutputSpace::Logit)), (2.0, 1.0));
+    let verdict = |target| focus.readout.verdict(&focus.logits, target).unwrap().answers;
+    assert_eq!((verdict(&targets[0]), verdict(&targets[1])), (false, true));
+    let Prediction::Class(said) = task.prediction(&input, &task.condensed(&input, LOGITS.to_vec())) else { panic!() };
+    assert_eq!((said.label.as_str(), said.index, said.scores.len()), ("fine", 5, 5));
+    let order: Vec<usize> = said.scores.iter().map(|score| score.index).collect();
+    assert_eq!(order, [5, 1, 2, 4, 0]);
+    assert!((f64::from(said.scores[1].probability.unwrap()) - 2.0_f64.exp() / sum).abs() < 1e-6);
+}
+
+#[test]
+fn the_mask_stays_where_words_are_deleted() {
+    let (task, input) = (task(), input(&[2]));
+    let rows = task.whole(&spec(), &input);
+    let targets = task.targets(&TargetSpec::Predicted, &input, &LOGITS).unwrap();
+    let focus = task.focus(&spec(), &input, &rows, &LOGITS, &targets);
+    let units = Units::words(input.as_text().unwrap());
+    let perturber = focus.readout.perturber(&spec(), &input, &units, Fill::Remove).unwrap();
+    let rows = perturber.rows(&Mask::empty(units.len()));
+    assert_eq!(rows[0].content, Content::Tokens { ids: vec![100, MASK, 104], type_ids: vec![] });
+    assert_eq!(rows[0].read, [1]);
+    let digest = perturber.outputs(&Mask::empty(units.len()), &LOGITS, LOGITS.len());
+    assert_eq!(digest, focus.logits);
+}
+
+#[test]
+fn a_blank_takes_a_words_place() {
+    let text = test_input::texts(4, None);
+    let text = text.as_text().unwrap();
+    let ids = |tokens: &[usize]| blanked(&spec(), text, tokens).unwrap().map(|row| (row.content, row.read));
+    let content = |ids: &[u32]| Content::Tokens { ids: ids.to_vec(), type_ids: vec![] };
+    assert_eq!(ids(&[2]), Some((content(&[100, 101, MASK, 103, 104, 105]), vec![2])));
+    assert_eq!(ids(&[2, 3]), Some((content(&[100, 101, MASK, 104, 105]), vec![2])));
+    assert_eq!(ids(&[]), None);
+    let mut unmasked = text.clone();
+    unmasked.specials.mask = None;
+    assert!(blanked(&spec(), &unmasked, &[2]).is_err());
+}
