@@ -195,8 +195,10 @@ fn method(name: &str, outcomes: &[&Outcome], seed: u64) -> MethodReport {
         Estimate::of(&values, seed)
     };
     let numbers = explained.iter().filter_map(|outcome| outcome.faithfulness.as_ref()).map(|found| {
+        // An answer's numbers are f32; a journal's may be read with their last bit of f64 changed.
+        let number = |value: &Value| value.as_f64().map(|number| f64::from(number as f32));
         let mut numbers: BTreeMap<String, f64> =
-            found.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
+            found.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
         let both = numbers.get("aopc_comprehensiveness").zip(numbers.get("aopc_sufficiency"));
         if let Some(score) = both.map(|(comprehensiveness, sufficiency)| comprehensiveness - sufficiency) {
             numbers.insert("faithfulness".to_owned(), score);

@@ -11,10 +11,13 @@ use crate::app::{TestApp, eventually, slow};
 #[test]
 fn a_running_request_is_answered_and_new_ones_are_refused() {
     // However slow the machine, the request ends within the drain.
-    let mut app = TestApp::with(|settings| settings.server.drain = Duration::from_secs(600));
+    let mut app = TestApp::with(|settings| {
+        settings.server.drain = Duration::from_secs(600);
+        settings.limits.deadline_ms = 600_000;
+    });
     let (client, url) = (app.client.clone(), app.url("/explain"));
     let mut request = slow();
-    request["explain"][0]["samples"] = json!(2000);
+    request["explain"][0]["samples"] = json!(500);
     let running = std::thread::spawn(move || client.post(url).json(&request).send().unwrap().status().as_u16());
     eventually("the job", || app.metric("explaind_running_jobs") > 0.0 || running.is_finished());
     // A body that never comes whole does not hold the shutdown up.
