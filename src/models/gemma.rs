@@ -180,7 +180,7 @@ impl Family for Gemma3 {
         let mut window = keys.window(Some(WINDOW))?;
         if let Some(window) = window.as_mut().filter(|_| both_sides) {
             // Half of it on each side; `left` is one less than the whole.
-            let half = (window.left + 1) / 2;
+            let half = window.left.div_ceil(2);
             (window.left, window.right) = (half, half);
         }
         anatomy.see(&sliding, window)?;

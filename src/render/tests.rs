@@ -224,7 +224,7 @@ fn units_are_bars_and_layers_a_grid() {
     assert_eq!(sheet.width(), 3 * 320 + 4 * 12);
     // The first unit's bar is red, the last ones' blue; both lie right of their numbers.
     let column = |x: u32| sheet.rows().map(|mut row| row.nth(x as usize).unwrap().0).collect::<Vec<_>>();
-    let bars = (12 + 332 + 220..12 + 332 + 320).flat_map(|x| column(x)).collect::<Vec<[u8; 3]>>();
+    let bars = (12 + 332 + 220..12 + 332 + 320).flat_map(column).collect::<Vec<[u8; 3]>>();
     assert!(bars.iter().any(|[r, _, b]| r > b && r - b > 60) && bars.iter().any(|[r, _, b]| b > r && b - r > 60));
     assert!(svg(&pixels, Some(&image(30, 20))).unwrap().contains("what each layer answers"));
     assert!(html(&pixels, Some(&image(30, 20))).unwrap().contains("influence of units"));
