@@ -68,6 +68,11 @@ impl Method for LogitLens {
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
+        if subject.task.rows_a_pass() > 1 {
+            let detail =
+                "each label is a row of its own here, and a layer's answer is that of one row; send one label alone";
+            return Err(SettingError::new("", detail));
+        }
         let vocabulary = subject.spec.about.over_vocabulary();
         if !vocabulary {
             settings::refuse("top", &settings.top, "models over a vocabulary")?;

@@ -80,6 +80,21 @@ fn an_image_is_explained_against_its_labels() {
     assert!((outputs - 1.0).abs() < 1e-4, "{outputs}");
 }
 
+/// What changes the answer, or keeps it: a label is a choice among the request's own.
+#[test]
+fn labels_choose() {
+    let item =
+        json!([{"method": "anchors", "segments": 6}, {"method": "counterfactual", "segments": 6}, "adversarial"]);
+    let answer = app().ask("/explain", &request(0, json!({"explain": item})));
+    let found = answer["explanations"].as_array().unwrap();
+    assert!(found[0]["rule"]["precision"].is_number(), "{}", found[0]);
+    for one in &found[1..] {
+        let change = &one["change"];
+        let flipped = change["prediction"]["index"] != answer["prediction"]["index"];
+        assert!(change["found"] != true || flipped, "{change}");
+    }
+}
+
 #[test]
 fn the_same_image_alone_or_with_other_labels_has_the_same_logits() {
     let app = app();
