@@ -59,7 +59,12 @@ impl Assembly {
                 of.iter().filter_map(|&index| Some((index, attributions.get(index)?))).collect();
             let single = !matches!(target, Some(Target::Completion(_)));
             match own.as_slice() {
-                [(index, one)] if single => all.push((target.clone(), shape.one(*index, one))),
+                [(index, one)] if single => {
+                    let mut one = shape.one(*index, one);
+                    // Without a target there is no completion token to make a row for.
+                    one.scores.matrix = one.scores.matrix.filter(|_| target.is_some());
+                    all.push((target.clone(), one));
+                }
                 own if own.iter().all(|(_, one)| one.adds_up()) => all.push((target.clone(), shape.together(own))),
                 own => all.extend(own.iter().map(|(index, one)| (shape.named(*index), shape.one(*index, one)))),
             }

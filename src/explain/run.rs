@@ -223,7 +223,7 @@ fn resolved_request(plan: &Plan, explained: &[Explained]) -> ResolvedRequest {
         model: plan.model.name.clone(),
         target: explained.iter().map(|one| one.target.clone()).collect(),
         labels: plan.hypotheses.as_ref().map(|asked| asked.labels.clone()),
-        hypothesis_template: plan.hypotheses.as_ref().and_then(|asked| asked.template.clone()),
+        hypothesis_template: plan.hypotheses.as_ref().and_then(|_| plan.task.template().map(str::to_owned)),
         multi_label: plan.hypotheses.as_ref().map(|asked| asked.multi_label),
         explain: plan.explains.then(|| plan.methods.iter().map(|method| resolved_item(&**method)).collect()),
         evaluate: plan.evaluate.as_ref().map_or(Evaluate::Whether(false), |evaluation| evaluation.asked),

@@ -205,6 +205,10 @@ pub trait Task: Send + Sync {
     fn needs_labels(&self) -> bool {
         false
     }
+    /// What makes a sentence of a label of a request's own.
+    fn template(&self) -> Option<&str> {
+        None
+    }
     /// Whether there is no explanation without a named target.
     fn needs_target(&self) -> bool {
         false

@@ -142,6 +142,10 @@ impl Readout for Compared {
 }
 
 impl Task for Similarity {
+    fn template(&self) -> Option<&str> {
+        Some(&self.template)
+    }
+
     fn decides(&self, target: &TargetSpec) -> bool {
         self.classes.decides(target)
     }

@@ -320,6 +320,10 @@ impl Readout for ZeroShot {
 }
 
 impl Task for ZeroShot {
+    fn template(&self) -> Option<&str> {
+        Some(&self.template)
+    }
+
     fn name(&self) -> &'static str {
         "zero-shot-classification"
     }
