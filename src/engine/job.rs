@@ -15,6 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use self::lead::Lead;
+use super::condensed::{Condensed, Reading};
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
@@ -91,16 +92,21 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let rows = work.task.whole(work.model.spec(), work.input);
-        let (logits, recording) = lead.whole(work, &rows.rows).map_err(|error| match error {
-            nn::Error::Stopped(why) => RunError::Stopped(why),
-            error => RunError::Model(error),
-        })?;
+        let kept = work.task.condense(work.target, work.input);
+        let condensed = kept.as_deref().map(|by| Condensed { by, places: &[] });
+        let reading = Reading { model: work.model, condensed };
+        let (logits, mut recording) =
+            lead.whole(Work { model: &reading, ..work }, &rows.rows).map_err(|error| match error {
+                nn::Error::Stopped(why) => RunError::Stopped(why),
+                error => RunError::Model(error),
+            })?;
         let logits = rows.composition.apply(&logits).into_owned();
         let targets = work
             .task
             .targets(work.target, work.input, &logits)
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
+        recording.lens.iter_mut().for_each(|lens| lens.narrow(|whole| focus.readout.part(whole)));
         let logits = work.task.condensed(work.input, logits);
         Ok(Self {
             work,
@@ -118,6 +124,12 @@ impl<'a> JobCtx<'a> {
 
     fn spec(&self) -> &'a Spec {
         self.work.model.spec()
+    }
+
+    /// The model, of whose logits what the targets need is kept. `places` are those of a question's objectives.
+    fn reading<'p>(&'p self, places: &'p [usize]) -> Reading<'p> {
+        let condensed = self.focus.readout.condense().map(|by| Condensed { by, places });
+        Reading { model: self.work.model, condensed }
     }
 
     /// Whether the input is several rows, of whose forwards nothing was tapped.

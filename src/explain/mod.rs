@@ -15,6 +15,7 @@ mod items;
 pub mod listing;
 pub mod outcome;
 mod plan;
+mod portions;
 mod prepare;
 mod prompt;
 mod provenance;

@@ -10,7 +10,7 @@ use super::support::{sequence, settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::{Capability, TapPlan};
-use crate::nn::Rule;
+use crate::nn::{self, Rule};
 use crate::tasks::{ClassScore, ClassTarget, OutputSpace, Target, TokenTarget};
 
 pub struct LogitLens;
@@ -57,6 +57,7 @@ impl Method for LogitLens {
     const REQUIRES: &'static [Capability] = &[Capability::Hidden];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 
@@ -67,8 +68,12 @@ impl Method for LogitLens {
         })
     }
 
-    fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        Cost { rows: 1, tokens: sequence::length(subject) as u64 }
+    /// The row, and the head behind each of the layers.
+    fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
+        let continuation = subject.input.as_text().and_then(|text| text.continuation.as_ref());
+        let read = continuation.map_or(1, |continuation| continuation.tokens.len().max(continuation.pending));
+        let heads = subject.spec.head_tokens(read.saturating_mul(resolved.layers.len()));
+        Cost { rows: 1, tokens: sequence::length(subject).saturating_add(heads) as u64 }
     }
 
     /// What a layer gives is what enters the next.
@@ -83,11 +88,11 @@ impl Method for LogitLens {
         let mut attributions = Vec::new();
         ctx.pass(&pass, &mut |view| {
             for target in ctx.targets() {
+                ctx.checkpoint().map_err(nn::Error::from)?;
                 let layer = |&layer: &usize| {
                     let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
                     let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
-                    let digest = ctx.task().digest(logits);
-                    Ok(LensLayer { layer, scores: scores(ctx, target, &digest, resolved.probability)? })
+                    Ok(LensLayer { layer, scores: scores(ctx, target, logits, resolved.probability)? })
                 };
                 let layers = resolved.layers.iter().map(layer).collect::<Result<_, Error>>()?;
                 let diagnostics = Diagnostics { evaluations: 1, ..Diagnostics::default() };

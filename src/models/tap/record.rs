@@ -1,5 +1,6 @@
 //! What was recorded, in plain numbers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Fused, TapPlan};
@@ -74,6 +75,16 @@ impl StateMap {
     pub fn row<'a>(&self, of: &'a [f32], row: usize) -> &'a [f32] {
         let start: usize = self.lengths[..row].iter().sum();
         &of[start * self.width..][..self.lengths[row] * self.width]
+    }
+}
+
+impl StateMap {
+    /// Of one row: puts what `part` takes out of the values in their place, as one position. Nothing changes where it
+    /// takes all.
+    pub fn narrow(&mut self, part: impl Fn(&[f32]) -> Cow<'_, [f32]>) {
+        let Cow::Owned(part) = part(&self.values) else { return };
+        (self.width, self.lengths) = (part.len(), vec![1]);
+        self.values = part;
     }
 }
 
