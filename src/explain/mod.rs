@@ -5,6 +5,7 @@
 
 mod assemble;
 mod audience;
+mod bounds;
 pub mod catalog;
 pub mod faithfulness;
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod batch;
 mod bodies;
 mod cancel;
 mod clip;
+mod completions;
 mod deadline;
 mod devices;
 mod discrete;
