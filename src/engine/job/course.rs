@@ -17,6 +17,10 @@ pub(super) struct Course<'a> {
 }
 
 impl Course<'_> {
+    fn condensed(&self) -> bool {
+        self.focus.readout.condense().is_some()
+    }
+
     /// Of logits of this course's rows those of all of the input's, 0 where nothing depends on them.
     fn spread(&self, logits: &[f32]) -> Vec<f32> {
         let read: usize = self.rows.iter().map(|row| row.row.read.len()).sum();
@@ -40,14 +44,17 @@ impl Course<'_> {
         self.rows.iter().zip(&self.places).flat_map(own).collect()
     }
 
-    /// The input's logits from those of a variant's rows.
+    /// The input's logits from those of a variant's rows. What is condensed is of one row, and so the input's already.
     pub fn composed(&self, logits: &[f32]) -> Vec<f32> {
+        if self.condensed() {
+            return logits.to_vec();
+        }
         let composition = &self.focus.rows.composition;
         composition.apply(&self.spread(logits)).into_owned()
     }
 
-    /// d objective / d logits of the rows of `variants` variants; under DeepLIFT, of a pair, the objective's multipliers
-    /// for the input and its baseline alike.
+    /// d objective / d logits of the rows of `variants` variants, where logits are condensed of those at the objective's
+    /// position; under DeepLIFT, of a pair, the objective's multipliers for the input and its baseline alike.
     pub fn seeds(
         &self,
         rule: Rule,
@@ -73,7 +80,10 @@ impl Course<'_> {
 
     /// What a slope of the input's logits is of those of this course's rows, of which there are `len`.
     fn fitting(&self, slope: Vec<f32>, len: usize) -> Result<Vec<f32>, nn::Error> {
-        let seed = self.gather(&self.focus.rows.composition.back(&slope));
+        let seed = match self.condensed() {
+            true => slope,
+            false => self.gather(&self.focus.rows.composition.back(&slope)),
+        };
         if seed.len() == len {
             return Ok(seed);
         }

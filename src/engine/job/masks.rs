@@ -65,7 +65,7 @@ impl JobCtx<'_> {
         let positions =
             |&(mask, count): &(_, usize)| (mask, rows.by_ref().take(count).map(|row| row.read.len()).sum::<usize>());
         let masks: Vec<(&Mask, usize)> = chunk.masks.iter().map(positions).collect();
-        let (logits, labels) = self.lead.logits(self.work.model, chunk.rows, masking.precision)?;
+        let (logits, labels) = self.lead.logits(&self.reading(&[]), chunk.rows, masking.precision)?;
         let mut rest = logits.as_slice();
         let mut memo = self.memo.borrow_mut();
         for (mask, positions) in masks {
