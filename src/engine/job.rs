@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use self::lead::Lead;
 use self::stem::Stem;
+use super::condensed::{Condensed, Reading};
 use super::deadline::{Cancel, Deadline, Watch};
 use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
@@ -101,16 +102,21 @@ impl<'a> JobCtx<'a> {
     pub fn begin(work: Work<'a>, means: Means<'a>, spent: &'a Cell<Spent>) -> Result<Self, RunError> {
         let lead = Lead { means, seat: means.turns.seat(work.cost), spent };
         let rows = work.task.whole(work.model.spec(), work.input);
-        let (logits, recording) = lead.whole(work, &rows.rows).map_err(|error| match error {
-            nn::Error::Stopped(why) => RunError::Stopped(why),
-            error => RunError::Model(error),
-        })?;
+        let kept = work.task.condense(work.target, work.input);
+        let condensed = kept.as_deref().map(|by| Condensed { by, places: &[] });
+        let reading = Reading { model: work.model, condensed };
+        let (logits, mut recording) =
+            lead.whole(Work { model: &reading, ..work }, &rows.rows).map_err(|error| match error {
+                nn::Error::Stopped(why) => RunError::Stopped(why),
+                error => RunError::Model(error),
+            })?;
         let logits = rows.composition.apply(&logits).into_owned();
         let targets = work
             .task
             .targets(work.target, work.input, &logits)
             .map_err(|error| RunError::Invalid { pointer: format!("/target{}", error.path), detail: error.detail })?;
         let focus = work.task.focus(work.model.spec(), work.input, &rows, &logits, &targets);
+        narrow(&mut recording, &*focus.readout);
         let logits = work.task.condensed(work.input, logits);
         let stem = Stem::of(work.model, &focus.rows.rows);
         Ok(Self {
@@ -131,6 +137,12 @@ impl<'a> JobCtx<'a> {
 
     fn spec(&self) -> &'a Spec {
         self.work.model.spec()
+    }
+
+    /// The model, of whose logits what the targets need is kept. `places` are those of a question's objectives.
+    fn reading<'p>(&'p self, places: &'p [usize]) -> Reading<'p> {
+        let condensed = self.focus.readout.condense().map(|by| Condensed { by, places });
+        Reading { model: self.work.model, condensed }
     }
 
     /// Whether the input is several rows, of whose forwards nothing was tapped.
@@ -240,6 +252,17 @@ impl explain::Job for JobCtx<'_> {
     fn audience(&self) -> &dyn Audience {
         self.lead.means.audience
     }
+}
+
+/// Makes what the head made of the whole input's layers what it makes of the positions that the targets are read at.
+fn narrow(recording: &mut Recording, readout: &dyn Readout) {
+    let condensed = readout.condense().is_some();
+    if condensed {
+        recording.lens.iter_mut().for_each(|lens| lens.narrow(|whole| readout.part(whole)));
+    }
+    let Some(positions) = readout.positions() else { return };
+    let Recording { lens, likeliest, .. } = recording;
+    lens.iter_mut().filter(|_| !condensed).chain(likeliest).for_each(|map| map.pick(&positions));
 }
 
 /// What jobs over one input and one target may know of each other: masks that one of them evaluated need not be

@@ -2,6 +2,7 @@
 //! deadlines, cancellation, drain. [`run_blocking`] is the whole of it without queue or runtime.
 
 pub mod admission;
+mod condensed;
 mod deadline;
 mod device;
 mod evaluate;

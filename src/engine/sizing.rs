@@ -24,7 +24,8 @@ pub fn weight(spec: &Spec, tokens: usize, objectives: usize, taps: &TapPlan) -> 
     let states = taps.hidden.len() + INNER * taps.activations.len() + taps.maps.len() + taps.lens.len();
     let copies = if taps.gradients { 1 + objectives } else { 1 };
     let tapped = copies * (squares + states * tokens * spec.hidden);
-    plain + tapped.div_ceil(FLOATS_A_TOKEN * spec.hidden.max(1))
+    let gradients = if taps.gradients { 0 } else { objectives * tokens * spec.embedding };
+    plain + (tapped + gradients).div_ceil(FLOATS_A_TOKEN * spec.hidden.max(1))
 }
 
 /// How many rows of `weight` each fit a turn: at least one.
@@ -43,10 +44,11 @@ mod tests {
     use crate::engine::fake;
 
     #[test]
-    fn a_recorded_row_takes_four_times_its_tokens() {
+    fn a_recorded_row_takes_four_times_its_tokens_and_its_gradients() {
         let spec = fake::spec();
-        assert_eq!(weight(&spec, 10, 0, &TapPlan::default()), 10);
-        assert_eq!(weight(&spec, 10, 1, &TapPlan::default()), 40);
+        assert_eq!(weight(&spec, 16, 0, &TapPlan::default()), 16);
+        assert_eq!(weight(&spec, 16, 1, &TapPlan::default()), 64 + 2);
+        assert_eq!(weight(&spec, 16, 100, &TapPlan::default()), 64 + 200);
     }
 
     #[test]

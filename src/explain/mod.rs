@@ -6,6 +6,7 @@
 mod assemble;
 mod audience;
 pub mod blanks;
+mod bounds;
 pub mod catalog;
 mod defaults;
 pub mod faithfulness;
@@ -17,6 +18,7 @@ mod items;
 pub mod listing;
 pub mod outcome;
 mod plan;
+mod portions;
 mod prepare;
 mod prompt;
 mod provenance;

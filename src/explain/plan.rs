@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::items::{self, Chosen};
 use super::prepare::{self, Raw};
 use super::prompt::{self, Asked};
-use super::{Catalog, ExplainRequest, Generation, ServedModel, faithfulness, reasons};
+use super::{Catalog, ExplainRequest, Generation, ServedModel, bounds, faithfulness, reasons};
 use crate::config::Limits;
 use crate::input::text::{Message, Truncation};
 use crate::input::{Input, TextInput};
@@ -267,7 +267,9 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
         warnings.extend(input.as_text().and_then(too_long));
     }
     let generation = asked.as_ref().and_then(Asked::generation).cloned();
-    let targets = task.objectives(&target, &input, targets);
+    let explanations = targets;
+    let targets = task.objectives(&target, &input, explanations);
+    bounds::explanations(&chosen, (explanations, targets), limits.explanations)?;
     let seed = request.seed.unwrap_or(0);
     let spec = model.model.spec();
     let mut subject = Subject {
@@ -286,11 +288,8 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     let mut methods: Vec<Box<dyn Planned>> = Vec::with_capacity(chosen.len());
     let pointers = chosen.iter().map(|chosen| chosen.pointer.clone()).collect();
     for method in chosen {
-        match method.plan(&subject) {
-            Ok(planned) => {
-                subject.response_values = subject.response_values.saturating_sub(planned.values());
-                methods.push(planned);
-            }
+        match bounds::planned(method, &mut subject) {
+            Ok(planned) => methods.push(planned),
             Err(field) => fields.push(field),
         }
     }

@@ -68,6 +68,7 @@ pub(super) fn take(
     }
     let pointer = if request.messages.is_some() { "/messages" } else { "/text" };
     check_length((pointer, text.as_deref()), pair.as_deref(), limits)?;
+    check_completion(text.as_deref(), request.completion.as_deref(), limits)?;
     if pair.is_some() && text.is_none() {
         fields.push(Field::new("/pair", "a pair needs the first text in \"text\" and does not go with an image"));
     }
@@ -112,6 +113,19 @@ fn check_length((own, text): (&str, Option<&str>), pair: Option<&str>, limits: &
     let detail =
         format!("{both} {} characters and the limit is {max}; send less or raise limits.text_chars", first + second);
     Err(PlanError::TooLarge { pointer: pointer.to_owned(), detail })
+}
+
+/// Characters of prompt and completion together, which are tokenised together, against `limits.text_chars`.
+fn check_completion(text: Option<&str>, completion: Option<&str>, limits: &Limits) -> Result<(), PlanError> {
+    let Some(completion) = completion else { return Ok(()) };
+    let (all, max) = (text.map_or(0, |text| text.chars().count()) + completion.chars().count(), limits.text_chars);
+    if all <= max {
+        return Ok(());
+    }
+    let detail = format!(
+        "prompt and completion have {all} characters and the limit is {max}; send less or raise limits.text_chars"
+    );
+    Err(PlanError::TooLarge { pointer: "/completion".to_owned(), detail })
 }
 
 fn decode(image: &str) -> Result<Vec<u8>, Field> {

@@ -8,7 +8,10 @@ use crate::input::text::{Message, Prompt, TextError, TextProcessor, Truncation};
 use crate::input::{Input, TextInput};
 use crate::methods::Warning;
 use crate::models::Spec;
-use crate::tasks::{Class, ClassSpec, TargetSpec, Task};
+use crate::tasks::{Class, ClassSpec, TargetSpec, Task, quote};
+
+/// Characters of a word that a target names: no vocabulary has a token as long.
+const LONGEST_WORD: usize = 1024;
 
 /// What a language model is asked.
 pub(super) struct Asked {
@@ -168,6 +171,9 @@ fn word(class: &ClassSpec, processor: &TextProcessor, spec: &Spec) -> Result<Cla
         ),
         None => None,
     };
+    if let Some(text) = text.filter(|text| text.chars().nth(LONGEST_WORD).is_some()) {
+        return Err(format!("{} is more than one token and one is asked for", quote(text)));
+    }
     match (text, index) {
         (None, Some(id)) => Ok(Class { label: processor.written(id), index: id as usize }),
         (Some(text), Some(id)) if processor.written(id) == *text => {
@@ -175,10 +181,11 @@ fn word(class: &ClassSpec, processor: &TextProcessor, spec: &Spec) -> Result<Cla
         }
         (Some(text), index) => match processor.token_of(text) {
             Ok(id) if index.is_none_or(|index| index == id) => Ok(Class { label: text.clone(), index: id as usize }),
-            Ok(id) => Err(format!("\"{text}\" is the token {id}; leave one of the two out")),
+            Ok(id) => Err(format!("{} is the token {id}; leave one of the two out", quote(text))),
             Err(0) => Err("it is no token; name one of the vocabulary".to_owned()),
             Err(count) => Err(format!(
-                "\"{text}\" is {count} tokens and one is asked for; mind the space before a word, as in \" cat\""
+                "{} is {count} tokens and one is asked for; mind the space before a word, as in \" cat\"",
+                quote(text)
             )),
         },
         (None, None) => Err("it names no token".to_owned()),

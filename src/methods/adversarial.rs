@@ -167,6 +167,7 @@ impl Method for Adversarial {
     const REQUIRES: &'static [Capability] = &[Capability::Gradient];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

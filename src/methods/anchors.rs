@@ -119,6 +119,7 @@ impl Method for Anchors {
     const REQUIRES: &'static [Capability] = &[Capability::Forward];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     const SIGNED: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;

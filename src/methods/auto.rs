@@ -87,6 +87,7 @@ impl Method for Auto {
     const REQUIRES: &'static [Capability] = &[Capability::Forward];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     const COMPOSED: bool = true;
     type Settings = Settings;
     type Resolved = Resolved;

@@ -126,6 +126,7 @@ impl Method for Counterfactual {
     const REQUIRES: &'static [Capability] = &[Capability::Forward];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

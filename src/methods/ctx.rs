@@ -104,6 +104,9 @@ pub struct Inside<'a> {
     pub maps: Vec<TappedState<'a>>,
     /// What the head makes of a layer: logits as [`RowView::logits`], in one position.
     pub lens: Vec<TappedState<'a>>,
+    /// Of a vocabulary, the likeliest tokens that the head makes of each of `lens` at every position that is read, as
+    /// [`crate::tasks::likeliest`] tells them.
+    pub likeliest: Vec<TappedState<'a>>,
 }
 
 /// One layer's attention probabilities for one variant.
@@ -160,6 +163,7 @@ impl<'a> Inside<'a> {
             activations: states(&recording.activations),
             maps: states(&recording.maps),
             lens: states(&recording.lens),
+            likeliest: states(&recording.likeliest),
         };
         (attention.collect(), inside)
     }

@@ -88,6 +88,7 @@ impl Method for DecisionTree {
     const REQUIRES: &'static [Capability] = &[Capability::Forward];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

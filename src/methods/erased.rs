@@ -19,6 +19,8 @@ pub trait ErasedMethod: Sync {
     fn requires(&self) -> &'static [Capability];
     fn inputs(&self) -> &'static [Kind];
     fn targeted(&self) -> bool;
+    /// Whether what it says of several targets makes one explanation.
+    fn adds_up(&self) -> bool;
     /// Whether a score's sign says for or against.
     fn signed(&self) -> bool;
     /// The settings' JSON Schema with the settings type's name; its description is the method's documentation.
@@ -40,6 +42,8 @@ pub trait Planned: Send + Sync {
     fn targeted(&self) -> bool;
     /// Whether it scores every token that the model reads, and not units that it takes away.
     fn looks(&self) -> bool;
+    /// Whether it takes gradients, one an objective.
+    fn differentiates(&self) -> bool;
     /// All settings, as resolved.
     fn settings(&self) -> &Value;
     fn cost(&self) -> Cost;
@@ -76,6 +80,9 @@ impl<M: Method> ErasedMethod for M {
     }
     fn targeted(&self) -> bool {
         M::TARGETED
+    }
+    fn adds_up(&self) -> bool {
+        M::ADDS_UP
     }
     fn signed(&self) -> bool {
         M::SIGNED
@@ -184,6 +191,9 @@ impl<M: Method> Planned for Ready<M> {
     }
     fn looks(&self) -> bool {
         !M::REQUIRES.iter().all(|needed| *needed == Capability::Forward)
+    }
+    fn differentiates(&self) -> bool {
+        M::REQUIRES.contains(&Capability::Gradient)
     }
     fn settings(&self) -> &Value {
         &self.settings

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::attribution::LensLayer;
+use super::ctx::TappedState;
 use super::support::layers::{self, LayerChoice, LayerName};
 use super::support::{sequence, settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Pass, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::{About, Capability, TapPlan};
-use crate::nn::Rule;
-use crate::tasks::{ClassScore, ClassTarget, OutputSpace, Target, TokenTarget};
+use crate::nn::{self, Rule};
+use crate::tasks::{ClassScore, ClassTarget, OutputSpace, TOLD, Target, TokenTarget};
 
 pub struct LogitLens;
 
@@ -21,9 +22,10 @@ pub struct LogitLens;
 /// For each chosen layer the state that it gives at the position the head reads (the mean over positions where the head
 /// reads that) goes through the rest of the model as if it were the last: the final norm where the family has one, the
 /// pooler or dense layer of the head, the classifier. `layers[i]` = `{layer, scores}`, `scores` as `prediction.scores`:
-/// every label with its logit and probability; of a question the target's alone; of a language model, or one that
-/// fills masks, the target's and then those of the layer's `top` likeliest tokens, the likeliest first, of the whole
-/// vocabulary. The last layer's are the model's own answer. `scores` holds no list.
+/// every label with its logit and probability; of a question, or of labels of the request's own, the target's alone
+/// (without a probability where that comes from the rows of all labels); of a language model, or one that fills masks,
+/// the target's and then those of the layer's `top` likeliest tokens, the likeliest first, of the whole vocabulary. The
+/// last layer's are the model's own answer. `scores` holds no list.
 ///
 /// # Settings
 /// `layers` chooses which; the answer keeps their order. `top` is for models over a vocabulary.
@@ -64,15 +66,11 @@ impl Method for LogitLens {
     const REQUIRES: &'static [Capability] = &[Capability::Hidden];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 
     fn resolve(settings: Settings, subject: &Subject<'_>) -> Result<Resolved, SettingError> {
-        if subject.task.rows_a_pass() > 1 {
-            let detail =
-                "each label is a row of its own here, and a layer's answer is that of one row; send one label alone";
-            return Err(SettingError::new("", detail));
-        }
         let vocabulary = subject.spec.about.over_vocabulary();
         if !vocabulary {
             settings::refuse("top", &settings.top, "models over a vocabulary")?;
@@ -81,12 +79,17 @@ impl Method for LogitLens {
         Ok(Resolved {
             top: vocabulary.then_some(top),
             layers: layers::resolve(settings.layers, LayerName::All, subject.spec.layers)?,
-            probability: subject.task.has_probability(subject.target),
+            probability: subject.task.has_probability(subject.target)
+                && subject.task.one_row(subject.target, Some(OutputSpace::Probability)).is_ok(),
         })
     }
 
-    fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        Cost { rows: 1, tokens: sequence::length(subject) as u64 }
+    /// The row, and the head behind each of the layers.
+    fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
+        let continuation = subject.input.as_text().and_then(|text| text.continuation.as_ref());
+        let read = continuation.map_or(1, |continuation| continuation.tokens.len().max(continuation.pending));
+        let heads = subject.spec.head_tokens(read.saturating_mul(resolved.layers.len()));
+        Cost { rows: 1, tokens: sequence::length(subject).saturating_add(heads) as u64 }
     }
 
     fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
@@ -97,7 +100,7 @@ impl Method for LogitLens {
     fn taps(resolved: &Resolved) -> TapPlan {
         let mut lens: Vec<usize> = resolved.layers.iter().map(|layer| layer + 1).collect();
         lens.sort_unstable();
-        TapPlan { lens, ..TapPlan::default() }
+        TapPlan { lens, likeliest: resolved.top.unwrap_or(0), ..TapPlan::default() }
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
@@ -105,12 +108,13 @@ impl Method for LogitLens {
         let mut attributions = Vec::new();
         ctx.pass(&pass, &mut |view| {
             for target in ctx.targets() {
+                ctx.checkpoint().map_err(nn::Error::from)?;
                 let layer = |&layer: &usize| {
                     let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
                     let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
-                    let digest = ctx.task().digest(logits);
-                    let mut scores = scores(ctx, target, &digest, resolved.probability)?;
-                    scores.extend(likeliest(ctx, target, logits, resolved.top.unwrap_or(0))?);
+                    let mut scores = scores(ctx, target, logits, resolved.probability)?;
+                    let told = view.inside.likeliest.iter().find(|read| read.layer == layer + 1);
+                    scores.extend(likeliest(ctx, target, told, resolved.top.unwrap_or(0))?);
                     Ok(LensLayer { layer, scores })
                 };
                 let layers = resolved.layers.iter().map(layer).collect::<Result<_, Error>>()?;
@@ -124,17 +128,24 @@ impl Method for LogitLens {
 }
 
 /// The likeliest tokens where `target` is read, without its own.
-fn likeliest(ctx: &dyn Ctx, target: &Target, logits: &[f32], count: usize) -> Result<Vec<ClassScore>, Error> {
+fn likeliest(
+    ctx: &dyn Ctx,
+    target: &Target,
+    told: Option<&TappedState<'_>>,
+    count: usize,
+) -> Result<Vec<ClassScore>, Error> {
     let own = |index: usize| matches!(target, Target::Token(target) if target.index == index);
     let alone = ctx.spec().about == About::Masked;
     let label = |index: usize| ctx.lexicon().map(|lexicon| lexicon.written(index as u32, alone));
-    let score = |(index, logit, log_probability): (usize, f32, f64)| {
-        let probability = settings::float(log_probability.exp(), "a layer's probability")?;
+    let score = |told: &[f32]| {
+        let (index, logit) = (told[0] as usize, told[1]);
+        let probability = settings::float(f64::from(told[2]).exp(), "a layer's probability")?;
         let label = label(index).unwrap_or_else(|| index.to_string());
         Ok(ClassScore { label, index, logit, probability: Some(probability) })
     };
-    let found = ctx.task().likeliest(logits, target, count);
-    found.into_iter().filter(|(index, ..)| !own(*index)).map(score).collect()
+    let place = ctx.task().position(target).unwrap_or(0);
+    let told = told.and_then(|told| told.values.chunks(told.width.max(1)).nth(place)).unwrap_or_default();
+    told.chunks_exact(TOLD).take(count).filter(|told| !own(told[0] as usize)).map(score).collect()
 }
 
 /// Every label's score where `target` is read.

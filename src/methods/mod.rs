@@ -198,6 +198,9 @@ pub trait Method: Sync + 'static {
     const INPUTS: &'static [Kind];
     /// False for methods that answer once, with `"target": null`.
     const TARGETED: bool;
+    /// Whether what it says of several targets makes one explanation by adding up, as of a completion's tokens; what
+    /// [`Attribution::adds_up`] says of its attributions.
+    const ADDS_UP: bool = true;
     /// Whether a score above 0 speaks for the target and one below against it.
     const SIGNED: bool = true;
     /// It runs other methods, so that its cost counts already what the task makes of each row.

@@ -92,6 +92,7 @@ impl Method for Neurons {
     const REQUIRES: &'static [Capability] = &[Capability::Hidden, Capability::Gradient];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
+    const ADDS_UP: bool = false;
     type Settings = Settings;
     type Resolved = Resolved;
 

@@ -118,16 +118,6 @@ impl Decoder {
         recorder.activations(index, &up);
         added(tape, &layer.down, layer.fed_norm.as_ref(), &up, x)
     }
-
-    /// The logits of last hidden states.
-    fn read(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
-        let x = self.norm.forward(tape, x)?;
-        let logits = self.score.forward(tape, &x)?;
-        Ok(match self.softcap {
-            Some(softcap) => softcap.forward(tape, logits),
-            None => logits,
-        })
-    }
 }
 
 impl Layer {
@@ -178,6 +168,23 @@ impl Model for Decoder {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
+        let Outputs { input, logits: states, mut tapped } = self.states(tape, batch, taps)?;
+        let logits = self.head(tape, &states)?;
+        tapped.read_lenses((self.layers.len(), &logits), |states| self.head(tape, states))?;
+        outputs(input, logits, tapped)
+    }
+
+    /// The logits of last hidden states.
+    fn head(&self, tape: &mut Tape<'_>, states: &Node) -> Result<Node, nn::Error> {
+        let x = self.norm.forward(tape, states)?;
+        let logits = self.score.forward(tape, &x)?;
+        Ok(match self.softcap {
+            Some(softcap) => softcap.forward(tape, logits),
+            None => logits,
+        })
+    }
+
+    fn states(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
         let input = self.embed(tape, batch)?;
         let mut x = self.embeddings.forward(tape, &input, batch)?;
         let (offsets, read) = (batch.offsets(), batch.read());
@@ -204,8 +211,7 @@ impl Model for Decoder {
             }
             tape.step()?;
         }
-        let logits = self.read(tape, &x)?;
-        recorder.read_lenses(tape, (layers, &logits), |tape, x| self.read(tape, x))?;
-        outputs(input, logits, recorder.finish()?)
+        recorder.read_lenses(tape, (layers, &x), |_, x| Ok(x.clone()))?;
+        Ok(Outputs { input, logits: x, tapped: recorder.finish()? })
     }
 }

@@ -83,6 +83,15 @@ pub trait Model: Send + Sync {
     /// Images: the pixels themselves.
     fn embed(&self, tape: &mut Tape<'_>, batch: &Batch) -> Result<Node, nn::Error>;
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error>;
+    /// [`Model::forward`] without what [`Model::head`] does: in the logits' place, also those of [`TapPlan::lens`], stand
+    /// the states that it reads, a row for each position. For heads whose logits are too many to have all at once.
+    fn states(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
+        self.forward(tape, batch, taps)
+    }
+    /// The logits of rows out of what [`Model::states`] gives.
+    fn head(&self, _tape: &mut Tape<'_>, states: &Node) -> Result<Node, nn::Error> {
+        Ok(states.clone())
+    }
     /// Whether rows of up to `tokens` tokens may stand behind a [`Prefix`] that was computed by itself.
     fn reuses(&self, _tokens: usize) -> bool {
         false

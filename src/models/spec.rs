@@ -165,6 +165,12 @@ impl Spec {
         if self.about.over_vocabulary() { self.vocab } else { self.labels.len() }
     }
 
+    /// What the head's work at `positions` positions is in tokens of a forward, whose layers multiply a token with about
+    /// 12 · hidden² numbers each.
+    pub fn head_tokens(&self, positions: usize) -> usize {
+        positions.saturating_mul(self.outputs()) / (12 * self.hidden * self.layers).max(1)
+    }
+
     /// Length in tokens of a row of `tokens` tokens (text) or of any row (images), for costs.
     pub fn row_tokens(&self, tokens: usize) -> usize {
         self.image.as_ref().map_or(tokens, ImageSpec::tokens)
@@ -174,6 +180,31 @@ impl Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vocabulary_is_much_of_a_forward() {
+        let text = Kind::Text;
+        let gpt2 = Spec {
+            architecture: "gpt2".into(),
+            kind: text,
+            labels: Vec::new(),
+            about: About::Next,
+            problem: Problem::SingleLabel,
+            hidden: 768,
+            embedding: 768,
+            layers: 12,
+            heads: 12,
+            max_positions: 1024,
+            vocab: 50_257,
+            token_types: 0,
+            image: None,
+            reads: Reads::Each,
+            capabilities: Capabilities::of_transformers(),
+        };
+        // 38.6 million numbers against 85 million of the layers.
+        assert_eq!(gpt2.head_tokens(1000), 454);
+        assert_eq!(Spec { about: About::Sequence, ..gpt2 }.head_tokens(1000), 0);
+    }
 
     #[test]
     fn the_last_token_is_no_pad() {

@@ -26,6 +26,8 @@ pub struct TapPlan {
     pub maps: Vec<usize>,
     /// Hidden states (counted as in `hidden`) that the model's own head reads as if they were the last.
     pub lens: Vec<usize>,
+    /// Of what the head of a vocabulary makes of each of `lens`: how many of the likeliest tokens are told.
+    pub likeliest: usize,
     /// Objectives are differentiated with respect to what is recorded, in place of the embedding.
     pub gradients: bool,
     /// Of one row: what following rows may stand behind.
@@ -70,6 +72,7 @@ impl TapPlan {
         activations: Vec::new(),
         maps: Vec::new(),
         lens: Vec::new(),
+        likeliest: 0,
         gradients: false,
         prefix: false,
         replace: None,
@@ -92,6 +95,7 @@ impl TapPlan {
         add(&mut self.activations, &other.activations);
         add(&mut self.maps, &other.maps);
         add(&mut self.lens, &other.lens);
+        self.likeliest = self.likeliest.max(other.likeliest);
         match (&mut self.fused, &other.fused) {
             (Some(own), Some(other)) if own.by == other.by => add(&mut own.layers, &other.layers),
             (own @ None, Some(other)) => *own = Some(other.clone()),

@@ -19,16 +19,15 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// The logits of last hidden states: of the positions read, or of all those between `offsets`.
-    fn read(&self, tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, nn::Error> {
-        let normed = self.norm.as_ref().map(|norm| norm.forward(tape, x)).transpose()?;
-        let x = normed.as_ref().unwrap_or(x);
+    /// What the head reads of last hidden states: of the positions read, or the mean of all those between `offsets`.
+    fn settled(&self, tape: &mut Tape<'_>, x: &Node, offsets: &[usize]) -> Result<Node, nn::Error> {
+        let x = match &self.norm {
+            Some(norm) => norm.forward(tape, x)?,
+            None => x.clone(),
+        };
         match self.spec.reads {
-            Reads::Mean => {
-                let x = mean(tape, x, offsets)?;
-                self.head.forward(tape, &x)
-            }
-            Reads::First | Reads::Each | Reads::Last { .. } => self.head.forward(tape, x),
+            Reads::Mean => mean(tape, &x, offsets),
+            Reads::First | Reads::Each | Reads::Last { .. } => Ok(x),
         }
     }
 }
@@ -43,6 +42,17 @@ impl Model for TextEncoder {
     }
 
     fn forward(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
+        let Outputs { input, logits: states, mut tapped } = self.states(tape, batch, taps)?;
+        let logits = self.head(tape, &states)?;
+        tapped.read_lenses((self.encoder.layers.len(), &logits), |states| self.head(tape, states))?;
+        outputs(input, logits, tapped)
+    }
+
+    fn head(&self, tape: &mut Tape<'_>, states: &Node) -> Result<Node, nn::Error> {
+        self.head.forward(tape, states)
+    }
+
+    fn states(&self, tape: &mut Tape<'_>, batch: &Batch, taps: &TapPlan) -> Result<Outputs, nn::Error> {
         let input = self.embed(tape, batch)?;
         let x = self.embeddings.forward(tape, &input, batch)?;
         let averaged = self.spec.reads == Reads::Mean;
@@ -50,9 +60,9 @@ impl Model for TextEncoder {
         let sequences = Sequences { offsets: batch.offsets(), read };
         let mut recorder = Recorder::new(taps, self.spec.heads, &sequences.offsets, &sequences.read);
         let x = self.encoder.forward(tape, x, &sequences, &mut recorder)?;
-        let logits = self.read(tape, &x, &sequences.offsets)?;
-        let lens = (self.encoder.layers.len(), &logits);
-        recorder.read_lenses(tape, lens, |tape, x| self.read(tape, x, &sequences.offsets))?;
-        outputs(input, logits, recorder.finish()?)
+        let states = self.settled(tape, &x, &sequences.offsets)?;
+        let lens = (self.encoder.layers.len(), &states);
+        recorder.read_lenses(tape, lens, |tape, x| self.settled(tape, x, &sequences.offsets))?;
+        Ok(Outputs { input, logits: states, tapped: recorder.finish()? })
     }
 }

@@ -22,13 +22,11 @@ impl Drawing {
 
     /// The place of the one drawn; the first of equals where the likeliest is taken. 0 where there is none.
     pub fn next(&mut self, logits: &[f32]) -> usize {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if self.temperature <= 0.0 {
             return logits.iter().position(|logit| *logit == largest).unwrap_or(0);
         }
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        order.truncate(self.top_k.unwrap_or(usize::MAX));
+        let order = self.ranked(logits);
         let weight = |&place: &usize| ((f64::from(logits[place]) - f64::from(largest)) / self.temperature).exp();
         let weights: Vec<f64> = order.iter().map(weight).collect();
         let all: f64 = weights.iter().sum();
@@ -49,6 +47,19 @@ impl Drawing {
             left -= weight;
         }
         order.get(count.saturating_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// Places from the likeliest down, `top_k` at most; of equals the first comes first.
+    fn ranked(&self, logits: &[f32]) -> Vec<usize> {
+        let by_rank = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b));
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        // A vocabulary is long and `top_k` short.
+        if let Some(most) = self.top_k.filter(|&most| most < order.len()) {
+            order.select_nth_unstable_by(most, by_rank);
+            order.truncate(most);
+        }
+        order.sort_unstable_by(by_rank);
+        order
     }
 }
 
@@ -86,6 +97,20 @@ mod tests {
         // The two largest have 0.79 together, the first alone 0.39.
         near(shares(Drawing::new(4, 1.0, None, 0.7)), [none, 2.0, none, 2.0]);
         near(shares(Drawing::new(5, 1.0, None, 0.3)), [none, 2.0, none, none]);
+    }
+
+    #[test]
+    fn the_first_of_many_are_those_of_a_whole_sort() {
+        // Many equals, so that ties decide who is among the first.
+        let logits: Vec<f32> = (0..1000).map(|place| ((place * 7919 % 37) as f32 * 0.1).sin()).collect();
+        let all = Drawing::new(0, 1.0, None, 1.0).ranked(&logits);
+        let mut sorted: Vec<usize> = (0..logits.len()).collect();
+        sorted.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        assert_eq!(all, sorted);
+        for most in [1, 2, 50, 999, 1000, 5000] {
+            let first = Drawing::new(0, 1.0, Some(most), 1.0).ranked(&logits);
+            assert_eq!(first, sorted[..most.min(1000)], "{most}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! One input is one row, the prompt and the completion but its last token, read in front of every completion token: one
 //! forward gives what the model makes of all of them. Perturbation takes units of the prompt away and never a completion
 //! token. Every completion token is a target, a class of the vocabulary at a token; where all are asked for they make one
-//! explanation. A vocabulary has far more logits than can be kept for every mask: a [`Readout::digest`] is what the
-//! targets need of them.
+//! explanation. A vocabulary has far more logits than can be kept: of each token's, what the targets and the prediction
+//! need is kept as they are computed ([`Condense`]).
 
 pub(super) mod readout;
 #[cfg(test)]
@@ -14,11 +14,12 @@ mod tests;
 use std::collections::HashSet;
 
 use self::readout::{AtNext, softmax};
+pub use self::readout::{TOLD, likeliest};
 use super::rows::{Read, Reading};
 use super::target::CompletionTarget;
 use super::{
-    Class, ClassSpec, CompletionPrediction, Explained, Finish, Focus, OutputSpace, Pairing, Prediction, Rows, Target,
-    TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
+    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, OutputSpace, Pairing, Prediction,
+    Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
 use crate::input::text::{Continuation, Token};
 use crate::input::{Input, TextInput};
@@ -29,9 +30,7 @@ const HOW: &str = "leave it out for every completion token, or name tokens as {\
 
 /// Says what follows a prompt.
 #[derive(Debug, Clone, Copy)]
-pub struct Completion {
-    vocab: usize,
-}
+pub struct Completion;
 
 /// What one entry of a request's target names.
 enum Named<'s> {
@@ -42,10 +41,6 @@ enum Named<'s> {
 }
 
 impl Completion {
-    pub fn new(spec: &Spec) -> Self {
-        Self { vocab: spec.vocab }
-    }
-
     fn named<'s>(spec: &'s TargetSpec, path: &str) -> Result<Named<'s>, TargetError> {
         match spec {
             TargetSpec::Predicted => Ok(Named::All),
@@ -116,6 +111,12 @@ impl Completion {
         let label = continuation.written.get(place).cloned().unwrap_or_default();
         let index = continuation.tokens.get(place).map_or(0, |token| token.id as usize);
         TokenTarget { token: place, label, index, against: None }
+    }
+
+    /// What is kept of the whole input's logits: at every token what the prediction says of it, then what `targets` need.
+    fn whole_of(continuation: &Continuation, targets: &[Target]) -> AtNext {
+        let own = (0..continuation.tokens.len()).map(|place| Target::Token(Self::own(place, continuation)));
+        AtNext::behind(continuation, &own.chain(targets.iter().cloned()).collect::<Vec<_>>())
     }
 }
 
@@ -242,23 +243,23 @@ impl Task for Completion {
         let (Some(text), Some(continuation)) = (input.as_text(), continuation_of(input)) else {
             return Focus { readout: Box::new(AtNext::default()), logits: vec![], rows: Rows::default(), looked: None };
         };
-        let readout = AtNext::behind(continuation, self.vocab, targets);
-        let own: Vec<f32> = readout
-            .places()
-            .iter()
-            .flat_map(|place| logits.iter().skip(place * self.vocab).take(self.vocab))
-            .copied()
-            .collect();
-        let digest = readout.condensed(&own);
+        let readout = AtNext::behind(continuation, targets).within(Self::whole_of(continuation, targets));
+        let logits = readout.part(logits).into_owned();
         let rows = rows(spec, text, continuation.prompt, readout.places().iter().copied());
         let looked = (rows.rows.len() == 1).then_some(0);
-        Focus { readout: Box::new(readout), logits: digest, rows, looked }
+        Focus { readout: Box::new(readout), logits, rows, looked }
+    }
+
+    fn condense(&self, spec: &TargetSpec, input: &Input) -> Option<Box<dyn Condense>> {
+        // A target that is none ends the request where the targets are asked for.
+        let targets = self.targets(spec, input, &[]).unwrap_or_default();
+        Some(Box::new(Self::whole_of(continuation_of(input)?, &targets)))
     }
 
     /// The log-probability of every completion token.
     fn condensed(&self, input: &Input, logits: Vec<f32>) -> Vec<f32> {
-        let tokens = continuation_of(input).map_or(&[][..], |continuation| &continuation.tokens);
-        logits.chunks_exact(self.vocab.max(1)).zip(tokens).map(|(own, token)| log_probability(own, token.id)).collect()
+        let tokens = continuation_of(input).map_or(0, |continuation| continuation.tokens.len());
+        logits.chunks_exact((logits.len() / tokens.max(1)).max(1)).filter_map(readout::log_probability).collect()
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {

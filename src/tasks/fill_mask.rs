@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::classification::largest;
-use super::completion::readout::{AtNext, softmax};
+use super::completion::readout::{AtNext, TOLD, likeliest};
 use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::target::TokenTarget;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, Contrast, Focus, OutputSpace, Pairing, PerturbError, Perturber,
-    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
+    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Pairing, PerturbError,
+    Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
 };
 use crate::input::units::{Fill, Mask, UnitKind, Units};
 use crate::input::{Input, TextInput};
@@ -22,8 +22,6 @@ use crate::models::{Row, Spec};
 
 /// Tokens of a prediction, as many as the pipelines show.
 const SHOWN: usize = 5;
-/// Numbers kept of each: its id, its logit, its log-probability.
-const KEPT: usize = 3;
 
 /// Says what stands in the place of a mask.
 #[derive(Debug, Clone)]
@@ -216,20 +214,15 @@ impl Task for FillMask {
     }
 
     fn focus(&self, spec: &Spec, input: &Input, _: &Rows, logits: &[f32], targets: &[Target]) -> Focus {
-        let at = AtNext::new(self.vocab, targets);
         let rows = Self::rows(spec, input);
         let looked = (rows.rows.len() == 1).then_some(0);
-        let logits = at.condensed(logits);
-        let readout = AtMask { at, token: mask_of(input).unwrap_or(0) };
+        let readout = AtMask { at: AtNext::new(targets), token: mask_of(input).unwrap_or(0) };
+        let logits = readout.part(logits).into_owned();
         Focus { readout: Box::new(readout), logits, rows, looked }
     }
 
     fn condensed(&self, _: &Input, logits: Vec<f32>) -> Vec<f32> {
-        let kept = |index: usize| {
-            let log_probability = softmax().output(&logits, index, OutputSpace::LogProbability);
-            [index as f32, logits[index], log_probability as f32]
-        };
-        largest(&logits, SHOWN).into_iter().flat_map(kept).collect()
+        likeliest(&logits, SHOWN)
     }
 
     fn has_probability(&self, _target: &TargetSpec) -> bool {
@@ -241,12 +234,12 @@ impl Task for FillMask {
     }
 
     fn prediction(&self, _: &Input, kept: &[f32]) -> Prediction {
-        let score = |kept: &[f32]| {
-            let index = kept[0] as usize;
-            let probability = Some(f64::from(kept[2]).exp() as f32);
-            ClassScore { label: self.label(index), index, logit: kept[1], probability }
+        let score = |told: &[f32]| {
+            let index = told[0] as usize;
+            let probability = Some(f64::from(told[2]).exp() as f32);
+            ClassScore { label: self.label(index), index, logit: told[1], probability }
         };
-        let scores: Vec<ClassScore> = kept.chunks_exact(KEPT).map(score).collect();
+        let scores: Vec<ClassScore> = kept.chunks_exact(TOLD).map(score).collect();
         let first = scores.first().cloned();
         let (label, index) = first.as_ref().map(|best| (best.label.clone(), best.index)).unwrap_or_default();
         Prediction::Class(ClassPrediction {
@@ -258,7 +251,8 @@ impl Task for FillMask {
     }
 }
 
-/// The softmax at a mask, which deletion leaves where it is.
+/// The softmax at a mask, which deletion leaves where it is. What the targets need of the vocabulary's logits is kept of
+/// masks and passes; those of the whole input stay until the targets are known, which may be its prediction.
 #[derive(Debug, Clone)]
 struct AtMask {
     at: AtNext,
@@ -273,16 +267,25 @@ impl Readout for AtMask {
         units: &'a Units,
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError> {
-        let inner = text_rows(spec, input, units, fill, vec![held(self.token)])?;
-        Ok(Box::new(Digested { inner, at: self.at.clone() }))
+        text_rows(spec, input, units, fill, vec![held(self.token)])
     }
 
-    fn digest<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
-        self.at.digest(logits)
+    fn condense(&self) -> Option<&dyn Condense> {
+        Some(&self.at)
     }
 
-    fn value(&self, digest: &[f32], target: &Target, output: OutputSpace) -> f64 {
-        self.at.value(digest, target, output)
+    fn part<'l>(&self, whole: &'l [f32]) -> Cow<'l, [f32]> {
+        let mut kept = vec![0.0; self.at.width()];
+        Condense::condense(&self.at, 0, whole, &mut kept);
+        Cow::Owned(kept)
+    }
+
+    fn position(&self, target: &Target) -> Option<usize> {
+        self.at.position(target)
+    }
+
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
+        self.at.value(logits, target, output)
     }
 
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
@@ -293,12 +296,8 @@ impl Readout for AtMask {
         self.at.multiplier(logits, baseline, target, output)
     }
 
-    fn likeliest(&self, logits: &[f32], target: &Target, count: usize) -> Vec<(usize, f32, f64)> {
-        self.at.likeliest(logits, target, count)
-    }
-
-    fn verdict(&self, digest: &[f32], target: &Target) -> Option<Verdict> {
-        self.at.verdict(digest, target)
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
+        self.at.verdict(logits, target)
     }
 
     fn reading(&self, _: &Target) -> Option<usize> {
@@ -309,21 +308,6 @@ impl Readout for AtMask {
 /// The reading of one token that stays.
 fn held(token: usize) -> Reading {
     Reading { read: Read::Tokens(vec![token]), held: vec![token], ..Reading::default() }
-}
-
-struct Digested<'a> {
-    inner: Box<dyn Perturber + 'a>,
-    at: AtNext,
-}
-
-impl Perturber for Digested<'_> {
-    fn rows(&self, mask: &Mask) -> Vec<Row> {
-        self.inner.rows(mask)
-    }
-
-    fn outputs<'l>(&self, mask: &Mask, logits: &'l [f32], labels: usize) -> Cow<'l, [f32]> {
-        Cow::Owned(self.at.condensed(&self.inner.outputs(mask, logits, labels)))
-    }
 }
 
 /// The row in which a mask stands in the place of `tokens`, and is read; `None` where nothing would be.

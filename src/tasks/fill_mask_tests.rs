@@ -1,4 +1,4 @@
-//! Targets, digests and rows of the mask filler.
+//! Targets, kept logits and rows of the mask filler.
 
 use serde_json::json;
 
@@ -76,7 +76,7 @@ fn targets_are_tokens_of_the_vocabulary() {
 }
 
 #[test]
-fn a_digest_says_what_the_softmax_does() {
+fn a_readout_says_what_the_softmax_does() {
     let (task, input) = (task(), input(&[2]));
     let rows = task.whole(&spec(), &input);
     assert_eq!(rows.rows[0].row.read, [2]);
@@ -107,8 +107,12 @@ fn the_mask_stays_where_words_are_deleted() {
     let rows = perturber.rows(&Mask::empty(units.len()));
     assert_eq!(rows[0].content, Content::Tokens { ids: vec![100, MASK, 104], type_ids: vec![] });
     assert_eq!(rows[0].read, [1]);
-    let digest = perturber.outputs(&Mask::empty(units.len()), &LOGITS, LOGITS.len());
-    assert_eq!(digest, focus.logits);
+    // As masks are evaluated: condensed as soon as the head has read the position.
+    let by = focus.readout.condense().unwrap();
+    let mut kept = vec![0.0; by.width()];
+    by.condense(0, &LOGITS, &mut kept);
+    assert_eq!(perturber.outputs(&Mask::empty(units.len()), &kept, kept.len()), focus.logits);
+    assert_eq!(focus.readout.position(&targets[0]), Some(0));
 }
 
 #[test]

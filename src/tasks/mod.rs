@@ -32,7 +32,7 @@ use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
 pub use classification::Classification;
-pub use completion::{Completion, log_probability};
+pub use completion::{Completion, TOLD, likeliest, log_probability};
 pub use fill_mask::{FillMask, blanked};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{
@@ -59,7 +59,7 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Sequence => Arc::new(Classification::new(spec)),
         About::Tokens => Arc::new(TokenClassification::new(spec)),
         About::Span => Arc::new(QuestionAnswering),
-        About::Next => Arc::new(Completion::new(spec)),
+        About::Next => Arc::new(Completion),
         About::Masked => Arc::new(FillMask::new(spec, Arc::default())),
         About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
@@ -96,13 +96,35 @@ pub struct Verdict {
     pub margin: f64,
 }
 
+/// Reads logits that are too many to keep: a position at a time, as soon as they are there.
+pub trait Condense: Send + Sync {
+    /// How many numbers are kept of a position.
+    fn width(&self) -> usize;
+    /// Writes what is kept of `logits`, those at the `position`th of the positions that a row reads, into `kept`, which
+    /// is `width` long and holds zeros.
+    fn condense(&self, position: usize, logits: &[f32], kept: &mut [f32]);
+}
+
 /// The explained scalars as functions of the logits that the targets need: `logits` are always the whole input's, a
-/// mask's or a pass's, composed; a `digest` is what [`Readout::digest`] makes of them, in the layout of
-/// [`Focus::logits`].
+/// mask's or a pass's, composed, in the layout of [`Focus::logits`]. With [`Readout::condense`] they are what is kept of
+/// them.
 pub trait Readout: Send + Sync {
-    /// What the targets need of the logits: they themselves, or less where there are too many to keep for every mask.
-    fn digest<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
-        Cow::Borrowed(logits)
+    /// What is kept of the logits of masks and passes where they are too many. `None`: all.
+    fn condense(&self) -> Option<&dyn Condense> {
+        None
+    }
+    /// Out of what is kept of the whole input's logits, what is kept of those of masks and passes.
+    fn part<'l>(&self, whole: &'l [f32]) -> Cow<'l, [f32]> {
+        Cow::Borrowed(whole)
+    }
+    /// Of the positions that the whole input reads, those that masks and passes read, in the order of [`Focus::logits`].
+    /// `None`: all.
+    fn positions(&self) -> Option<Vec<usize>> {
+        None
+    }
+    /// With [`Readout::condense`]: the one position, of masks and passes, that the value of `target` depends on.
+    fn position(&self, _target: &Target) -> Option<usize> {
+        None
     }
     /// What turns masks over `units` into rows of `input`. Everything that no mask changes is computed here, once.
     fn perturber<'a>(
@@ -113,32 +135,28 @@ pub trait Readout: Send + Sync {
         fill: Fill,
     ) -> Result<Box<dyn Perturber + 'a>, PerturbError>;
     /// The explained scalar, in f64.
-    fn value(&self, digest: &[f32], target: &Target, output: OutputSpace) -> f64;
-    /// d value / d logits.
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64;
+    /// d value / d logits: with [`Readout::condense`] of all logits at the target's position, and of no others.
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32>;
     /// Whether the value depends on what position `position` gives. Passes leave rows out that nothing depends on.
     fn depends(&self, _target: &Target, _output: OutputSpace, _position: usize) -> bool {
         true
     }
     /// DeepLIFT's multipliers of the logits: the derivative's mean on the straight way from `baseline` to `logits`, so
-    /// that Σ multiplier · Δ logit is Δ value. For a value of one logit that is the rescale rule.
+    /// that Σ multiplier · Δ logit is Δ value. For a value of one logit that is the rescale rule. Of the same logits as
+    /// [`Readout::cotangent`].
     fn multiplier(&self, logits: &[f32], baseline: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
         mean_cotangent(self, logits, baseline, target, output)
     }
     /// Whether the model answers `target`: its class is the one predicted; with `against` its output is the larger; of
     /// several labels at once its probability is one half or more; an end's token is the likeliest. `None` where the
     /// output is a number that chooses nothing.
-    fn verdict(&self, _digest: &[f32], _target: &Target) -> Option<Verdict> {
+    fn verdict(&self, _logits: &[f32], _target: &Target) -> Option<Verdict> {
         None
     }
     /// What the model says where `target` asks. `None` where that is no class.
-    fn said(&self, _digest: &[f32], _target: &Target) -> Option<ClassPrediction> {
+    fn said(&self, _logits: &[f32], _target: &Target) -> Option<ClassPrediction> {
         None
-    }
-    /// Of a softmax over a vocabulary: the `count` likeliest tokens where `target` is read, the likeliest first, each with
-    /// its logit and log-probability. Empty where the outputs are labels'.
-    fn likeliest(&self, _logits: &[f32], _target: &Target, _count: usize) -> Vec<(usize, f32, f64)> {
-        Vec::new()
     }
     /// The token that `target` is read at; `None`: what the head reads of every input.
     fn reading(&self, _target: &Target) -> Option<usize> {
@@ -177,7 +195,7 @@ pub struct Explained {
 /// What the targets of a request need of the input: all that masks and passes read.
 pub struct Focus {
     pub readout: Box<dyn Readout>,
-    /// The digest of the whole input's logits, without those that no target needs.
+    /// The whole input's logits, without those that no target needs.
     pub logits: Vec<f32>,
     /// What passes vary.
     pub rows: Rows,
@@ -185,7 +203,8 @@ pub struct Focus {
     pub looked: Option<usize>,
 }
 
-/// The meaning of a model's rows. An input may be several rows; `logits` are the whole input's, composed.
+/// The meaning of a model's rows. An input may be several rows; `logits` are the whole input's, composed, or what
+/// [`Task::condense`] keeps of them.
 pub trait Task: Send + Sync {
     /// Hugging Face's name: `text-classification`, `token-classification`, …
     fn name(&self) -> &'static str;
@@ -232,6 +251,10 @@ pub trait Task: Send + Sync {
     /// How many targets `explanations` explanations are of, at most.
     fn objectives(&self, _spec: &TargetSpec, _input: &Input, explanations: usize) -> usize {
         explanations
+    }
+    /// What is kept of the whole input's logits where they are too many; `spec` is a request's target. `None`: all.
+    fn condense(&self, _spec: &TargetSpec, _input: &Input) -> Option<Box<dyn Condense>> {
+        None
     }
     /// What [`Task::prediction`] needs of the whole input's logits.
     fn condensed(&self, _input: &Input, logits: Vec<f32>) -> Vec<f32> {

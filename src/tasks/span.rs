@@ -269,6 +269,11 @@ impl Readout for AtSpan {
         text_rows(spec, input, units, fill, self.parts.iter().map(reading).collect())
     }
 
+    /// The whole input reads every token.
+    fn positions(&self) -> Option<Vec<usize>> {
+        Some(self.parts.iter().flat_map(|part| part.read.iter().copied()).collect())
+    }
+
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         let Some((part, begin)) = self.part(target) else { return f64::NAN };
         let own = logits.get(begin..begin + part.read.len() * ENDS).unwrap_or_default();

@@ -160,15 +160,14 @@ impl Task for TokenClassification {
             }
         }
         let readable: Vec<usize> = input.as_text().map_or(Vec::new(), |text| readable(text).collect());
-        let of = |token: &usize| {
-            let place = readable.iter().position(|readable| readable == token);
-            place.and_then(|place| logits.chunks(self.labels.max(1)).nth(place)).unwrap_or_default()
-        };
-        let logits = tokens.iter().flat_map(of).copied().collect();
+        let place = |token: &usize| readable.iter().position(|readable| readable == token);
+        let places: Vec<usize> = tokens.iter().filter_map(place).collect();
+        let of = |&place: &usize| logits.chunks(self.labels.max(1)).nth(place).unwrap_or_default();
+        let logits = places.iter().flat_map(of).copied().collect();
         let reading = Reading { read: Read::Tokens(tokens.clone()), ..Reading::default() };
         let rows = input.as_text().map(|text| Rows::of_text(spec, text, &[reading])).unwrap_or_default();
         let looked = (rows.rows.len() == 1).then_some(0);
-        let readout = AtTokens { classes: self.classes.clone(), labels: self.labels, tokens };
+        let readout = AtTokens { classes: self.classes.clone(), labels: self.labels, tokens, places };
         Focus { readout: Box::new(readout), logits, rows, looked }
     }
 
@@ -211,6 +210,8 @@ struct AtTokens {
     classes: Classification,
     labels: usize,
     tokens: Vec<usize>,
+    /// Where they stand among the tokens that the whole input reads.
+    places: Vec<usize>,
 }
 
 impl AtTokens {
@@ -240,6 +241,10 @@ impl Readout for AtTokens {
         let reading =
             |&token: &usize| Reading { read: Read::Tokens(vec![token]), held: vec![token], ..Reading::default() };
         text_rows(spec, input, units, fill, self.tokens.iter().map(reading).collect())
+    }
+
+    fn positions(&self) -> Option<Vec<usize>> {
+        Some(self.places.clone())
     }
 
     fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {

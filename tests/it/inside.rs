@@ -293,3 +293,48 @@ fn over_http_every_method_answers_short_texts() {
         }
     }
 }
+
+/// What the head makes of a layer is read where the target is, whichever rows and tokens the other targets are about:
+/// the last layer's answer is the prediction's.
+#[test]
+fn the_lens_reads_where_the_target_is() {
+    let asked = |name: &str, mut request: Value| -> Value {
+        request["explain"] = json!([{"method": "logit_lens", "layers": "last"}]);
+        serde_json::to_value(ask(&tiny(name), request, None)).unwrap()
+    };
+    let logit = |answer: &Value, explanation: usize, score: usize| {
+        answer["explanations"][explanation]["layers"][0]["scores"][score]["logit"].as_f64().unwrap()
+    };
+    let near = |what: &str, ours: f64, own: &Value| {
+        let own = own.as_f64().unwrap();
+        assert!((ours - own).abs() <= 1e-5 * own.abs().max(1.0), "{what}: {ours} for {own}");
+    };
+    // A label's row.
+    for alone in [false, true] {
+        let request = json!({"text": "The train is late.", "labels": ["sport", "travel", "cooking"], "target": "cooking",
+            "multi_label": alone});
+        let answer = asked("tiny-bert-nli", request);
+        near("zero-shot", logit(&answer, 0, 0), &answer["prediction"]["scores"][2]["logit"]);
+        let probability = &answer["explanations"][0]["layers"][0]["scores"][0]["probability"];
+        assert_eq!(probability.is_number(), alone, "{probability}");
+    }
+    // An end's part.
+    let question =
+        json!({"text": "Who is late?", "pair": "The train is late because of the snow.", "target": "answer"});
+    let answer = asked("tiny-bert-answers", question.clone());
+    let token = answer["input"]["tokens"].as_array().unwrap().len() - 3;
+    let mut ends = question;
+    ends["target"] = json!([{"start": token}, {"end": token}]);
+    let answer = asked("tiny-bert-answers", ends);
+    near("start", logit(&answer, 0, 0), &answer["prediction"]["start_logits"][token]);
+    near("end", logit(&answer, 1, 0), &answer["prediction"]["end_logits"][token]);
+    // A token's softmax.
+    let answer =
+        asked("tiny-bert-tokens", json!({"text": "The train is late.", "target": [{"token": 3}, {"token": 2}]}));
+    for (explanation, token) in [3, 2].into_iter().enumerate() {
+        let said = &answer["prediction"]["tokens"][token]["scores"];
+        for score in 0..said.as_array().unwrap().len() {
+            near("token", logit(&answer, explanation, score), &said[score]["logit"]);
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod cancel;
 mod chats;
 mod clip;
 mod complaints;
+mod completions;
 mod deadline;
 mod devices;
 mod discrete;

@@ -391,7 +391,6 @@ fn wrong_requests_say_where_and_what() {
         (labels(json!({"target": "c"})), "/target", "0 \"a\""),
         (labels(json!({"target": {"token": 1}})), "/target", "class"),
         (labels(json!({"method": "attention", "target": ["a", "b"]})), "/method", "one label"),
-        (labels(json!({"method": "logit_lens", "target": "b"})), "/method", "one label"),
         (json!({"model": "tiny-bert-nli", "text": "a", "multi_label": true}), "/multi_label", "labels"),
     ] {
         refused(&app, "/explain", &request, pointer, part);

@@ -19,6 +19,10 @@ pub(super) struct Course<'a> {
 }
 
 impl Course<'_> {
+    fn condensed(&self) -> bool {
+        self.focus.readout.condense().is_some()
+    }
+
     /// Positions of this course's rows.
     fn read(&self) -> usize {
         self.rows.iter().map(|row| row.row.read.len()).sum()
@@ -54,8 +58,11 @@ impl Course<'_> {
         self.rows.iter().zip(&self.places).flat_map(own).collect()
     }
 
-    /// The input's logits from those of a variant's rows.
+    /// The input's logits from those of a variant's rows. What is condensed is of one row, and so the input's already.
     pub fn composed<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        if self.condensed() {
+            return Cow::Borrowed(logits);
+        }
         let composition = &self.focus.rows.composition;
         match self.spread(logits) {
             Cow::Borrowed(logits) => composition.apply(logits),
@@ -63,8 +70,8 @@ impl Course<'_> {
         }
     }
 
-    /// d objective / d logits of the rows of `variants` variants; under DeepLIFT, of a pair, the objective's multipliers
-    /// for the input and its baseline alike.
+    /// d objective / d logits of the rows of `variants` variants, where logits are condensed of those at the objective's
+    /// position; under DeepLIFT, of a pair, the objective's multipliers for the input and its baseline alike.
     pub fn seeds(
         &self,
         rule: Rule,
@@ -95,7 +102,9 @@ impl Course<'_> {
     /// What a slope of the input's logits is of those of this course's rows, of which there are `len`.
     fn fitting(&self, slope: Vec<f32>, len: usize) -> Result<Vec<f32>, nn::Error> {
         let composition = &self.focus.rows.composition;
-        let seed = if composition.is_the_inputs() {
+        let seed = if self.condensed() {
+            slope
+        } else if composition.is_the_inputs() {
             self.gather(Cow::Owned(slope))
         } else {
             self.gather(composition.back(&slope))

@@ -88,7 +88,7 @@ impl JobCtx<'_> {
         let read = |branch: &Branch| branch.row.read.len();
         let positions = |&(mask, count): &(_, usize)| (mask, rows.by_ref().take(count).map(read).sum::<usize>());
         let masks: Vec<(&Mask, usize)> = chunk.masks.iter().map(positions).collect();
-        let (logits, labels) = self.lead.logits_behind(self.work.model, prefix, chunk.rows, masking.precision)?;
+        let (logits, labels) = self.lead.logits_behind(&self.reading(&[]), prefix, chunk.rows, masking.precision)?;
         let mut rest = logits.as_slice();
         let mut memo = self.memo.borrow_mut();
         for (mask, positions) in masks {

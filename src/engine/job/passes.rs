@@ -3,6 +3,8 @@
 //! Where the input is several rows (labels, windows), every variant is: values come from all of their logits, and the
 //! gradients of a token add up over its rows.
 
+use std::borrow::Cow;
+
 use super::super::evaluate::{Evaluation, Question};
 use super::super::sizing;
 use super::JobCtx;
@@ -93,10 +95,17 @@ impl JobCtx<'_> {
     ) -> Result<Evaluation, nn::Error> {
         let Pass { objectives, rule, .. } = pass;
         let (taps, variants) = (&pass.taps.of_rows(variants.clone()), variants.len());
-        let seed = |objective: usize, logits: &[f32]| course.seeds(*rule, &objectives[objective], logits, variants);
-        let question =
-            Question { taps, objectives: objectives.len(), seed: &seed, rule: *rule, precision: Precision::F32 };
-        self.lead.evaluate(self.work.model, &Batch::new(rows), question)
+        let (readout, labels) = (&*self.focus.readout, self.spec().outputs().max(1));
+        let seed = |objective: usize, logits: &[f32]| {
+            // Condensed ones are those of one position, of some variants.
+            let condensed = readout.condense().map(|_| logits.len() / labels);
+            course.seeds(*rule, &objectives[objective], logits, condensed.unwrap_or(variants))
+        };
+        let places: Vec<usize> =
+            objectives.iter().map(|objective| readout.position(&objective.target).unwrap_or(0)).collect();
+        let plain = Question::logits(Precision::F32);
+        let question = Question { taps, objectives: objectives.len(), seed: &seed, rule: *rule, ..plain };
+        self.lead.evaluate(&self.reading(&places), &Batch::new(rows), question)
     }
 
     /// The rows of one variant, or of a pair, that are too many for a forward: first the logits of all, from which the
@@ -118,7 +127,8 @@ impl JobCtx<'_> {
                     (0..variants).flat_map(|variant| &seeds[objective][variant * per_variant + from..][..own]);
                 Ok(of_variants.copied().collect())
             };
-            let question = Question { taps: &pass.taps, objectives, seed: &seed, rule, precision: Precision::F32 };
+            let question =
+                Question { taps: &pass.taps, objectives, seed: &seed, rule, ..Question::logits(Precision::F32) };
             let evaluation = self.lead.evaluate(self.work.model, &Batch::new(batch), question)?;
             for (all, own) in gradients.iter_mut().zip(evaluation.gradients) {
                 let size = (own.len() / variants.max(1)).max(1);
@@ -244,13 +254,16 @@ impl JobCtx<'_> {
         }
         for (row, logits) in evaluation.logits.chunks(per_variant).enumerate() {
             let logits = course.composed(logits);
-            let logits = self.focus.readout.digest(&logits);
             let value = |objective: &Objective| self.focus.readout.value(&logits, &objective.target, objective.output);
             let values: Vec<f64> = pass.objectives.iter().map(value).collect();
             let own = |gradient: &Vec<f32>| self.gathered(course, &sizes, &gradient[row * size..][..size]);
             let gradients: Vec<Vec<f32>> = evaluation.gradients.iter().map(own).collect();
             let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
-            let (attention, inside) = Inside::of_row(&evaluation.taps, row);
+            // What the head makes of a layer of some of the input's rows is laid out as the logits are.
+            let lenses = evaluation.taps.lens.iter().map(|lens| course.composed(lens.row(&lens.values, row)));
+            let lenses: Vec<Cow<'_, [f32]>> = lenses.collect();
+            let (attention, mut inside) = Inside::of_row(&evaluation.taps, row);
+            inside.lens.iter_mut().zip(&lenses).for_each(|(lens, values)| lens.values = values);
             let view = RowView {
                 row: first + row,
                 logits: &logits,

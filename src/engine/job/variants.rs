@@ -85,7 +85,7 @@ impl JobCtx<'_> {
             rows.extend(own);
             perturbers.push(perturber);
         }
-        let (logits, labels) = self.lead.logits(self.work.model, rows, Precision::F32)?;
+        let (logits, labels) = self.lead.logits(&self.reading(&[]), rows, Precision::F32)?;
         let mut rest = logits.as_slice();
         let mut all = Vec::with_capacity(inputs.len());
         for ((perturber, Other { mask, .. }), positions) in perturbers.iter().zip(inputs).zip(positions) {

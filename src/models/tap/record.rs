@@ -1,5 +1,6 @@
 //! What was recorded, in plain numbers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Fused, TapPlan};
@@ -77,6 +78,23 @@ impl StateMap {
     }
 }
 
+impl StateMap {
+    /// Of one row: puts what `part` takes out of the values in their place, as one position. Nothing changes where it
+    /// takes all.
+    pub fn narrow(&mut self, part: impl Fn(&[f32]) -> Cow<'_, [f32]>) {
+        let Cow::Owned(part) = part(&self.values) else { return };
+        (self.width, self.lengths) = (part.len(), vec![1]);
+        self.values = part;
+    }
+
+    /// Of one row: keeps `positions` alone.
+    pub fn pick(&mut self, positions: &[usize]) {
+        let own = |&position: &usize| self.values.chunks(self.width.max(1)).nth(position).unwrap_or_default();
+        self.values = positions.iter().flat_map(own).copied().collect();
+        self.lengths = vec![positions.len()];
+    }
+}
+
 /// All that a plan asked for, each list in the plan's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recording {
@@ -86,6 +104,8 @@ pub struct Recording {
     pub activations: Vec<StateMap>,
     pub maps: Vec<StateMap>,
     pub lens: Vec<StateMap>,
+    /// One an entry of `lens`, where the plan asks for them: the likeliest tokens of each position.
+    pub likeliest: Vec<StateMap>,
     pub prefix: Option<Arc<Prefix>>,
 }
 
@@ -109,13 +129,17 @@ impl Recording {
             activations: picked(&self.activations, &own.activations, &wanted.activations)?,
             maps: picked(&self.maps, &own.maps, &wanted.maps)?,
             lens: picked(&self.lens, &own.lens, &wanted.lens)?,
+            likeliest: match wanted.likeliest {
+                0 => Vec::new(),
+                _ => picked(&self.likeliest, &own.lens, &wanted.lens)?,
+            },
             prefix: self.prefix.clone().filter(|_| wanted.prefix),
         })
     }
 
     /// Whether every list is about as many rows.
     pub fn is_of(&self, rows: usize) -> bool {
-        let states = [&self.hidden, &self.activations, &self.maps, &self.lens];
+        let states = [&self.hidden, &self.activations, &self.maps, &self.lens, &self.likeliest];
         self.attention.iter().all(|map| map.lengths.len() == rows)
             && self.fused.iter().all(|map| map.lengths.len() == rows)
             && states.into_iter().flatten().all(|map| map.lengths.len() == rows)

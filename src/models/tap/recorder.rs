@@ -286,6 +286,21 @@ impl Tap {
 }
 
 impl Tapped {
+    /// Lets the head read what stands where it was to be read: hidden states; the last of `layers` gave `logits`.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read_lenses(
+        &mut self,
+        (layers, logits): (usize, &Node),
+        mut read: impl FnMut(&Node) -> Result<Node, nn::Error>,
+    ) -> Result<(), nn::Error> {
+        for tap in &mut self.lens {
+            tap.node = if tap.layer == layers { logits.clone() } else { read(&tap.node)? };
+        }
+        Ok(())
+    }
+
     /// Adds the gradients of Σ seed · `of` at everything kept, in one walk back.
     ///
     /// # Errors
@@ -320,6 +335,7 @@ impl Tapped {
             activations: states(self.activations)?,
             maps: states(self.maps)?,
             lens: states(self.lens)?,
+            likeliest: Vec::new(),
             prefix: self.read.first().map(Array::rows).map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
         })
     }

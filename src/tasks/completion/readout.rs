@@ -1,6 +1,7 @@
 //! What is read in front of completion tokens, and prompts with some of their units away.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::input::text::Continuation;
 use crate::input::units::{Fill, Mask, Units};
@@ -9,36 +10,55 @@ use crate::models::{Content, Row, Spec};
 use crate::nn::Partition;
 use crate::tasks::classification::{largest, log_sum_exp, softplus};
 use crate::tasks::perturb::{NOTHING_REMAINS, replacement};
-use crate::tasks::{Classification, OutputSpace, PerturbError, Perturber, Readout, Target, TokenTarget, Verdict};
+use crate::tasks::{
+    Classification, Condense, OutputSpace, PerturbError, Perturber, Readout, Target, TokenTarget, Verdict,
+};
 
 /// A softmax over a vocabulary, whose words are nobody's labels.
 pub(in crate::tasks) fn softmax() -> Classification {
     Classification::softmax(Vec::new())
 }
 
-/// Numbers kept of a token that is asked about: its logit, its log-probability, its log-odds, the largest logit of the
-/// others.
-const KEPT: usize = 4;
+/// Numbers kept of what could stand at a place: its logit, its log-probability, its log-odds, the largest logit of the
+/// others, and the place's entropy.
+const KEPT: usize = 5;
 
-/// The softmaxes in front of some completion tokens, or at masks, one behind another.
-///
-/// A digest holds [`KEPT`] numbers for each token of the vocabulary that a target names, then each place's entropy.
+/// The log-probability of the first that is asked about, out of what is kept of a place.
+pub(super) fn log_probability(kept: &[f32]) -> Option<f32> {
+    kept.get(1).copied()
+}
+
+/// Numbers told of each of the [`likeliest`]: its id, its logit, its log-probability.
+pub const TOLD: usize = 3;
+
+/// The `count` likeliest tokens of a vocabulary that has these logits, the likeliest first, [`TOLD`] numbers each.
+pub fn likeliest(logits: &[f32], count: usize) -> Vec<f32> {
+    let normaliser = log_sum_exp(logits);
+    let told = |index: usize| [index as f32, logits[index], (f64::from(logits[index]) - normaliser) as f32];
+    largest(logits, count).into_iter().flat_map(told).collect()
+}
+
+/// The softmaxes in front of some completion tokens, or at masks, one behind another. Of each, [`KEPT`] numbers are kept
+/// for every token of the vocabulary that a target names there.
 #[derive(Debug, Clone, Default)]
 pub(in crate::tasks) struct AtNext {
-    vocab: usize,
     /// Tokens of the prompt.
     prompt: usize,
     /// The completion in front of the last token that is asked about.
     read: Vec<u32>,
     /// The tokens that are asked about: of a completion, or of a text with masks.
     places: Vec<usize>,
-    /// What could stand there: a place among `places`, and an id.
-    asked: Vec<(usize, usize)>,
+    /// The ids of what could stand there, for each of them.
+    asked: Vec<Vec<usize>>,
+    /// Numbers kept of a place.
+    width: usize,
+    /// What is kept of the whole input's logits, of which this is a part.
+    whole: Option<Arc<Self>>,
 }
 
 impl AtNext {
-    pub fn behind(continuation: &Continuation, vocab: usize, targets: &[Target]) -> Self {
-        let readout = Self::new(vocab, targets);
+    pub fn behind(continuation: &Continuation, targets: &[Target]) -> Self {
+        let readout = Self::new(targets);
         // Nothing depends on what stands behind.
         let last = readout.places.iter().copied().max().unwrap_or(0);
         let read = continuation.tokens.iter().take(last).map(|token| token.id).collect();
@@ -46,78 +66,78 @@ impl AtNext {
     }
 
     /// What `targets` ask of the softmaxes at their tokens.
-    pub fn new(vocab: usize, targets: &[Target]) -> Self {
-        let mut readout = Self { vocab, ..Self::default() };
+    pub fn new(targets: &[Target]) -> Self {
+        let mut readout = Self::default();
         for target in targets {
             let Target::Token(TokenTarget { token, index, against, .. }) = target else { continue };
             let at = readout.places.iter().position(|place| place == token).unwrap_or_else(|| {
                 readout.places.push(*token);
+                readout.asked.push(Vec::new());
                 readout.places.len() - 1
             });
             for index in std::iter::once(*index).chain(against.as_ref().map(|against| against.index)) {
-                if !readout.asked.contains(&(at, index)) {
-                    readout.asked.push((at, index));
+                if !readout.asked[at].contains(&index) {
+                    readout.asked[at].push(index);
                 }
             }
         }
+        readout.width = KEPT * readout.asked.iter().map(Vec::len).max().unwrap_or(0);
         readout
+    }
+
+    /// The same, of an input whose own logits `whole` keeps.
+    pub fn within(self, whole: Self) -> Self {
+        Self { whole: Some(Arc::new(whole)), ..self }
     }
 
     pub fn places(&self) -> &[usize] {
         &self.places
     }
 
-    fn at<'l>(&self, logits: &'l [f32], place: usize) -> &'l [f32] {
-        logits.get(place * self.vocab..(place + 1) * self.vocab).unwrap_or_default()
+    fn place(&self, token: usize) -> Option<usize> {
+        self.places.iter().position(|place| *place == token)
     }
 
-    /// The digest of the logits at all places.
-    pub fn condensed(&self, logits: &[f32]) -> Vec<f32> {
-        let mut digest = Vec::with_capacity(self.asked.len() * KEPT + self.places.len());
-        let mut entropies = vec![f32::NAN; self.places.len()];
-        for &(place, index) in &self.asked {
-            let Some((front, [logit, behind @ ..])) = self.at(logits, place).split_at_checked(index) else {
-                digest.extend([f32::NAN; KEPT]);
+    /// What is kept of `index` at the token `token`.
+    fn kept<'l>(&self, logits: &'l [f32], token: usize, index: usize) -> Option<&'l [f32]> {
+        let place = self.place(token)?;
+        let at = place * self.width + KEPT * self.asked.get(place)?.iter().position(|asked| *asked == index)?;
+        logits.get(at..at + KEPT)
+    }
+
+    fn of(&self, logits: &[f32], target: &TokenTarget, index: usize, output: OutputSpace) -> f64 {
+        let Some(&[logit, log_probability, log_odds, _, entropy]) = self.kept(logits, target.token, index) else {
+            return f64::NAN;
+        };
+        match output {
+            OutputSpace::Logit => f64::from(logit),
+            OutputSpace::LogProbability => f64::from(log_probability),
+            OutputSpace::LogOdds => f64::from(log_odds),
+            OutputSpace::Probability => f64::from(log_probability).exp(),
+            OutputSpace::Entropy => f64::from(entropy),
+        }
+    }
+}
+
+impl Condense for AtNext {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn condense(&self, position: usize, logits: &[f32], kept: &mut [f32]) {
+        let Some(asked) = self.asked.get(position) else { return };
+        for (&index, kept) in asked.iter().zip(kept.chunks_exact_mut(KEPT)) {
+            let Some((front, [logit, behind @ ..])) = logits.split_at_checked(index) else {
+                kept.fill(f32::NAN);
                 continue;
             };
             let others = Partition::of(front).and(Partition::of(behind));
             let odds = f64::from(*logit) - others.log_sum();
             // From the odds, so that nothing cancels where the probability is close to 1.
             let log_probability = -softplus(-odds);
-            digest.extend([
-                *logit,
-                log_probability as f32,
-                odds as f32,
-                others.largest().max(f64::from(f32::MIN)) as f32,
-            ]);
-            entropies[place] = others.and(Partition::of_one(*logit)).entropy() as f32;
-        }
-        digest.extend(entropies);
-        digest
-    }
-
-    fn place(&self, target: &TokenTarget) -> Option<usize> {
-        self.places.iter().position(|place| *place == target.token)
-    }
-
-    /// What the digest keeps of `index` at the target's token.
-    fn kept<'d>(&self, digest: &'d [f32], target: &TokenTarget, index: usize) -> Option<&'d [f32]> {
-        let place = self.place(target)?;
-        let at = self.asked.iter().position(|asked| *asked == (place, index))?;
-        digest.get(at * KEPT..(at + 1) * KEPT)
-    }
-
-    fn of(&self, digest: &[f32], target: &TokenTarget, index: usize, output: OutputSpace) -> f64 {
-        let Some(&[logit, log_probability, log_odds, _]) = self.kept(digest, target, index) else { return f64::NAN };
-        match output {
-            OutputSpace::Logit => f64::from(logit),
-            OutputSpace::LogProbability => f64::from(log_probability),
-            OutputSpace::LogOdds => f64::from(log_odds),
-            OutputSpace::Probability => f64::from(log_probability).exp(),
-            OutputSpace::Entropy => {
-                let place = self.place(target).unwrap_or(usize::MAX);
-                digest.get((self.asked.len() * KEPT).saturating_add(place)).map_or(f64::NAN, |&value| f64::from(value))
-            }
+            let best = others.largest().max(f64::from(f32::MIN));
+            let entropy = others.and(Partition::of_one(*logit)).entropy();
+            kept.copy_from_slice(&[*logit, log_probability as f32, odds as f32, best as f32, entropy as f32]);
         }
     }
 }
@@ -138,35 +158,53 @@ impl Readout for AtNext {
         }
     }
 
-    fn digest<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
-        Cow::Owned(self.condensed(logits))
+    fn condense(&self) -> Option<&dyn Condense> {
+        Some(self)
     }
 
-    fn value(&self, digest: &[f32], target: &Target, output: OutputSpace) -> f64 {
+    fn part<'l>(&self, whole: &'l [f32]) -> Cow<'l, [f32]> {
+        let Some(of) = &self.whole else { return Cow::Borrowed(whole) };
+        let mut part = vec![0.0; self.places.len() * self.width];
+        let places = self.places.iter().zip(&self.asked).zip(part.chunks_mut(self.width.max(1)));
+        for ((&token, asked), part) in places {
+            for (&index, part) in asked.iter().zip(part.chunks_exact_mut(KEPT)) {
+                part.copy_from_slice(of.kept(whole, token, index).unwrap_or(&[f32::NAN; KEPT]));
+            }
+        }
+        Cow::Owned(part)
+    }
+
+    fn positions(&self) -> Option<Vec<usize>> {
+        let of = self.whole.as_ref()?;
+        Some(self.places.iter().filter_map(|&token| of.place(token)).collect())
+    }
+
+    fn position(&self, target: &Target) -> Option<usize> {
+        match target {
+            Target::Token(target) => self.place(target.token),
+            _ => None,
+        }
+    }
+
+    fn value(&self, logits: &[f32], target: &Target, output: OutputSpace) -> f64 {
         let Target::Token(target) = target else { return f64::NAN };
-        let value = self.of(digest, target, target.index, output);
-        target.against.as_ref().map_or(value, |against| value - self.of(digest, target, against.index, output))
+        let value = self.of(logits, target, target.index, output);
+        target.against.as_ref().map_or(value, |against| value - self.of(logits, target, against.index, output))
     }
 
     fn cotangent(&self, logits: &[f32], target: &Target, output: OutputSpace) -> Vec<f32> {
-        let mut gradient = vec![0.0_f32; logits.len()];
-        if let Target::Token(target) = target
-            && let Some(place) = self.place(target)
-            && let Some(slots) = gradient.get_mut(place * self.vocab..(place + 1) * self.vocab)
-        {
-            let own = self.at(logits, place);
-            let mut slopes = vec![0.0; own.len()];
-            softmax().add_gradient(own, target.index, output, 1.0, &mut slopes);
+        let mut slopes = vec![0.0; logits.len()];
+        if let Target::Token(target) = target {
+            softmax().add_gradient(logits, target.index, output, 1.0, &mut slopes);
             if let Some(against) = &target.against {
-                softmax().add_gradient(own, against.index, output, -1.0, &mut slopes);
+                softmax().add_gradient(logits, against.index, output, -1.0, &mut slopes);
             }
-            slots.iter_mut().zip(slopes).for_each(|(slot, slope)| *slot = slope as f32);
         }
-        gradient
+        slopes.into_iter().map(|slope| slope as f32).collect()
     }
 
     fn depends(&self, target: &Target, _output: OutputSpace, position: usize) -> bool {
-        matches!(target, Target::Token(target) if self.place(target) == Some(position))
+        self.position(target) == Some(position)
     }
 
     /// A logit is its own multiplier; what is made of all of them takes the mean over the way.
@@ -177,19 +215,11 @@ impl Readout for AtNext {
         }
     }
 
-    fn likeliest(&self, logits: &[f32], target: &Target, count: usize) -> Vec<(usize, f32, f64)> {
-        let place = if let Target::Token(target) = target { self.place(target) } else { None };
-        let own = place.map_or(&[][..], |place| self.at(logits, place));
-        let normaliser = log_sum_exp(own);
-        let score = |index: usize| (index, own[index], f64::from(own[index]) - normaliser);
-        largest(own, count).into_iter().map(score).collect()
-    }
-
-    fn verdict(&self, digest: &[f32], target: &Target) -> Option<Verdict> {
+    fn verdict(&self, logits: &[f32], target: &Target) -> Option<Verdict> {
         let Target::Token(target) = target else { return None };
-        let own = self.kept(digest, target, target.index)?;
+        let own = self.kept(logits, target.token, target.index)?;
         let other = match &target.against {
-            Some(against) => self.kept(digest, target, against.index)?[0],
+            Some(against) => self.kept(logits, target.token, against.index)?[0],
             None => own[3],
         };
         let margin = f64::from(own[0]) - f64::from(other);
@@ -249,9 +279,5 @@ impl Perturber for PromptPerturber<'_> {
         ids.extend(&self.readout.read);
         let read = self.readout.places.iter().map(|place| (prompt + place).saturating_sub(1)).collect();
         vec![Row { content: Content::Tokens { ids, type_ids: Vec::new() }, read }]
-    }
-
-    fn outputs<'l>(&self, _mask: &Mask, logits: &'l [f32], _labels: usize) -> Cow<'l, [f32]> {
-        self.readout.digest(logits)
     }
 }

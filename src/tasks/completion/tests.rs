@@ -5,7 +5,7 @@ use crate::input::text::Token;
 use crate::input::units::{Fill, Mask, Units};
 use crate::models::{About, Content};
 use crate::tasks::test_input;
-use crate::tasks::{PerturbError, Readout};
+use crate::tasks::{OutputSpace, PerturbError};
 
 const VOCAB: usize = 4;
 
@@ -38,11 +38,20 @@ fn spec_of(json: &str) -> TargetSpec {
     serde_json::from_str(json).unwrap()
 }
 
+/// What is kept of the logits of several positions.
+fn kept(by: &dyn Condense, logits: &[f32]) -> Vec<f32> {
+    let mut kept = vec![0.0; logits.len() / VOCAB * by.width()];
+    let positions = logits.chunks(VOCAB).zip(kept.chunks_mut(by.width())).enumerate();
+    positions.for_each(|(position, (logits, kept))| by.condense(position, logits, kept));
+    kept
+}
+
 fn focus(target: &TargetSpec) -> (Focus, Vec<Target>) {
-    let (task, input) = (Completion::new(&spec()), input(&[1, 3, 0]));
-    let targets = task.targets(target, &input, &LOGITS).unwrap();
+    let (task, input) = (Completion, input(&[1, 3, 0]));
+    let targets = task.targets(target, &input, &[]).unwrap();
     let rows = task.whole(&spec(), &input);
-    (task.focus(&spec(), &input, &rows, &LOGITS, &targets), targets)
+    let whole = kept(&*task.condense(target, &input).unwrap(), &LOGITS);
+    (task.focus(&spec(), &input, &rows, &whole, &targets), targets)
 }
 
 fn log_softmax(logits: &[f32], index: usize) -> f64 {
@@ -52,7 +61,7 @@ fn log_softmax(logits: &[f32], index: usize) -> f64 {
 
 #[test]
 fn the_row_is_read_in_front_of_every_token() {
-    let task = Completion::new(&spec());
+    let task = Completion;
     let rows = task.whole(&spec(), &input(&[1, 3, 0]));
     assert_eq!(rows.rows.len(), 1);
     assert_eq!(rows.rows[0].row.read, [2, 3, 4]);
@@ -63,7 +72,7 @@ fn the_row_is_read_in_front_of_every_token() {
 
 #[test]
 fn all_tokens_are_one_explanation() {
-    let (task, input) = (Completion::new(&spec()), input(&[1, 3, 0]));
+    let (task, input) = (Completion, input(&[1, 3, 0]));
     for written in [r#""completion""#, r#""all""#] {
         let target = spec_of(written);
         let targets = task.targets(&target, &input, &LOGITS).unwrap();
@@ -110,8 +119,11 @@ fn outputs_are_those_of_the_softmax_before_the_token() {
 fn cotangents_are_central_differences() {
     let target = spec_of(r#"[{"token": 2}, {"token": 0, "against": {"label": "x", "index": 2}}]"#);
     let (focus, targets) = focus(&target);
-    let logits: Vec<f32> = [&LOGITS[8..], &LOGITS[..4]].concat();
-    for target in &targets {
+    let places = [&LOGITS[8..], &LOGITS[..4]];
+    let condense = focus.readout.condense().unwrap();
+    for (place, target) in targets.iter().enumerate() {
+        assert_eq!(focus.readout.position(target), Some(place));
+        let logits = places[place].to_vec();
         for output in [
             OutputSpace::Logit,
             OutputSpace::Probability,
@@ -122,9 +134,9 @@ fn cotangents_are_central_differences() {
             let slopes = focus.readout.cotangent(&logits, target, output);
             for at in 0..logits.len() {
                 let moved = |step: f32| {
-                    let mut logits = logits.clone();
-                    logits[at] += step;
-                    focus.readout.value(&focus.readout.digest(&logits), target, output)
+                    let mut all = places.map(<[f32]>::to_vec);
+                    all[place][at] += step;
+                    focus.readout.value(&kept(condense, &all.concat()), target, output)
                 };
                 let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
                 assert!((slope - f64::from(slopes[at])).abs() < 1e-3, "{target} {output:?} {at}: {slope}");
@@ -140,8 +152,8 @@ fn cotangents_are_central_differences() {
 fn what_is_certain_keeps_its_odds() {
     let continuation = Continuation { tokens: vec![token(1)], prompt: 3, ..Continuation::default() };
     let target = Target::Token(TokenTarget { token: 0, label: String::new(), index: 1, against: None });
-    let readout = AtNext::behind(&continuation, VOCAB, std::slice::from_ref(&target));
-    let digest = readout.condensed(&[0.0, 60.0, 0.0, -5.0]);
+    let readout = AtNext::behind(&continuation, std::slice::from_ref(&target));
+    let digest = kept(&readout, &[0.0, 60.0, 0.0, -5.0]);
     let odds = readout.value(&digest, &target, OutputSpace::LogOdds);
     assert!((odds - (60.0 - (2.0 + (-5.0f64).exp()).ln())).abs() < 1e-5, "{odds}");
     let log_probability = readout.value(&digest, &target, OutputSpace::LogProbability);
@@ -156,6 +168,17 @@ fn what_stands_behind_the_last_token_asked_for_is_not_read() {
     let rows = focus.readout.perturber(&spec(), &input, &units, Fill::Remove).unwrap().rows(&Mask::empty(2));
     assert_eq!(rows[0].content, Content::Tokens { ids: vec![100, 1], type_ids: vec![] });
     assert_eq!(rows[0].read, [1]);
+}
+
+/// What masks and passes keep of the target's places is what the whole input's forward kept there.
+#[test]
+fn a_part_is_what_is_kept_of_its_places() {
+    let target = spec_of(r#"[{"token": 2}, {"token": 0, "against": {"label": "x", "index": 2}}]"#);
+    let (focus, _) = focus(&target);
+    let own = kept(focus.readout.condense().unwrap(), &[&LOGITS[8..], &LOGITS[..4]].concat());
+    assert_eq!(focus.logits, own);
+    // Two numbers could stand at the second place, one at the first.
+    assert_eq!((own.len(), own[5..10].to_vec()), (20, vec![0.0; 5]));
 }
 
 #[test]
@@ -184,7 +207,7 @@ fn nothing_of_a_prompt_is_the_stand_in() {
     text.tokens[0].word = Some(0);
     let units = Units::words(&text);
     let last = Target::Token(TokenTarget { token: 1, label: String::new(), index: 3, against: None });
-    let readout = AtNext::behind(text.continuation.as_ref().unwrap(), VOCAB, &[last]);
+    let readout = AtNext::behind(text.continuation.as_ref().unwrap(), &[last]);
     let mut input = Input::Text(text);
     let refused = readout.perturber(&spec(), &input, &units, Fill::Remove).err();
     assert!(matches!(refused, Some(PerturbError::MissingToken { .. })));
@@ -197,7 +220,7 @@ fn nothing_of_a_prompt_is_the_stand_in() {
 
 #[test]
 fn what_is_no_token_is_refused() {
-    let (task, input) = (Completion::new(&spec()), input(&[1, 3]));
+    let (task, input) = (Completion, input(&[1, 3]));
     for (written, path, part) in [
         (r#"{"token": 2}"#, "/token", "there is no token 2: the completion has 2"),
         (r#"[{"token": 0}, {"token": 7}]"#, "/1/token", "there is no token 7"),
@@ -216,8 +239,12 @@ fn what_is_no_token_is_refused() {
 
 #[test]
 fn the_prediction_says_each_tokens_probability() {
-    let (task, input) = (Completion::new(&spec()), input(&[1, 3, 0]));
-    let Prediction::Completion(said) = task.prediction(&input, &task.condensed(&input, LOGITS.to_vec())) else {
+    let (task, input) = (Completion, input(&[1, 3, 0]));
+    let whole = kept(
+        &*task.condense(&spec_of(r#"{"token": 1, "against": {"label": "x", "index": 2}}"#), &input).unwrap(),
+        &LOGITS,
+    );
+    let Prediction::Completion(said) = task.prediction(&input, &task.condensed(&input, whole)) else {
         panic!("a completion")
     };
     assert_eq!((said.completion.as_str(), said.finish), ("xxx", Finish::Length));

@@ -105,6 +105,7 @@ impl Fake {
             activations: states(&taps.activations, UNITS, None),
             maps: states(&taps.maps, UNITS, grid),
             lens: taps.lens.iter().map(lens).collect(),
+            likeliest: Vec::new(),
             prefix: None,
         }
     }
