@@ -13,13 +13,13 @@ mod tests;
 
 use std::collections::HashSet;
 
-use self::readout::{AtNext, softmax};
+use self::readout::AtNext;
 pub use self::readout::{TOLD, likeliest};
 use super::rows::{Read, Reading};
 use super::target::CompletionTarget;
 use super::{
-    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, OutputSpace, Pairing, Prediction,
-    Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
+    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Pairing, Prediction, Readout, Rows,
+    Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
 use crate::input::text::{Continuation, Token};
 use crate::input::{Input, TextInput};
@@ -291,7 +291,7 @@ impl Task for Completion {
 
 /// What a model whose vocabulary has these logits gives the token `id`.
 pub fn log_probability(logits: &[f32], id: u32) -> f32 {
-    softmax().output(logits, id as usize, OutputSpace::LogProbability) as f32
+    readout::log_probability(&readout::kept_of(logits, id as usize)).unwrap_or(f32::NAN)
 }
 
 /// A class as it was written, to tell repeated targets.

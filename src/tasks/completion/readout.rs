@@ -28,6 +28,18 @@ pub(super) fn log_probability(kept: &[f32]) -> Option<f32> {
     kept.get(1).copied()
 }
 
+/// What is kept of token `index` of a vocabulary that has these logits; NaN where it is none of them.
+pub(super) fn kept_of(logits: &[f32], index: usize) -> [f32; KEPT] {
+    let Some((front, [logit, behind @ ..])) = logits.split_at_checked(index) else { return [f32::NAN; KEPT] };
+    let others = Partition::of(front).and(Partition::of(behind));
+    let odds = f64::from(*logit) - others.log_sum();
+    // From the odds, so that nothing cancels where the probability is close to 1.
+    let log_probability = -softplus(-odds);
+    let best = others.largest().max(f64::from(f32::MIN));
+    let entropy = others.and(Partition::of_one(*logit)).entropy();
+    [*logit, log_probability as f32, odds as f32, best as f32, entropy as f32]
+}
+
 /// Numbers told of each of the [`likeliest`]: its id, its logit, its log-probability.
 pub const TOLD: usize = 3;
 
@@ -127,17 +139,7 @@ impl Condense for AtNext {
     fn condense(&self, position: usize, logits: &[f32], kept: &mut [f32]) {
         let Some(asked) = self.asked.get(position) else { return };
         for (&index, kept) in asked.iter().zip(kept.chunks_exact_mut(KEPT)) {
-            let Some((front, [logit, behind @ ..])) = logits.split_at_checked(index) else {
-                kept.fill(f32::NAN);
-                continue;
-            };
-            let others = Partition::of(front).and(Partition::of(behind));
-            let odds = f64::from(*logit) - others.log_sum();
-            // From the odds, so that nothing cancels where the probability is close to 1.
-            let log_probability = -softplus(-odds);
-            let best = others.largest().max(f64::from(f32::MIN));
-            let entropy = others.and(Partition::of_one(*logit)).entropy();
-            kept.copy_from_slice(&[*logit, log_probability as f32, odds as f32, best as f32, entropy as f32]);
+            kept.copy_from_slice(&kept_of(logits, index));
         }
     }
 }
