@@ -3,7 +3,7 @@
 A Llama of 12 layers of 768 columns with seeded random weights and a vocabulary of 32,000 words; a prompt of 64 tokens and a
 completion of 16, by token, log-probabilities, absent tokens replaced by the unknown token. Captum runs a perturbation at a
 time: token by token as it does by default, or in one forward (`forward_in_tokens=False`). Its cache is left out
-(`use_cached_outputs=False`): with transformers 5 it reads the prompt again behind itself, and scores are off by a fifth.
+(`use_cached_outputs=False`): with transformers 5 scores with it were off by a fifth of the largest.
 
 EXPLAIND_LLM_SMALL=1 takes a small model and few tokens, to see whether everything runs.
 """
