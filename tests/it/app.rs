@@ -1,6 +1,7 @@
 //! The service under test: the two bundled models behind a real socket on a free port.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use explaind::telemetry::Metrics;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use tokio::sync::oneshot;
+
+use crate::parity::{golden, no_hub};
 
 pub const TEXT: &str = "a gripping, funny film";
 
@@ -81,6 +84,21 @@ impl TestApp {
     /// Loads the bundled models and waits until the service is ready.
     pub fn load(&self) {
         self.load_with(|| Catalog::new(vec![bundled("sentiment")?, bundled("blood-cells")?]));
+    }
+
+    /// A service of the golden models of these names.
+    pub fn golden(names: &[&str]) -> Self {
+        let app = Self::unloaded(|_| {});
+        app.load_folders(names.iter().map(|name| golden(name)).collect());
+        app
+    }
+
+    /// Loads the models of these folders, under the folders' names.
+    pub fn load_folders(&self, folders: Vec<PathBuf>) {
+        self.load_with(|| {
+            let models = folders.into_iter().map(|folder| ServedModel::load(None, &Source::Folder(folder), &no_hub()));
+            Catalog::new(models.collect::<Result<_, _>>()?)
+        });
     }
 
     /// Loads what `load` gives and waits until the service is ready.

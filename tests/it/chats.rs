@@ -4,12 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use explaind::config::{AuditInputs, Settings};
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, problem};
-use crate::parity::{golden, no_hub};
+use crate::parity::golden;
 
 /// Beside both models, folders of tiny-llama-lm with other templates.
 fn app(templates: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> TestApp {
@@ -25,10 +23,7 @@ fn app(templates: &[(&str, &str)], change: impl FnOnce(&mut Settings)) -> TestAp
         fs::write(folder.join("chat_template.jinja"), template).unwrap();
         folders.push(folder);
     }
-    app.load_with(|| {
-        let models = folders.into_iter().map(|folder| ServedModel::load(None, &Source::Folder(folder), &no_hub()));
-        Catalog::new(models.collect::<Result<_, _>>()?)
-    });
+    app.load_folders(folders);
     app
 }
 

@@ -2,21 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{Values, cases, close, floats, golden, golden_png, no_hub};
+use crate::parity::{Values, cases, close, floats, golden_png};
 
 fn app() -> TestApp {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(|| {
-        let models =
-            ["tiny-clip", "tiny-vit"].map(|name| ServedModel::load(None, &Source::Folder(golden(name)), &no_hub()));
-        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
-    });
-    app
+    TestApp::golden(&["tiny-clip", "tiny-vit"])
 }
 
 fn number(value: &Value) -> f32 {

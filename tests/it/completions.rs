@@ -1,18 +1,16 @@
 //! How large a completion may be: explanations, matrices, characters, words.
 
 use explaind::config::Settings;
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, problem};
-use crate::parity::{golden, no_hub};
+use crate::parity::golden;
 
 const MODEL: &str = "tiny-llama-lm";
 
 fn app(change: impl FnOnce(&mut Settings)) -> TestApp {
     let app = TestApp::unloaded(change);
-    app.load_with(|| Catalog::new(vec![ServedModel::load(None, &Source::Folder(golden(MODEL)), &no_hub())?]));
+    app.load_folders(vec![golden(MODEL)]);
     app
 }
 

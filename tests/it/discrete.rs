@@ -3,12 +3,9 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::{TEXT, TestApp};
-use crate::parity::{golden, no_hub};
 
 const IMAGE: &[u8] = include_bytes!("../golden/images/platelet_027.png");
 
@@ -227,12 +224,7 @@ fn settings_that_cannot_be_are_422() {
 
 #[test]
 fn every_task_says_what_another_answer_is() {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(|| {
-        let names = ["regression", "tokens", "answers", "nli"].map(|task| golden(&format!("tiny-bert-{task}")));
-        let models = names.map(|folder| ServedModel::load(None, &Source::Folder(folder), &no_hub()));
-        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
-    });
+    let app = TestApp::golden(&["tiny-bert-regression", "tiny-bert-tokens", "tiny-bert-answers", "tiny-bert-nli"]);
     let methods = json!(["anchors", "counterfactual", {"method": "counterfactual", "edit": "replace"}, "adversarial"]);
     let regression = json!({"model": "tiny-bert-regression", "text": "a good film", "explain": methods});
     let refused = app.send("/explain", &regression);

@@ -3,22 +3,15 @@
 use std::fs;
 use std::io::Read as _;
 
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, events, eventually, stable};
-use crate::parity::{golden, no_hub};
+use crate::parity::golden;
 
 const MODELS: [&str; 2] = ["tiny-llama-lm", "tiny-gpt2-lm"];
 
 fn app() -> TestApp {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(|| {
-        let models = MODELS.map(|name| ServedModel::load(None, &Source::Folder(golden(name)), &no_hub()));
-        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
-    });
-    app
+    TestApp::golden(&MODELS)
 }
 
 #[test]
@@ -74,7 +67,7 @@ fn a_completion_that_was_sent_is_not_told() {
 fn nothing_that_is_written_leaves_before_it_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let app = TestApp::unloaded(|settings| settings.audit.file = Some(folder.path().join("audit.jsonl")));
-    app.load_with(|| Catalog::new(vec![ServedModel::load(None, &Source::Folder(golden(MODELS[0])), &no_hub())?]));
+    app.load_folders(vec![golden(MODELS[0])]);
     let events = events(&app, &json!({"text": "The train", "method": "gradient"}));
     // All of it comes at once, then.
     let first = events.iter().position(|event| event.0 == "token").unwrap();
@@ -95,7 +88,7 @@ fn who_goes_away_stops_the_writing() {
     fs::remove_file(at.path().join("generation_config.json")).unwrap();
     let app = TestApp::unloaded(|_| {});
     let folder = at.path().to_owned();
-    app.load_with(|| Catalog::new(vec![ServedModel::load(None, &Source::Folder(folder), &no_hub())?]));
+    app.load_folders(vec![folder]);
     let prompt = "The teacher waited for a letter. ".repeat(80);
     let generate = json!({"max_new_tokens": 1024, "temperature": 3});
     let request = json!({"text": prompt, "generate": generate, "method": "occlusion"});

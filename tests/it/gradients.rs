@@ -2,25 +2,13 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::{TEXT, TestApp, png, pointers, problem};
-use crate::parity::{Values, cases, close, floats, golden, no_hub};
+use crate::parity::{Values, cases, close, floats};
 
 const PLAIN: [&str; 2] = ["gradient", "input_x_gradient"];
 const SAMPLED: [&str; 2] = ["smooth_grad", "gradient_shap"];
-
-/// Tiny models under their folders' names.
-fn tiny(names: &'static [&'static str]) -> TestApp {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(move || {
-        let load = |name: &&str| ServedModel::load(None, &Source::Folder(golden(name)), &no_hub());
-        Catalog::new(names.iter().map(load).collect::<Result<_, _>>()?)
-    });
-    app
-}
 
 fn number(value: &Value) -> f32 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number")) as f32
@@ -89,7 +77,7 @@ fn images_have_grids_and_pixels() {
 /// PyTorch's gradients, reduced as API.md says.
 #[test]
 fn gradients_are_pytorchs() {
-    let app = tiny(&["tiny-bert", "tiny-llama"]);
+    let app = TestApp::golden(&["tiny-bert", "tiny-llama"]);
     for name in ["tiny-bert", "tiny-llama"] {
         let values = Values::of(name);
         for (index, case) in cases(name).iter().enumerate() {
@@ -110,7 +98,8 @@ fn gradients_are_pytorchs() {
 /// Every task answers DeepLIFT at its own position, in every space, and the scores add up.
 #[test]
 fn deep_lift_adds_up_at_every_task() {
-    let app = tiny(&["tiny-bert-tokens", "tiny-roberta-answers", "tiny-bert-multilabel", "tiny-bert-regression"]);
+    let app =
+        TestApp::golden(&["tiny-bert-tokens", "tiny-roberta-answers", "tiny-bert-multilabel", "tiny-bert-regression"]);
     let ask = |request: Value, output: &str| {
         let mut request = request;
         request["explain"] = json!([{"method": "deep_lift", "output": output}]);
@@ -136,7 +125,7 @@ fn deep_lift_adds_up_at_every_task() {
 
 #[test]
 fn guided_backpropagation_is_for_relus() {
-    let app = tiny(&["tiny-resnet", "tiny-bert", "tiny-bert-multilabel"]);
+    let app = TestApp::golden(&["tiny-resnet", "tiny-bert", "tiny-bert-multilabel"]);
     let image = json!({"image": BASE64_STANDARD.encode(png()), "method": "guided_backprop"});
     let one = &app.ask("/explain", &image)["explanations"][0];
     let cells: Vec<f32> = one["scores"]["grid"].as_array().unwrap().iter().flat_map(floats).collect();

@@ -1,22 +1,15 @@
 //! Language models over HTTP: log-probabilities against transformers, attributions against Captum's LLMAttribution and
 //! LLMGradientAttribution (tests/golden/values/lm.json), generation, shapes, refusals.
 
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{close, floats, golden, no_hub};
+use crate::parity::{close, floats, golden};
 
 const MODELS: [&str; 2] = ["tiny-llama-lm", "tiny-gpt2-lm"];
 
 fn app() -> TestApp {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(|| {
-        let models = MODELS.map(|name| ServedModel::load(None, &Source::Folder(golden(name)), &no_hub()));
-        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
-    });
-    app
+    TestApp::golden(&MODELS)
 }
 
 fn values() -> Value {

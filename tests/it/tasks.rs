@@ -1,24 +1,18 @@
 //! Token classification, question answering and zero-shot classification over HTTP: values against transformers and
 //! Captum (tests/golden), shapes, targets, refusals.
 
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{Values, cases, close, floats, golden, no_hub};
+use crate::parity::{Values, cases, close, floats, golden};
 
 const FAMILIES: [&str; 3] = ["bert", "roberta", "modernbert"];
 
 /// The tiny models of `task`, under their folders' names.
 fn app(tasks: &'static [&'static str]) -> TestApp {
     let app = TestApp::unloaded(|_| {});
-    app.load_with(move || {
-        let names = tasks.iter().flat_map(|task| FAMILIES.map(|family| format!("tiny-{family}-{task}")));
-        let folders = names.map(|name| golden(&name)).filter(|folder| folder.exists());
-        let models = folders.map(|folder| ServedModel::load(None, &Source::Folder(folder), &no_hub()));
-        Catalog::new(models.collect::<Result<_, _>>()?)
-    });
+    let names = tasks.iter().flat_map(|task| FAMILIES.map(|family| format!("tiny-{family}-{task}")));
+    app.load_folders(names.map(|name| golden(&name)).filter(|folder| folder.exists()).collect());
     app
 }
 

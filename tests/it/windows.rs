@@ -1,22 +1,15 @@
 //! Texts longer than their model, read in windows: rows, outputs and gradients against transformers
 //! (tests/golden/windows.py), and the methods that cannot.
 
-use explaind::explain::{Catalog, ServedModel};
-use explaind::hub::Source;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
-use crate::parity::{close, floats, golden, no_hub};
+use crate::parity::{close, floats, golden};
 
 const MODELS: [&str; 4] = ["tiny-bert", "tiny-bert-tokens", "tiny-bert-answers", "tiny-bert-nli"];
 
 fn app() -> TestApp {
-    let app = TestApp::unloaded(|_| {});
-    app.load_with(|| {
-        let models = MODELS.map(|name| ServedModel::load(None, &Source::Folder(golden(name)), &no_hub()));
-        Catalog::new(models.into_iter().collect::<Result<_, _>>()?)
-    });
-    app
+    TestApp::golden(&MODELS)
 }
 
 fn case(name: &str) -> Value {
