@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::evaluate::{Evaluate, Evaluation, Question, finite};
+use super::evaluate::{Evaluate, Evaluation, Placed, Question, finite};
 use crate::input::text::{SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
@@ -33,6 +33,22 @@ pub fn spec() -> Spec {
         image: None,
         reads: Reads::First,
         capabilities: Capabilities::of_transformers(),
+    }
+}
+
+/// A model that cannot take up what was read before.
+pub struct Rereading<'a>(pub Placed<'a>);
+
+impl Evaluate for Rereading<'_> {
+    fn spec(&self) -> &Spec {
+        self.0.spec()
+    }
+    fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
+        self.0.embed(pace, batch)
+    }
+    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
+        assert!(batch.prefix.is_none());
+        self.0.evaluate(pace, batch, question)
     }
 }
 

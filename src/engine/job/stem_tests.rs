@@ -4,31 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use super::super::*;
-use crate::engine::evaluate::{Evaluation, Question};
-use crate::engine::fake;
+use crate::engine::fake::{self, Rereading};
 use crate::hub::{self, HubOptions, Source};
 use crate::input::text::{Continuation, Token};
 use crate::input::units::{Fill, Units};
 use crate::methods::Masking;
-use crate::models::{self, Batch, Model};
-use crate::nn::{Pace, Precision};
+use crate::models::{self, Model};
+use crate::nn::Precision;
 use crate::tasks;
-
-/// The model, as if it could not be asked behind a prefix.
-struct Apart<'a>(Placed<'a>);
-
-impl Evaluate for Apart<'_> {
-    fn spec(&self) -> &Spec {
-        self.0.spec()
-    }
-    fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
-        self.0.embed(pace, batch)
-    }
-    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
-        assert!(batch.prefix.is_none());
-        self.0.evaluate(pace, batch, question)
-    }
-}
 
 const WORDS: usize = 14;
 const COMPLETION: usize = 5;
@@ -123,7 +106,7 @@ fn rows_behind_what_they_share_have_the_same_bits() {
         for masks in [&singles, &backwards, &halves] {
             for (budget, fill) in [(30, Fill::Remove), (1000, Fill::Remove), (200, Fill::Unk)] {
                 let (shared, own) = outputs(&placed, budget, fill, masks);
-                let (apart, all) = outputs(&Apart(placed), budget, fill, masks);
+                let (apart, all) = outputs(&Rereading(placed), budget, fill, masks);
                 assert_eq!(shared, apart, "{name} {budget} {fill:?}");
                 assert_eq!(own.rows, all.rows, "what is shared is no row");
                 assert!(own.tokens < all.tokens, "{name}: {} of {}", own.tokens, all.tokens);
@@ -131,7 +114,7 @@ fn rows_behind_what_they_share_have_the_same_bits() {
         }
         // Leaving one out: on average half of the prompt is shared, and computed once.
         let (_, own) = outputs(&placed, 1000, Fill::Remove, &singles);
-        let (_, all) = outputs(&Apart(placed), 1000, Fill::Remove, &singles);
+        let (_, all) = outputs(&Rereading(placed), 1000, Fill::Remove, &singles);
         assert!(own.tokens * 10 < all.tokens * 7, "{name}: {} of {}", own.tokens, all.tokens);
     }
 }
@@ -141,5 +124,5 @@ fn one_row_alone_shares_nothing() {
     let model = model("tiny-llama-lm");
     let placed = Placed { model: &*model, device: &Device::default() };
     let masks = [without(WORDS - 1), without(0)];
-    assert_eq!(outputs(&placed, 1000, Fill::Remove, &masks), outputs(&Apart(placed), 1000, Fill::Remove, &masks));
+    assert_eq!(outputs(&placed, 1000, Fill::Remove, &masks), outputs(&Rereading(placed), 1000, Fill::Remove, &masks));
 }

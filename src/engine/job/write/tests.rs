@@ -8,29 +8,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Settings;
 use crate::engine::deadline::{Cancel, Deadline, Watch};
-use crate::engine::evaluate::{Evaluation, Placed};
+use crate::engine::evaluate::Placed;
 use crate::engine::executor::Turns;
+use crate::engine::fake::Rereading;
 use crate::explain::{Audience, Catalog, Explanation, ServedModel, Stage, Wanted, plan};
 use crate::methods::Attribution;
-use crate::models::Spec;
 use crate::models::lm_tests::{changed, values};
-use crate::nn::{Device, Pace};
-
-/// A model that cannot take up what was read before.
-struct Rereading<'a>(Placed<'a>);
-
-impl Evaluate for Rereading<'_> {
-    fn spec(&self) -> &Spec {
-        self.0.spec()
-    }
-    fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
-        self.0.embed(pace, batch)
-    }
-    fn evaluate(&self, pace: &dyn Pace, batch: &Batch, question: Question<'_>) -> Result<Evaluation, nn::Error> {
-        assert!(batch.prefix.is_none());
-        self.0.evaluate(pace, batch, question)
-    }
-}
+use crate::nn::Device;
 
 /// Hears every token.
 #[derive(Default)]
