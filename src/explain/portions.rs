@@ -2,12 +2,9 @@
 //! as long as the input's embedding.
 
 use crate::input::Input;
-use crate::input::text::Lexicon;
-use crate::input::units::Mask;
-use crate::methods::{Attribution, Ctx, Error, Masking, Pass, Planned, RowView, Variant};
-use crate::models::Spec;
-use crate::nn::{self, Stopped};
-use crate::tasks::{Readout, Target};
+use crate::methods::{Attribution, Ctx, Error, Planned, of_ctx};
+use crate::nn;
+use crate::tasks::Target;
 
 /// Numbers of gradients that one variant of the input may have (64 MiB).
 const AT_ONCE: usize = 16 << 20;
@@ -46,53 +43,13 @@ struct Portion<'a> {
 }
 
 impl Ctx for Portion<'_> {
-    fn spec(&self) -> &Spec {
-        self.ctx.spec()
-    }
-    fn task(&self) -> &dyn Readout {
-        self.ctx.task()
-    }
-    fn input(&self) -> &Input {
-        self.ctx.input()
-    }
+    of_ctx!(
+        spec, task, input, seed, logits, partial, outputs, pass, embedding, variants, proposals, vectors, lexicon,
+        checkpoint, rows, warn
+    );
+
     fn targets(&self) -> &[Target] {
         self.targets
-    }
-    fn seed(&self) -> u64 {
-        self.ctx.seed()
-    }
-    fn logits(&self) -> &[f32] {
-        self.ctx.logits()
-    }
-    fn partial(&self) -> bool {
-        self.ctx.partial()
-    }
-    fn outputs(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
-        self.ctx.outputs(masking, masks)
-    }
-    fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
-        self.ctx.pass(pass, sink)
-    }
-    fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
-        self.ctx.embedding(ids)
-    }
-    fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
-        self.ctx.variants(variants)
-    }
-    fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
-        self.ctx.vectors(ids)
-    }
-    fn lexicon(&self) -> Option<&dyn Lexicon> {
-        self.ctx.lexicon()
-    }
-    fn checkpoint(&self) -> Result<(), Stopped> {
-        self.ctx.checkpoint()
-    }
-    fn rows(&self) -> usize {
-        self.ctx.rows()
-    }
-    fn warn(&self, code: &'static str, detail: String) {
-        self.ctx.warn(code, detail);
     }
 }
 

@@ -28,6 +28,7 @@ mod lime;
 mod logit_lens;
 mod neurons;
 mod occlusion;
+mod of_ctx;
 mod partition_shap;
 mod shapley_sampling;
 mod smooth_grad;
@@ -55,6 +56,7 @@ pub use ctx::{
     WriteEmbedding,
 };
 pub use erased::{ErasedMethod, Planned, masks_cost};
+pub(crate) use of_ctx::of_ctx;
 
 /// Every method, in the order `/methods` lists them (that of API.md).
 pub static METHODS: &[&dyn ErasedMethod] = &[

@@ -7,18 +7,16 @@
 
 use super::Effort;
 use super::measure::Measured;
-use crate::input::text::Lexicon;
 use crate::input::units::{Mask, Units};
 use crate::input::{ImageInput, Input};
 use crate::methods::support::parts::Parts;
 use crate::methods::{
-    Attribution, Cost, Ctx, ErasedMethod, Error, METHODS, Masking, Pass, Planned, Proposal, RowView, Variant,
+    Attribution, Cost, Ctx, ErasedMethod, Error, METHODS, Masking, Pass, Planned, RowView, Variant, of_ctx,
 };
-use crate::models::{Capability, Content, Spec, TapPlan};
-use crate::nn::{Rule, Stopped};
+use crate::models::{Capability, Content, TapPlan};
+use crate::nn::Rule;
 use crate::numerics::evidence::sensitivity;
 use crate::numerics::sampling::{generator_of, uniform, without_replacement};
-use crate::tasks::{Readout, Target};
 
 /// The largest change of a number, as Captum's default.
 const RADIUS: f64 = 0.02;
@@ -98,59 +96,16 @@ fn moved(measured: Measured<'_>, parts: &Parts, changed: &dyn Ctx, left_out: Opt
 /// What a job with a changed input has in common with the job: all but what the change touches. Nobody follows it, it
 /// warns of nothing, and half an answer is none.
 macro_rules! as_before {
-    ($($part:ident),*) => {
-        $(as_before!(@ $part);)*
-        fn spec(&self) -> &Spec {
-            self.ctx.spec()
-        }
-        fn task(&self) -> &dyn Readout {
-            self.ctx.task()
-        }
-        fn targets(&self) -> &[Target] {
-            self.ctx.targets()
-        }
-        fn seed(&self) -> u64 {
-            self.ctx.seed()
-        }
+    ($($more:ident),*) => {
+        of_ctx!(spec, task, targets, seed, variants, proposals, vectors, lexicon, checkpoint, rows $(, $more)*);
         fn logits(&self) -> &[f32] {
             &self.logits
         }
         fn partial(&self) -> bool {
             false
         }
-        fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {
-            self.ctx.vectors(ids)
-        }
-        fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error> {
-            self.ctx.variants(variants)
-        }
-        fn proposals(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
-            self.ctx.proposals(model, words, count)
-        }
-        fn lexicon(&self) -> Option<&dyn Lexicon> {
-            self.ctx.lexicon()
-        }
-        fn checkpoint(&self) -> Result<(), Stopped> {
-            self.ctx.checkpoint()
-        }
-        fn rows(&self) -> usize {
-            self.ctx.rows()
-        }
         fn refine(&self, _: Vec<Attribution>) {}
         fn warn(&self, _: &'static str, _: String) {}
-    };
-    (@ input) => {
-        fn input(&self) -> &Input {
-            self.ctx.input()
-        }
-    };
-    (@ white) => {
-        fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
-            self.ctx.pass(pass, sink)
-        }
-        fn embedding(&self, ids: Option<&[u32]>) -> Result<Vec<f32>, Error> {
-            self.ctx.embedding(ids)
-        }
     };
 }
 
@@ -172,7 +127,7 @@ impl<'a> Without<'a> {
 }
 
 impl Ctx for Without<'_> {
-    as_before!(input, white);
+    as_before!(input, pass, embedding);
 
     fn outputs(&self, masking: Masking<'_>, masks: &[Mask]) -> Result<Vec<Vec<f32>>, Error> {
         let mut masks = masks.to_vec();

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::methods::METHODS;
 use crate::methods::support::fake::{self, Fake};
+use crate::nn::Stopped;
 
 /// A job of five targets, some of them of the same class.
 fn job() -> Fake {
