@@ -4,7 +4,7 @@
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use crate::numerics::{ranking, sampling};
+use crate::numerics::{evidence, ranking, sampling};
 
 /// Resamples of the bootstrap.
 pub const RESAMPLES: usize = 2000;
@@ -42,7 +42,7 @@ impl Estimate {
 
 /// `None` without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    (!values.is_empty()).then(|| evidence::mean(values))
 }
 
 /// Of sorted values, interpolated between neighbours; 0 without values.

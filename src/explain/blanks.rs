@@ -7,7 +7,7 @@ use crate::input::TextInput;
 use crate::input::text::{TextProcessor, Token, Truncation, Vocabulary, Word};
 use crate::methods::{Error, Proposal};
 use crate::models::Row;
-use crate::tasks::blanked;
+use crate::tasks::{blanked, log_sum_exp};
 
 const UNREAD: Error = Error::Missing { what: "a text that the masked language model can read" };
 
@@ -50,8 +50,7 @@ pub fn ranked(model: &ServedModel, logits: &[f32], own: &str, count: usize) -> V
 }
 
 fn likeliest(vocabulary: &Vocabulary, logits: &[f32], own: &str, count: usize) -> Vec<Proposal> {
-    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    let normaliser = log_sum_exp(logits);
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
     let mut found: Vec<Proposal> = Vec::with_capacity(count);
@@ -59,7 +58,7 @@ fn likeliest(vocabulary: &Vocabulary, logits: &[f32], own: &str, count: usize) -
         let Some(piece) = vocabulary.piece(id).filter(|_| found.len() < count) else { break };
         // A word may be in the vocabulary with the space before it and without.
         if found.iter().all(|known| known.text != piece.text) {
-            let log_probability = f64::from(logits[id as usize]) - largest - sum.ln();
+            let log_probability = f64::from(logits[id as usize]) - normaliser;
             found.push(Proposal { text: piece.text.clone(), log_probability });
         }
     }

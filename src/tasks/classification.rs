@@ -444,7 +444,7 @@ fn others(logits: &[f32], index: usize) -> Vec<f32> {
 }
 
 /// log Σ e^logit without overflow.
-pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
+pub fn log_sum_exp(logits: &[f32]) -> f64 {
     let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
     largest + sum.ln()

@@ -99,11 +99,9 @@ impl Completion {
                 Class { label, index: own.id as usize }
             }
         };
-        let against = against.map(|class| Self::known(class, &format!("{path}/against"))).transpose()?;
-        if against.as_ref().is_some_and(|against| against.index == class.index) {
-            let detail = "a token's difference to itself is always 0; name another token".to_owned();
-            return Err(TargetError { path: format!("{path}/against"), detail });
-        }
+        let path = format!("{path}/against");
+        let against = against.map(|class| Self::known(class, &path)).transpose()?;
+        Class::unlike(class.index, against.as_ref(), &path)?;
         Ok(TokenTarget { token: place, label: class.label, index: class.index, against })
     }
 

@@ -100,10 +100,7 @@ impl FillMask {
         let class = self.named(class, &format!("{path}/{key}"))?;
         let path = format!("{path}/against");
         let against = against.map(|against| self.named(against, &path)).transpose()?;
-        if against.as_ref().is_some_and(|against| against.index == class.index) {
-            let detail = "a token's difference to itself is always 0; name another".to_owned();
-            return Err(TargetError { path, detail });
-        }
+        Class::unlike(class.index, against.as_ref(), &path)?;
         Ok((class, against))
     }
 

@@ -31,7 +31,7 @@ use crate::input::units::{Fill, Units};
 use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
-pub use classification::Classification;
+pub use classification::{Classification, log_sum_exp};
 pub use completion::{Completion, TOLD, likeliest, log_probability};
 pub use fill_mask::{FillMask, blanked};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};

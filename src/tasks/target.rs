@@ -24,6 +24,17 @@ pub struct ClassTarget {
     pub against: Option<Class>,
 }
 
+impl Class {
+    /// That the token `against`, named at `path`, is another one.
+    pub(super) fn unlike(index: usize, against: Option<&Self>, path: &str) -> Result<(), super::TargetError> {
+        if against.is_none_or(|against| against.index != index) {
+            return Ok(());
+        }
+        let detail = "a token's difference to itself is always 0; name another token".to_owned();
+        Err(super::TargetError { path: path.to_owned(), detail })
+    }
+}
+
 /// One class's output at a token (of a language model, one token's of the vocabulary), or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -41,19 +41,24 @@ pub(super) struct Run<'a> {
     pub names: &'a [String],
     pub questions: &'a Questions<'a>,
     pub journal: &'a Journal,
+    /// In the order of their items.
     pub records: &'a [Record],
 }
 
 impl Run<'_> {
+    fn record(&self, item: usize) -> Option<&Record> {
+        let place = self.records.binary_search_by_key(&item, |record| record.item).ok()?;
+        self.records.get(place)
+    }
+
     fn predicted(&self, item: usize) -> Option<&Predicted> {
-        let record = self.records.iter().find(|record| record.item == item)?;
-        record.seen.as_ref()?.predicted.as_ref()
+        self.record(item)?.seen.as_ref()?.predicted.as_ref()
     }
 
     /// The class that was explained, whatever another model or text would predict.
     fn class(&self, item: usize) -> Option<usize> {
-        let record = self.records.iter().find(|record| record.item == item)?;
-        record.outcomes.iter().find_map(|outcome| outcome.class).or_else(|| Some(self.predicted(item)?.index))
+        let outcomes = &self.record(item)?.outcomes;
+        outcomes.iter().find_map(|outcome| outcome.class).or_else(|| Some(self.predicted(item)?.index))
     }
 
     fn target(&self, item: usize) -> TargetSpec {
