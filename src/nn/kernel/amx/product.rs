@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::block::{Block, Operand, multiply};
-use super::pieces::left_tile;
+use super::pieces::{left_tile, right_tiles};
 use super::right::{BLOCK, Right};
 use super::{Line, PIECE, PIECES, SIDE, Tiles};
 use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
-use crate::nn::kernel::panels::Panels;
+use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
+use crate::nn::kernel::transpose::block_avx512;
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
+/// Rows of a tile.
+const TILE: usize = SIDE / 2;
 /// Rows of a task at most: with the steps of a chunk their pieces are 1.2 MB, which stay in a second cache of two.
 const ROWS: usize = 256;
 /// Rows that are worth a task of their own.
@@ -57,6 +60,7 @@ pub fn product_transposed(left: &[f32], panels: &Panels, precision: Precision, s
 struct Scratch {
     /// What `left` holds: the product, its first row and its first step.
     holds: (u64, usize, usize),
+    /// Pieces of rows, and of a weight: left and right operand but for transposed products, where it is the other way.
     left: Vec<Line>,
     right: Vec<Line>,
     sums: Vec<Block>,
@@ -152,7 +156,10 @@ impl Part<'_> {
                 if std::mem::replace(holds, (self.product, self.rows.start, first))
                     != (self.product, self.rows.start, first)
                 {
-                    self.split(chunk.clone(), pieces, left);
+                    match self.right.transposed {
+                        false => self.split(chunk.clone(), pieces, left),
+                        true => self.split_turned(chunk.clone(), pieces, left),
+                    }
                 }
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
@@ -165,7 +172,11 @@ impl Part<'_> {
                         let rows_here = Operand { first: left.as_ptr().add(height * chunk.len() * step), step };
                         let sum = (&mut sums[index], first > 0);
                         let next = self.right.ahead(panel, chunk.clone(), height);
-                        multiply(&tiles, self.precision, (rows_here, operand), next, chunk.len(), rows, sum);
+                        let (operands, lines) = match self.right.transposed {
+                            false => ((rows_here, operand), rows),
+                            true => ((operand, rows_here), SIDE.min(self.right.cols() - panel * SIDE)),
+                        };
+                        multiply(&tiles, self.precision, operands, next, chunk.len(), lines, sum);
                         if chunk.end == steps
                             && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
                         {
@@ -190,8 +201,8 @@ impl Part<'_> {
         let step = pieces * PIECE;
         for (height, to) in to.chunks_exact_mut(chunk.len() * step).enumerate() {
             for tile in 0..2 {
-                let first = self.rows.start + height * SIDE + tile * 16;
-                let rows = self.rows.end.saturating_sub(first).min(16);
+                let first = self.rows.start + height * SIDE + tile * TILE;
+                let rows = self.rows.end.saturating_sub(first).min(TILE);
                 if rows == 0 {
                     continue;
                 }
@@ -200,9 +211,39 @@ impl Part<'_> {
                     // SAFETY: these rows and columns are inside the left operand.
                     unsafe {
                         let from = self.left.as_ptr().add(first * inner + index * SIDE);
-                        left_tile(from, inner, rows, cols, pieces, to.as_mut_ptr().add(tile * 16));
+                        left_tile(from, inner, rows, cols, pieces, to.as_mut_ptr().add(tile * TILE));
                     }
                 }
+            }
+        }
+    }
+
+    /// The same as a right operand's: of 32 rows each, turned round.
+    ///
+    /// # Safety
+    /// As [`Part::compute`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn split_turned(&self, chunk: Range<usize>, pieces: usize, to: &mut [Line]) {
+        let inner = self.right.inner();
+        let step = pieces * PIECE;
+        for (height, to) in to.chunks_exact_mut(chunk.len() * step).enumerate() {
+            let first = self.rows.start + height * SIDE;
+            let rows = self.rows.end.saturating_sub(first).min(SIDE);
+            for (index, to) in chunk.clone().zip(to.chunks_exact_mut(step)) {
+                let cols = SIDE.min(inner - index * SIDE);
+                let mut turned = [PanelRow([0.0; PANEL]); SIDE];
+                let start = first * inner + index * SIDE;
+                if rows == SIDE && cols == SIDE {
+                    // SAFETY: 32 rows of 32 numbers inside the left operand.
+                    unsafe { turn(self.left.as_ptr().add(start), inner, turned.as_mut_ptr().cast()) };
+                } else {
+                    for row in 0..rows {
+                        for (col, x) in self.left[start + row * inner..][..cols].iter().enumerate() {
+                            turned[col].0[row] = *x;
+                        }
+                    }
+                }
+                right_tiles(&turned, pieces, to);
             }
         }
     }
@@ -213,7 +254,26 @@ impl Part<'_> {
     unsafe fn finish(&self, sum: &mut Block, height: usize, rows: usize, panel: usize) {
         let first_col = panel * SIDE;
         let cols = SIDE.min(self.right.cols() - first_col);
+        if self.right.transposed {
+            let mut turned = Block::ZERO;
+            // SAFETY: two blocks of 32 × 32.
+            unsafe { turn(sum.0.as_ptr().cast(), SIDE, turned.0.as_mut_ptr().cast()) };
+            *sum = turned;
+        }
         // SAFETY: the caller's contract.
         unsafe { self.sink.store(&mut sum.0, (self.rows.start + height * SIDE, rows), (first_col, cols)) }
+    }
+}
+
+/// Turns 32 × 32 numbers round; those written lie behind one another.
+///
+/// # Safety
+/// The processor has AVX-512; rows of 32 numbers must be readable `stride` apart, and 1024 numbers writable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn turn(from: *const f32, stride: usize, to: *mut f32) {
+    for (row, col) in [(0, 0), (0, TILE), (TILE, 0), (TILE, TILE)] {
+        // SAFETY: corners of 16 × 16 numbers of both.
+        unsafe { block_avx512(from.add(row * stride + col), stride, to.add(col * SIDE + row), SIDE) };
     }
 }
