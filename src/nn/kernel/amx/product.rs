@@ -27,6 +27,8 @@ const SHARE: usize = 3 * SIDE;
 const CHUNK: usize = 24;
 /// Tasks a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 8;
+/// The same where the inner dimension is taken in chunks: every task cuts its rows anew then.
+const LONG_TASKS_A_THREAD: usize = 3;
 /// Groups of columns of a task at least: a thread cuts rows into pieces that another one has cut as well.
 const PANELS: usize = 2;
 
@@ -92,7 +94,8 @@ fn run(left: &[f32], rows: usize, right: Right<'_>, precision: Precision, sink: 
     let shares = if alone || rows < right.cols() { 1 } else { threads.min(rows / SHARE) };
     let row_groups = rows.div_ceil(ROWS).max(shares);
     let rows_a_task = rows.div_ceil(row_groups).next_multiple_of(SIDE);
-    let wanted = if alone { 1 } else { (TASKS_A_THREAD * threads).div_ceil(row_groups) };
+    let each = if right.steps() > CHUNK { LONG_TASKS_A_THREAD } else { TASKS_A_THREAD };
+    let wanted = if alone { 1 } else { (each * threads).div_ceil(row_groups) };
     let wanted = if alone { 1 } else { wanted.min(panels / PANELS).max(1).next_multiple_of(threads) };
     let panels_a_task = panels.div_ceil(wanted);
     let panel_groups = panels.div_ceil(panels_a_task);
@@ -164,7 +167,7 @@ impl Part<'_> {
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, chunk.clone(), pieces, right);
+                    let operand = self.right.operand(panel, (chunk.clone(), heights), pieces, right);
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;

@@ -8,7 +8,7 @@
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
-use super::block::{AHEAD, Operand};
+use super::block::{AHEAD, Ahead, Operand};
 use super::pieces::{left_tile, right_tiles};
 use super::{Line, PIECE, PIECES, SIDE};
 use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
@@ -61,17 +61,24 @@ impl<'a> Right<'a> {
         self.cols().div_ceil(SIDE)
     }
 
-    /// The pieces of one group's steps, cut into `room`.
+    /// The pieces of one group's steps, cut into `room`, for `heights` blocks to be multiplied with. Many of them fetch the
+    /// next group's numbers ahead; where they are few, cutting does.
     ///
     /// # Safety
     /// The unit must be there; `room` has `pieces` × [`PIECE`] lines a step.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    pub unsafe fn operand(self, group: usize, steps: Range<usize>, pieces: usize, room: &mut [Line]) -> Operand {
+    pub unsafe fn operand(
+        self,
+        group: usize,
+        (steps, heights): (Range<usize>, usize),
+        pieces: usize,
+        room: &mut [Line],
+    ) -> Operand {
         let step = pieces * PIECE;
         for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
             if self.transposed {
                 // SAFETY: the unit is there, and `to` is a step's lines.
-                unsafe { self.transposed_block(group, index, pieces, to) };
+                unsafe { self.transposed_block(group, (index, heights * AHEAD < NUMBERS), pieces, to) };
             } else {
                 let block = self.block(group, index);
                 fetch(block.as_ptr().cast::<Line>().wrapping_add(DISTANCE * NUMBERS));
@@ -88,14 +95,14 @@ impl<'a> Right<'a> {
     }
 
     /// The pieces of W's block that reduces over the columns of the `step`-th panel, as a left operand: its rows are those
-    /// of the panel.
+    /// of the panel. `fetches` a later step's numbers meanwhile.
     ///
     /// # Safety
     /// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    unsafe fn transposed_block(self, group: usize, step: usize, pieces: usize, to: &mut [Line]) {
+    unsafe fn transposed_block(self, group: usize, (step, fetches): (usize, bool), pieces: usize, to: &mut [Line]) {
         let block = self.block(step, group);
-        if step + DISTANCE < self.panels.panels() {
+        if fetches && step + DISTANCE < self.panels.panels() {
             // The next panels' blocks are far away in memory.
             fetch(self.block(step + DISTANCE, group).as_ptr().cast());
         }
@@ -112,11 +119,16 @@ impl<'a> Right<'a> {
     }
 
     /// What the next group will read, from where the `height`-th block of this one should fetch it.
-    pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> *const Line {
-        if self.transposed || group + 1 == self.groups() {
-            return self.panels.panel(0).as_ptr().cast();
+    pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> Ahead {
+        let next = if group + 1 < self.groups() { group + 1 } else { 0 };
+        if self.transposed {
+            // A step's block lies a panel behind the one before it.
+            let first = self.block(steps.start, next).as_ptr().cast::<Line>();
+            let step = self.panels.inner() * size_of::<PanelRow>() / size_of::<Line>();
+            return Ahead { first: first.wrapping_add((height * AHEAD).min(NUMBERS - AHEAD)), step };
         }
         let offset = (height * steps.len() * AHEAD).min(steps.len() * NUMBERS);
-        self.block(group + 1, steps.start).as_ptr().cast::<Line>().wrapping_add(offset)
+        let first = self.block(next, steps.start).as_ptr().cast::<Line>();
+        Ahead { first: first.wrapping_add(offset), step: AHEAD }
     }
 }
