@@ -83,7 +83,11 @@ impl Journal {
     pub fn finished(&self, stage: usize) -> HashSet<usize> {
         let done = self.done();
         let whole = |record: &&Record| record.outcomes.iter().all(|outcome| outcome.error.is_none());
-        done.range((stage, 0)..=(stage, usize::MAX)).map(|(_, record)| record).filter(whole).map(|one| one.item).collect()
+        done.range((stage, 0)..=(stage, usize::MAX))
+            .map(|(_, record)| record)
+            .filter(whole)
+            .map(|one| one.item)
+            .collect()
     }
 
     /// What there is of an item, finished or not.

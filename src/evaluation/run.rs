@@ -154,8 +154,7 @@ mod tests {
         let methods = ["a", "b"].map(|name| ExplainItem::Name(name.to_owned()));
         let targets = vec![TargetSpec::Predicted; 3];
         let request = ExplainRequest::default();
-        let questions =
-            Questions { items: &items, methods: &methods, targets: &targets, request, jobs: 1, stage: 2 };
+        let questions = Questions { items: &items, methods: &methods, targets: &targets, request, jobs: 1, stage: 2 };
         let journal = Journal::in_memory();
         let good = || Outcome { evaluations: 7, ..Outcome::default() };
         let seen = Some(Seen::default());
@@ -169,7 +168,10 @@ mod tests {
         assert_eq!(*calls.lock().unwrap(), ["y b", "z a", "z b"]);
         let records = journal.records(2);
         assert_eq!(records[0].outcomes, [good(), good()]);
-        assert_eq!((records[1].outcomes.clone(), records[1].seen.clone()), (vec![good(), Outcome::failed("call 1")], seen));
+        assert_eq!(
+            (records[1].outcomes.clone(), records[1].seen.clone()),
+            (vec![good(), Outcome::failed("call 1")], seen)
+        );
         assert_eq!(records[2].outcomes, ["call 2", "call 3"].map(Outcome::failed));
     }
 }

@@ -188,8 +188,17 @@ fn evaluate(
         }
         let known = job.targets().iter().position(|known| known == target).filter(|_| method.targeted());
         let own = known.unwrap_or(0);
-        let measured =
-            Measured { ctx: job, planned: method, place: own, attribution, target, output, effort, once, again: &again };
+        let measured = Measured {
+            ctx: job,
+            planned: method,
+            place: own,
+            attribution,
+            target,
+            output,
+            effort,
+            once,
+            again: &again,
+        };
         let measured = match passed || !in_time {
             true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
             false => measured.faithfulness(),

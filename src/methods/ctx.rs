@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use crate::input::{Input, TextInput};
 use crate::input::text::Lexicon;
 use crate::input::units::{Fill, Mask, Units};
+use crate::input::{Input, TextInput};
 use crate::models::{Recording, Spec, StateMap, TapPlan};
 use crate::nn::{Precision, Rule, Stopped};
 use crate::tasks::{OutputSpace, Readout, Target};

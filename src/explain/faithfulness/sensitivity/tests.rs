@@ -30,7 +30,8 @@ fn summing(mut fake: Fake, bias: f32) -> Fake {
     );
     fake.black(&units, move |units, mask| {
         let Units::Text { members, .. } = units else { unreachable!() };
-        let gone: Vec<usize> = (0..units.len()).filter(|unit| !mask.contains(*unit)).flat_map(|unit| members[unit].clone()).collect();
+        let gone: Vec<usize> =
+            (0..units.len()).filter(|unit| !mask.contains(*unit)).flat_map(|unit| members[unit].clone()).collect();
         let there = text.ids().enumerate().filter(|(token, _)| !gone.contains(token));
         vec![0.0, bias + there.map(|(_, id)| word_embedding(id)[0]).sum::<f32>()]
     })
@@ -76,7 +77,8 @@ fn measured<'a>(
 #[test]
 fn words_are_replaced_in_the_text_without_the_word() {
     let settings = json!({"edit": "replace", "neighbours": 30});
-    let bias = 0.4 - (10..14).map(|id| word_embedding(id)[0]).sum::<f32>() - word_embedding(1)[0] - word_embedding(2)[0];
+    let bias =
+        0.4 - (10..14).map(|id| word_embedding(id)[0]).sum::<f32>() - word_embedding(1)[0] - word_embedding(2)[0];
     let fake = summing(Fake::text(4), bias);
     let counterfactual = planned(&fake, "counterfactual", &settings);
     let own = counterfactual.explain(&fake).unwrap().remove(0).shown();
@@ -149,7 +151,8 @@ fn other_words_stand_among_the_noise() {
     // A gradient is taken where the noise is: adversarial flips begin with the noisy text.
     let mut seen = Vec::new();
     let pass = |ctx: &dyn Ctx, seen: &mut Vec<Vec<f32>>| {
-        let pass = Pass { rows: 1, embedding: None, objectives: &[], rule: Default::default(), taps: Default::default() };
+        let pass =
+            Pass { rows: 1, embedding: None, objectives: &[], rule: Default::default(), taps: Default::default() };
         ctx.pass(&pass, &mut |view| {
             seen.push(view.logits.to_vec());
             Ok(())
@@ -190,7 +193,8 @@ fn targets_share_the_runs() {
     let largest = |place: usize| {
         let before = fake.rows.get();
         let parts = Parts::of(&found[place], method.settings(), &fake.input).unwrap();
-        let measured = Measured { place, target: &fake.targets[place], ..measured(&fake, &*method, &found[place], &again) };
+        let measured =
+            Measured { place, target: &fake.targets[place], ..measured(&fake, &*method, &found[place], &again) };
         (super::largest(measured, &parts).unwrap().unwrap(), fake.rows.get() - before)
     };
     let (first, rows) = largest(0);

@@ -118,7 +118,8 @@ impl Ctx for Without<'_> {
             (Variant::Spliced(splices), _) => Ok(self.with(splices)),
             (Variant::Ids(ids), Input::Text(text)) => {
                 let other = text.tokens.iter().zip(ids).enumerate().filter(|(_, (token, id))| token.id != **id);
-                let splice = |(place, (_, id)): (usize, (&Token, &u32))| Splice { tokens: place..place + 1, ids: vec![*id] };
+                let splice =
+                    |(place, (_, id)): (usize, (&Token, &u32))| Splice { tokens: place..place + 1, ids: vec![*id] };
                 Ok(self.with(&other.map(splice).collect::<Vec<_>>()))
             }
             _ => Err(Error::Missing { what: "other words in a text without a unit" }),
