@@ -171,9 +171,9 @@ fn changes_are_drawn_from_streams_of_their_own() {
     for draw in 0..10 {
         let noisy = Noisy::new(&fake, CHANGES + 1 + draw).unwrap().embedding(None).unwrap();
         let noise = f64::from(noisy[0] - own[0]) / 0.02;
-        for sample in 0..1000 {
+        for sample in 0..100 {
             let drawn = 2.0 * uniform(&mut generator_of(fake.seed, sample)) - 1.0;
-            assert!((noise - drawn).abs() > 1e-6, "change {draw} is sample {sample}");
+            assert!((noise - drawn).abs() > 1e-5, "change {draw} is sample {sample}");
         }
     }
 }
