@@ -25,9 +25,9 @@ use super::evaluate::{Evaluate, Placed};
 use super::executor::Turns;
 use super::memo::Memo;
 use crate::explain::{self, Answer, Audience, Plan, RunError, ServedModel};
-use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::Mask;
+use crate::input::{Input, TextInput};
 use crate::methods::{Attribution, Ctx, Error, Masking, Pass, Proposal, RowView, Variant, Warning};
 use crate::models::{Recording, Spec, TapPlan};
 use crate::nn::{self, Device, Stopped};
@@ -190,8 +190,14 @@ impl Ctx for JobCtx<'_> {
         self.others(variants)
     }
 
-    fn proposals(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
-        self.proposed(model, words, count)
+    fn proposals(
+        &self,
+        model: &str,
+        text: &TextInput,
+        words: &[usize],
+        count: usize,
+    ) -> Result<Vec<Vec<Proposal>>, Error> {
+        self.proposed(model, text, words, count)
     }
 
     fn vectors(&self, ids: &[u32]) -> Result<Vec<f32>, Error> {

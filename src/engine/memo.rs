@@ -1,6 +1,7 @@
 //! What a request's masks gave, so that equal masks are evaluated once however many methods ask.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::input::Input;
 use crate::input::units::{Fill, Mask, Units};
@@ -34,17 +35,28 @@ impl Memo {
         &mut self.shelves[index].1
     }
 
-    /// Takes over what `other` knows, while there is room.
-    pub fn join(&mut self, other: Self) {
+    /// Takes over what `other` knows, while there is room. The fewer masks go to the more: jobs beside one another hand on
+    /// what all of them evaluated.
+    pub fn join(&mut self, mut other: Self) {
+        let turned = self.bytes < other.bytes;
+        if turned {
+            std::mem::swap(self, &mut other);
+        }
         for ((units, fill, precision), shelf) in other.shelves {
-            let masking = Masking { units: &units, fill, precision };
+            let mut bytes = self.bytes;
+            let own = self.shelf(Masking { units: &units, fill, precision });
             for (mask, logits) in shelf {
                 let size = mask.bytes() + size_of_val(&*logits);
-                if self.bytes + size <= MOST_BYTES && !self.shelf(masking).contains_key(&mask) {
-                    self.bytes += size;
-                    self.shelf(masking).insert(mask, logits);
+                match own.entry(mask) {
+                    Entry::Occupied(mut known) if turned => _ = known.insert(logits),
+                    Entry::Vacant(place) if bytes + size <= MOST_BYTES => {
+                        bytes += size;
+                        place.insert(logits);
+                    }
+                    _ => {}
                 }
             }
+            self.bytes = bytes;
         }
     }
 

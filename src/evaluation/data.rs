@@ -1,6 +1,7 @@
 //! A data set on disk as a list of items: JSON lines, CSV and TSV, text files, folders of images; and the marks that
 //! people made, in the same file or in one of their own. Whatever is wrong is named with its file and line.
 
+mod digest;
 mod images;
 mod lines;
 mod marks;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+pub use digest::sha256;
 pub use images::marked;
 pub use marks::{Marks, Named, Span};
 
@@ -23,6 +25,9 @@ pub const PAIR: &[&str] = &["pair", "hypothesis", "context", "sentence2"];
 pub const LABEL: &[&str] = &["label", "class"];
 /// Of what names the item.
 pub const ID: &[&str] = &["id", "idx"];
+
+/// U+FEFF in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a data set could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,9 +107,12 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Vec<Item>, DataError> {
     Ok(items)
 }
 
-/// A file as text.
+/// A file as text, without the mark that some programs put in front of UTF-8.
 fn text_of(path: &Path) -> Result<String, DataError> {
-    let bytes = std::fs::read(path).map_err(|error| DataError::Io { file: path.to_owned(), error })?;
+    let mut bytes = std::fs::read(path).map_err(|error| DataError::Io { file: path.to_owned(), error })?;
+    if bytes.starts_with(MARK) {
+        bytes.drain(..MARK.len());
+    }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();

@@ -177,7 +177,10 @@ fn differs(before: &Head, after: &Head) -> Vec<String> {
         ("target", before.target != after.target),
         ("seed", before.seed != after.seed),
         ("what measuring may take", before.evaluate != after.evaluate),
-        ("limits.max_evaluations", before.max_evaluations != after.max_evaluations),
+        // Earlier versions kept none of these.
+        ("limits", !before.limits.is_null() && before.limits != after.limits),
+        ("precision", !before.precision.is_empty() && before.precision != after.precision),
+        ("device", !before.device.is_empty() && before.device != after.device),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect()
 }

@@ -1,10 +1,10 @@
 //! The finished items of a run, line by line on disk, so that a run that was ended in the middle goes on.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -20,14 +20,17 @@ pub enum JournalError {
         file.display()
     )]
     Other { file: PathBuf, what: String },
+    #[error("{}: another run is writing it; wait for its end, or choose another --output", file.display())]
+    Busy { file: PathBuf },
     #[error("{}:{line}: {error}; remove the file to begin anew", file.display())]
     Damaged { file: PathBuf, line: usize, error: serde_json::Error },
 }
 
-/// Where finished items go; without a file they stay in memory.
+/// Where finished items go; without a file they stay in memory. One process at a time has the file.
 pub struct Journal {
     file: Option<Mutex<File>>,
-    done: Mutex<Vec<Record>>,
+    /// By stage and item; of an item that was asked again the last.
+    done: Mutex<BTreeMap<(usize, usize), Record>>,
 }
 
 impl Journal {
@@ -39,16 +42,19 @@ impl Journal {
     /// to go on. A last line that was not written to its end is dropped.
     ///
     /// # Errors
-    /// The file cannot be read or written, is of another run, or is damaged before its last line.
+    /// The file cannot be read or written, another process has it, or it is of another run, or damaged before its last
+    /// line.
     pub fn open(path: &Path, head: &Value) -> Result<Self, JournalError> {
         let failed = |error| JournalError::Io { file: path.to_owned(), error };
-        let before = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error)),
-        };
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        locked(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => JournalError::Busy { file: path.to_owned() },
+            TryLockError::Error(error) => failed(error),
+        })?;
+        let mut before = Vec::new();
+        file.read_to_end(&mut before).map_err(failed)?;
         let whole = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
-        let mut done = Vec::new();
+        let mut done = BTreeMap::new();
         let lines = before[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         for (index, line) in lines.enumerate() {
             let damaged = |error| JournalError::Damaged { file: path.to_owned(), line: index + 1, error };
@@ -58,10 +64,10 @@ impl Journal {
                     return Err(JournalError::Other { file: path.to_owned(), what });
                 }
             } else {
-                done.push(serde_json::from_slice(line).map_err(damaged)?);
+                let record: Record = serde_json::from_slice(line).map_err(damaged)?;
+                done.insert((record.stage, record.item), record);
             }
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
         file.set_len(whole as u64).map_err(failed)?;
         if whole == 0 {
             writeln!(file, "{head}").map_err(failed)?;
@@ -69,33 +75,57 @@ impl Journal {
         Ok(Self { file: Some(Mutex::new(file)), done: Mutex::new(done) })
     }
 
-    /// The items of `stage` that are finished.
-    pub fn finished(&self, stage: usize) -> HashSet<usize> {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.iter().filter(|record| record.stage == stage).map(|record| record.item).collect()
+    fn done(&self) -> MutexGuard<'_, BTreeMap<(usize, usize), Record>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a finished item.
+    /// The items of `stage` that are finished: no method failed.
+    pub fn finished(&self, stage: usize) -> HashSet<usize> {
+        let done = self.done();
+        let whole = |record: &&Record| record.outcomes.iter().all(|outcome| outcome.error.is_none());
+        done.range((stage, 0)..=(stage, usize::MAX))
+            .map(|(_, record)| record)
+            .filter(whole)
+            .map(|one| one.item)
+            .collect()
+    }
+
+    /// What there is of an item, finished or not.
+    pub fn record(&self, stage: usize, item: usize) -> Option<Record> {
+        self.done().get(&(stage, item)).cloned()
+    }
+
+    /// Keeps an item; one that came out as before is kept already.
     ///
     /// # Errors
     /// It could not be written.
     pub fn keep(&self, record: Record) -> io::Result<()> {
+        let place = (record.stage, record.item);
+        if self.done().get(&place) == Some(&record) {
+            return Ok(());
+        }
         if let Some(file) = &self.file {
             let mut line = serde_json::to_vec(&record)?;
             line.push(b'\n');
             // One write a line: whatever ends the process, at most the last line is cut.
             file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)?;
         }
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.done().insert(place, record);
         Ok(())
     }
 
-    /// What is finished of `stage`, by item, in whatever order it was.
+    /// What there is of `stage`, by item, in whatever order it was.
     pub fn records(&self, stage: usize) -> Vec<Record> {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut records: Vec<Record> = done.iter().filter(|record| record.stage == stage).cloned().collect();
-        records.sort_by_key(|record| record.item);
-        records
+        self.done().range((stage, 0)..=(stage, usize::MAX)).map(|(_, record)| record.clone()).collect()
+    }
+}
+
+/// Held until the file is closed, or the process ends.
+fn locked(file: &File) -> Result<(), TryLockError> {
+    match file.try_lock() {
+        // A file system without locks: two runs at once are the caller's matter there.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        other => other,
     }
 }
 
@@ -109,6 +139,7 @@ fn difference(found: &Value, wanted: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::outcome::Outcome;
     use serde_json::json;
 
     fn record(item: usize) -> Record {
@@ -132,6 +163,39 @@ mod tests {
         journal.keep(record(0)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
         assert_eq!(journal.records(0).iter().map(|record| record.item).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    /// An item of which something failed is asked again, and what comes of it takes the old one's place.
+    #[test]
+    fn what_failed_is_not_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let head = json!({"seed": 0});
+        let journal = Journal::open(&path, &head).unwrap();
+        let failed = Record { outcomes: vec![Outcome::default(), Outcome::failed("late")], ..record(3) };
+        let whole = Record { outcomes: vec![Outcome::default(); 2], ..record(3) };
+        journal.keep(failed.clone()).unwrap();
+        let once = std::fs::read(&path).unwrap();
+        journal.keep(failed.clone()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), once, "nothing new to keep");
+        drop(journal);
+        let journal = Journal::open(&path, &head).unwrap();
+        assert!(journal.finished(0).is_empty() && journal.record(0, 3) == Some(failed));
+        journal.keep(whole.clone()).unwrap();
+        drop(journal);
+        let journal = Journal::open(&path, &head).unwrap();
+        assert_eq!((journal.finished(0), journal.records(0)), (HashSet::from([3]), vec![whole]));
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let first = Journal::open(&path, &json!({})).unwrap();
+        let error = Journal::open(&path, &json!({})).err().unwrap().to_string();
+        assert!(error.contains("journal.jsonl: another run is writing it"), "{error}");
+        drop(first);
+        assert!(Journal::open(&path, &json!({})).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod marked;
+mod measures;
 mod words;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub struct Head {
     /// The file or folder, as named.
     pub data: String,
     pub items: usize,
-    /// SHA-256 over the items as read.
+    /// SHA-256 over the items as read, the bytes of images among them.
     pub data_sha256: String,
     /// Each as it would stand in `explain` of a request.
     pub methods: Vec<Value>,
@@ -37,8 +38,16 @@ pub struct Head {
     pub seed: u64,
     /// What measuring may take; null where nothing is measured.
     pub evaluate: Value,
-    /// `limits.max_evaluations`, which bounds every method's default.
-    pub max_evaluations: usize,
+    /// Those of `limits` that bound a method, its defaults or an input. Not `deadline_ms`: it decides alone whether there
+    /// is an answer, and what has none is asked again where a run goes on. Null in reports of versions that kept none.
+    #[serde(default)]
+    pub limits: Value,
+    /// `compute.precision`: what methods that only run forwards compute in where they are not told.
+    #[serde(default)]
+    pub precision: String,
+    /// Where the model is computed, as `compute.device` names it.
+    #[serde(default)]
+    pub device: String,
 }
 
 /// All that is said of a run.
@@ -86,10 +95,11 @@ pub struct MethodReport {
     pub seconds: Option<Estimate>,
     /// Share of the explanations whose own error estimate came inside their tolerance.
     pub converged: Option<Estimate>,
-    /// The numbers of `faithfulness`, by their names there, and `faithfulness`, comprehensiveness less sufficiency: what
-    /// `auto` chooses by.
+    /// The measures of an answer's `faithfulness` by their names there, of nested ones with a dot
+    /// (`eraser.aopc_sufficiency`), and `faithfulness`, comprehensiveness less sufficiency: what `auto` chooses by.
     pub faithfulness: BTreeMap<String, Estimate>,
-    /// The curves of `faithfulness`: the mean of each point.
+    /// The lists of `faithfulness`, named alike: the mean of each point. Those over counts of units stand here where all
+    /// explanations have the same counts.
     pub curves: BTreeMap<String, Vec<f64>>,
     /// Against people's marks: `auprc`, `token_f1`, `token_iou`, of images `pointing` and `energy`; `chance` beside them.
     pub marks: BTreeMap<String, Estimate>,
@@ -194,17 +204,7 @@ fn method(name: &str, outcomes: &[&Outcome], seed: u64) -> MethodReport {
         let values: Vec<f64> = explained.iter().filter_map(|outcome| value(outcome)).collect();
         Estimate::of(&values, seed)
     };
-    let numbers = explained.iter().filter_map(|outcome| outcome.faithfulness.as_ref()).map(|found| {
-        // An answer's numbers are f32; a journal's may be read with their last bit of f64 changed.
-        let number = |value: &Value| value.as_f64().map(|number| f64::from(number as f32));
-        let mut numbers: BTreeMap<String, f64> =
-            found.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect();
-        let both = numbers.get("aopc_comprehensiveness").zip(numbers.get("aopc_sufficiency"));
-        if let Some(score) = both.map(|(comprehensiveness, sufficiency)| comprehensiveness - sufficiency) {
-            numbers.insert("faithfulness".to_owned(), score);
-        }
-        numbers
-    });
+    let numbers = explained.iter().filter_map(|outcome| outcome.faithfulness.as_ref()).map(measures::numbers);
     MethodReport {
         name: name.to_owned(),
         explained: explained.len(),
@@ -213,7 +213,7 @@ fn method(name: &str, outcomes: &[&Outcome], seed: u64) -> MethodReport {
         seconds: estimate(&|outcome| Some(f64::from(outcome.elapsed_ms) / 1000.0)),
         converged: estimate(&|outcome| outcome.converged.map(|converged| f64::from(u8::from(converged)))),
         faithfulness: estimates(numbers, seed),
-        curves: curves(&explained),
+        curves: measures::curves(explained.iter().map(|outcome| **outcome)),
         marks: BTreeMap::new(),
         marks_right: BTreeMap::new(),
     }
@@ -226,23 +226,4 @@ fn estimates(rows: impl Iterator<Item = BTreeMap<String, f64>>, seed: u64) -> BT
         values.entry(name).or_default().push(value);
     }
     values.into_iter().filter_map(|(name, values)| Some((name, Estimate::of(&values, seed)?))).collect()
-}
-
-/// The means, point by point, of the lists of numbers in `faithfulness` that are equally long in all explanations.
-fn curves(explained: &[&&Outcome]) -> BTreeMap<String, Vec<f64>> {
-    let mut sums: BTreeMap<String, (usize, Vec<f64>)> = BTreeMap::new();
-    let mut uneven = Vec::new();
-    for (name, value) in explained.iter().filter_map(|outcome| outcome.faithfulness.as_ref()).flatten() {
-        let Some(points) = value.as_array() else { continue };
-        let points: Vec<f64> = points.iter().filter_map(Value::as_f64).collect();
-        let (count, sum) = sums.entry(name.clone()).or_insert_with(|| (0, vec![0.0; points.len()]));
-        if sum.len() != points.len() {
-            uneven.push(name.clone());
-            continue;
-        }
-        *count += 1;
-        sum.iter_mut().zip(points).for_each(|(sum, point)| *sum += point);
-    }
-    let means = sums.into_iter().filter(|(name, _)| !uneven.contains(name));
-    means.map(|(name, (count, sum))| (name, sum.into_iter().map(|sum| sum / count.max(1) as f64).collect())).collect()
 }

@@ -1,6 +1,7 @@
 //! Whether explanations depend on the model: Adebayo et al. 2018, as far as it goes without training. Pure functions over
 //! records; who loads the randomised models is `cli`.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -43,9 +44,10 @@ impl Sanity {
         other_class: &[Record],
         seed: u64,
     ) -> Self {
+        let own: HashMap<usize, &Record> = own.iter().map(|record| (record.item, record)).collect();
         let estimate = |place: usize, changed: &[Record], targeted: bool| {
             let values = changed.iter().filter_map(|record| {
-                let before = own.iter().find(|before| before.item == record.item)?.outcomes.get(place)?;
+                let before = own.get(&record.item)?.outcomes.get(place)?;
                 let after = record.outcomes.get(place)?;
                 if targeted && (before.class.is_none() || after.class.is_none()) {
                     return None;

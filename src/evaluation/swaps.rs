@@ -1,6 +1,6 @@
 //! Terms of one group swapped for those of another: whether the answer moves, and with it the score of the term.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -52,12 +52,20 @@ pub struct Swap {
     pub category: String,
     pub from: String,
     pub to: String,
-    /// The swapped terms, in characters: as they were, and as they are.
-    places: Vec<([usize; 2], [usize; 2])>,
+    places: Vec<Place>,
     pub item: Item,
 }
 
-/// Every text that has terms of a group, once for each other group of the category.
+/// A swapped term, in characters of its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// Which text of a pair.
+    sequence: usize,
+    before: [usize; 2],
+    after: [usize; 2],
+}
+
+/// Every text that has terms of a group, once for each other group of the category: in both texts of a pair.
 pub fn swaps(items: &[Item], groups: &Groups) -> Vec<Swap> {
     let mut all = Vec::new();
     for (of, item) in items.iter().enumerate() {
@@ -65,9 +73,14 @@ pub fn swaps(items: &[Item], groups: &Groups) -> Vec<Swap> {
         for (category, members) in groups {
             for (from, terms) in members {
                 for (to, others) in members.iter().filter(|(to, _)| *to != from) {
-                    let (swapped, places) = swapped(text, terms, others);
+                    let (text, mut places) = swapped(text, 0, terms, others);
+                    let pair = pair.as_ref().map(|pair| {
+                        let (pair, more) = swapped(pair, 1, terms, others);
+                        places.extend(more);
+                        pair
+                    });
                     if !places.is_empty() {
-                        let content = Content::Text { text: swapped, pair: pair.clone() };
+                        let content = Content::Text { text, pair };
                         let item = Item { content, marks: None, ..item.clone() };
                         let (category, from, to) = (category.clone(), from.clone(), to.clone());
                         all.push(Swap { of, category, from, to, places, item });
@@ -79,10 +92,8 @@ pub fn swaps(items: &[Item], groups: &Groups) -> Vec<Swap> {
     all
 }
 
-type Places = Vec<([usize; 2], [usize; 2])>;
-
 /// Whole words alone, in any case; the new term begins with a capital where the old one does.
-fn swapped(text: &str, terms: &[String], others: &[String]) -> (String, Places) {
+fn swapped(text: &str, sequence: usize, terms: &[String], others: &[String]) -> (String, Vec<Place>) {
     let characters: Vec<char> = text.chars().collect();
     let (mut out, mut places) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -104,7 +115,7 @@ fn swapped(text: &str, terms: &[String], others: &[String]) -> (String, Places) 
                     first => out.extend(first),
                 }
                 out.extend(letters);
-                places.push(([at, end], [start, out.len()]));
+                places.push(Place { sequence, before: [at, end], after: [start, out.len()] });
             }
             None => out.extend(word.chars()),
         }
@@ -117,6 +128,15 @@ fn swapped(text: &str, terms: &[String], others: &[String]) -> (String, Places) 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Swaps {
     pub pairs: Vec<PairReport>,
+}
+
+/// Category, and the groups that the terms are of and become.
+type Kind<'a> = (&'a str, &'a str, &'a str);
+/// A swap with what was found before and after it.
+type Row<'a> = (&'a Swap, &'a Record, &'a Record);
+
+fn kind(swap: &Swap) -> Kind<'_> {
+    (&swap.category, &swap.from, &swap.to)
 }
 
 /// One group's terms in another's place.
@@ -150,20 +170,15 @@ impl Swaps {
         changed: &[Record],
         seed: u64,
     ) -> Self {
-        let kinds: BTreeSet<(&str, &str, &str)> =
-            swaps.iter().map(|swap| (swap.category.as_str(), swap.from.as_str(), swap.to.as_str())).collect();
-        let pair = |(category, from, to): (&str, &str, &str)| {
-            let rows: Vec<(&Swap, &Record, &Record)> = changed
-                .iter()
-                .filter_map(|after| {
-                    let swap = swaps.get(after.item)?;
-                    let before = own.iter().find(|record| record.item == swap.of)?;
-                    ((swap.category.as_str(), swap.from.as_str(), swap.to.as_str()) == (category, from, to))
-                        .then_some((swap, before, after))
-                })
-                .collect();
-            report(category, from, to, &rows, names, labels, seed)
-        };
+        let mut kinds: BTreeMap<Kind<'_>, Vec<Row<'_>>> = swaps.iter().map(|swap| (kind(swap), Vec::new())).collect();
+        let own: HashMap<usize, &Record> = own.iter().map(|record| (record.item, record)).collect();
+        for after in changed {
+            let Some(swap) = swaps.get(after.item) else { continue };
+            if let (Some(before), Some(rows)) = (own.get(&swap.of), kinds.get_mut(&kind(swap))) {
+                rows.push((swap, *before, after));
+            }
+        }
+        let pair = |(kind, rows): (Kind<'_>, Vec<Row<'_>>)| report(kind, &rows, names, labels, seed);
         Self { pairs: kinds.into_iter().map(pair).collect() }
     }
 
@@ -206,10 +221,8 @@ impl Swaps {
 }
 
 fn report(
-    category: &str,
-    from: &str,
-    to: &str,
-    rows: &[(&Swap, &Record, &Record)],
+    (category, from, to): Kind<'_>,
+    rows: &[Row<'_>],
     names: &[String],
     labels: &[String],
     seed: u64,
@@ -229,9 +242,9 @@ fn report(
         let pairs: Vec<[f64; 2]> = rows
             .iter()
             .filter_map(|(swap, before, after)| {
-                let old: Vec<[usize; 2]> = swap.places.iter().map(|(old, _)| *old).collect();
-                let new: Vec<[usize; 2]> = swap.places.iter().map(|(_, new)| *new).collect();
-                Some([term_score(before, method, &old)?, term_score(after, method, &new)?])
+                let old = term_score(before, method, swap.places.iter().map(|place| (place.sequence, place.before)))?;
+                let new = term_score(after, method, swap.places.iter().map(|place| (place.sequence, place.after)))?;
+                Some([old, new])
             })
             .collect();
         let estimate = |value: fn(&[f64; 2]) -> f64| Estimate::of(&pairs.iter().map(value).collect::<Vec<_>>(), seed);
@@ -252,12 +265,19 @@ fn report(
     }
 }
 
-/// The mean score of the words that share a character with one of `places` of the first text.
-fn term_score(record: &Record, method: usize, places: &[[usize; 2]]) -> Option<f64> {
+/// The mean score of the words that share a character with one of `places`, each in one text of a pair.
+fn term_score(
+    record: &Record,
+    method: usize,
+    places: impl Iterator<Item = (usize, [usize; 2])> + Clone,
+) -> Option<f64> {
     let Seen { words, .. } = record.seen.as_ref()?;
     let Some(Scores::Words(scores)) = &record.outcomes.get(method)?.scores else { return None };
     let here = words.iter().zip(scores).filter(|(word, _)| {
-        word.sequence.unwrap_or(0) == 0 && places.iter().any(|[start, end]| *start < word.end && word.start < *end)
+        let same = |(sequence, [start, end]): (usize, [usize; 2])| {
+            word.sequence.unwrap_or(0) == sequence && start < word.end && word.start < end
+        };
+        places.clone().any(same)
     });
     super::statistics::mean(&here.map(|(_, score)| f64::from(*score)).collect::<Vec<_>>())
 }
@@ -265,14 +285,57 @@ fn term_score(record: &Record, method: usize, places: &[[usize; 2]]) -> Option<f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::outcome::Outcome;
+    use crate::input::text::Word;
 
     #[test]
     fn whole_words_are_swapped_and_keep_their_capital() {
         let (old, new) = (["he", "man"].map(str::to_owned), ["she", "woman"].map(str::to_owned));
-        let (text, places) = swapped("He, the other man", &old, &new);
+        let (text, places) = swapped("He, the other man", 1, &old, &new);
         assert_eq!(text, "She, the other woman");
-        assert_eq!(places, [([0, 2], [0, 3]), ([14, 17], [15, 20])]);
-        assert!(swapped("the other", &old, &new).1.is_empty());
+        let place = |before, after| Place { sequence: 1, before, after };
+        assert_eq!(places, [place([0, 2], [0, 3]), place([14, 17], [15, 20])]);
+        assert!(swapped("the other", 0, &old, &new).1.is_empty());
+    }
+
+    /// A premise and a hypothesis that speak of the same person must go on doing so.
+    #[test]
+    fn both_texts_of_a_pair_are_swapped_and_scored() {
+        let groups = groups(br#"{"g": {"male": ["he"], "female": ["she"]}}"#).unwrap();
+        let item = |text: &str, pair: &str| Item {
+            id: String::new(),
+            line: 1,
+            content: Content::Text { text: text.into(), pair: Some(pair.into()) },
+            label: None,
+            marks: None,
+        };
+        let items = [item("He ran.", "did he"), item("all ran", "so he ran"), item("all", "none")];
+        let swaps = swaps(&items, &groups);
+        let texts: Vec<&Content> = swaps.iter().map(|swap| &swap.item.content).collect();
+        assert_eq!(texts, [&item("She ran.", "did she").content, &item("all ran", "so she ran").content]);
+        let record = |item: usize, words: &[(usize, usize, usize)], scores: &[f32]| {
+            let word = |&(sequence, start, end): &(usize, usize, usize)| Word {
+                text: String::new(),
+                start,
+                end,
+                sequence: Some(sequence),
+            };
+            let seen = Some(Seen { words: words.iter().map(word).collect(), ..Seen::default() });
+            let outcome = Outcome { scores: Some(Scores::Words(scores.to_vec())), ..Outcome::default() };
+            Record { stage: 0, item, seen, outcomes: vec![outcome] }
+        };
+        let own = [
+            record(0, &[(0, 0, 2), (0, 3, 6), (1, 0, 3), (1, 4, 6)], &[1.0, 90.0, 90.0, 3.0]),
+            record(1, &[(0, 0, 3), (0, 4, 7), (1, 0, 2), (1, 3, 5), (1, 6, 9)], &[90.0, 90.0, 90.0, 5.0, 90.0]),
+        ];
+        let changed = [
+            record(0, &[(0, 0, 3), (0, 4, 7), (1, 0, 3), (1, 4, 7)], &[2.0, 90.0, 90.0, 4.0]),
+            record(1, &[(0, 0, 3), (0, 4, 7), (1, 0, 2), (1, 3, 6), (1, 7, 10)], &[90.0, 90.0, 90.0, 6.0, 90.0]),
+        ];
+        let found = Swaps::of(&swaps, &["lime".to_owned()], &[], &own, &changed, 0);
+        let terms = &found.pairs[0].terms["lime"];
+        let means = [&terms.before, &terms.after].map(|found| found.map(|found| (found.mean, found.n)));
+        assert_eq!(means, [Some((3.5, 2)), Some((4.5, 2))]);
     }
 
     #[test]

@@ -36,6 +36,6 @@ pub use finite::is_finite;
 pub use generation::{Generate, Generation, Stop};
 pub use listing::{methods_view, models_view};
 pub use outcome::{Answer, Explanation};
-pub use plan::{Field, Plan, PlanError, Wanted, plan};
+pub use plan::{Field, MAX_SEED, Plan, PlanError, Wanted, plan};
 pub use request::{ExplainItem, ExplainRequest};
 pub use run::{Job, RunError, run, to_bytes};

@@ -21,7 +21,7 @@ use crate::tasks::{Hypotheses, Labelled, TargetError, TargetSpec, Task, quote};
 const REPEATS: usize = 16;
 
 /// The largest integer that every JSON reader keeps exactly.
-const MAX_SEED: u64 = (1 << 53) - 1;
+pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// One thing wrong with a request: where (RFC 6901), what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

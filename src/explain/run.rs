@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::faithfulness::{Effort, Evaluate, Measured};
+use super::faithfulness::{Again, Effort, Evaluate, Measured};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
@@ -175,6 +175,9 @@ fn evaluate(
         false => OutputSpace::Logit,
     };
     let mut in_time = true;
+    let all = explanations.iter().map(|explanation| explanation.attribution.diagnostics.evaluations).sum::<usize>();
+    let once = all.min(usize::try_from(method.cost().rows).unwrap_or(usize::MAX));
+    let again = Again::default();
     for (place, explanation) in explanations.iter_mut().enumerate() {
         let Explanation { attribution, target, .. } = &*explanation;
         let Some(target) = target.as_ref().or(job.targets().first()) else { continue };
@@ -185,7 +188,17 @@ fn evaluate(
         }
         let known = job.targets().iter().position(|known| known == target).filter(|_| method.targeted());
         let own = known.unwrap_or(0);
-        let measured = Measured { ctx: job, planned: method, place: own, attribution, target, output, effort };
+        let measured = Measured {
+            ctx: job,
+            planned: method,
+            place: own,
+            attribution,
+            target,
+            output,
+            effort,
+            once,
+            again: &again,
+        };
         let measured = match passed || !in_time {
             true => Err(nn::Error::Stopped(Stopped::Deadline).into()),
             false => measured.faithfulness(),

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use crate::input::Input;
 use crate::input::text::Lexicon;
 use crate::input::units::{Fill, Mask, Units};
+use crate::input::{Input, TextInput};
 use crate::models::{Recording, Spec, StateMap, TapPlan};
 use crate::nn::{Precision, Rule, Stopped};
 use crate::tasks::{OutputSpace, Readout, Target};
@@ -36,7 +36,7 @@ pub enum Variant {
 pub struct Splice {
     /// Indices in `input.tokens`.
     pub tokens: Range<usize>,
-    /// At least one, as many as there are.
+    /// As many as there are; none: the tokens go.
     pub ids: Vec<u32>,
 }
 
@@ -208,9 +208,16 @@ pub trait Ctx {
     /// [`Ctx::outputs`] gives them. Nothing is kept: a variant asked for twice is computed twice.
     fn variants(&self, variants: &[Variant]) -> Result<Vec<Vec<f32>>, Error>;
 
-    /// For each of `words` (indices in `input.words`) what the loaded masked language model of that name would write in
-    /// its place: at most `count` other words, the likeliest first; none where its own tokens do not keep to the word.
-    fn proposals(&self, _model: &str, _words: &[usize], _count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+    /// For each of `words` (indices in `text.words`) what the loaded masked language model of that name would write in
+    /// its place in `text`, the input's own: at most `count` other words, the likeliest first; none where its own tokens
+    /// do not keep to the word.
+    fn proposals(
+        &self,
+        _model: &str,
+        _text: &TextInput,
+        _words: &[usize],
+        _count: usize,
+    ) -> Result<Vec<Vec<Proposal>>, Error> {
         Err(Error::Missing { what: "a masked language model" })
     }
 

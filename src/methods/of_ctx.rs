@@ -76,10 +76,11 @@ macro_rules! of_ctx {
         fn proposals(
             &self,
             model: &str,
+            text: &$crate::input::TextInput,
             words: &[usize],
             count: usize,
         ) -> Result<Vec<Vec<$crate::methods::Proposal>>, $crate::methods::Error> {
-            self.ctx.proposals(model, words, count)
+            self.ctx.proposals(model, text, words, count)
         }
     };
     (@ vectors) => {

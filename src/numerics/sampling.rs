@@ -5,6 +5,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
+/// The first of the draws (see [`generator_of`]) that belong to measuring an explanation over masks. A method counts its
+/// own from 0, and takes fewer than this.
+pub const MEASURING: u64 = 1 << 40;
+/// The first of the draws that belong to the changed inputs that a method is run on again: what it is measured with has
+/// nothing in common with what it drew itself.
+pub const CHANGES: u64 = 1 << 41;
+
 /// The generator of a request.
 pub fn generator(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)

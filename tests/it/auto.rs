@@ -32,6 +32,41 @@ fn the_choice_is_what_the_method_gives_and_evaluate_measures() {
     assert_eq!(auto["agreement"]["rank_correlation"].as_array().unwrap().len(), 5);
 }
 
+/// What is chosen is measured as it was chosen, by `auto`'s fill where it has none of its own.
+#[test]
+fn another_fill_is_the_measures_too() {
+    let app = TestApp::start();
+    let mut found = Vec::new();
+    for (fill, candidate) in
+        [("remove", "deep_lift"), ("mask", "deep_lift"), ("remove", "occlusion"), ("mask", "occlusion")]
+    {
+        let auto = json!({"method": "auto", "candidates": [candidate], "fill": fill});
+        let body = json!({"model": "sentiment", "text": TEXT, "evaluate": true, "explain": [auto]});
+        let explanation = explanations(&app, &body).remove(0);
+        let [comprehensiveness, sufficiency] = ["aopc_comprehensiveness", "aopc_sufficiency"]
+            .map(|field| explanation["faithfulness"][field].as_f64().unwrap());
+        let own = explanation["auto"]["candidates"][0]["faithfulness"].as_f64().unwrap();
+        assert!((comprehensiveness - sufficiency - own).abs() < 1e-5, "{candidate} by {fill}: {explanation}");
+        found.push(own);
+    }
+    assert!(found[0] != found[1] && found[2] != found[3], "{found:?}");
+}
+
+/// With labels of the request's own a mask is a row for each of them.
+#[test]
+fn the_budget_is_counted_in_rows() {
+    let app = TestApp::golden(&["tiny-bert-nli"]);
+    let auto = json!({"method": "auto", "max_evaluations": 500});
+    let body = json!({"model": "tiny-bert-nli", "text": "a good film at all and not a bad film", "explain": [auto],
+        "labels": ["good", "bad", "long"]});
+    let found = &explanations(&app, &body)[0];
+    let candidates = found["auto"]["candidates"].as_array().unwrap();
+    let rows: u64 = candidates.iter().map(|one| one["evaluations"].as_u64().unwrap()).sum();
+    let sampled = candidates.iter().find(|one| one["method"] == "kernel_shap").unwrap();
+    assert!(sampled["skipped"].is_null() && sampled["faithfulness"].is_number(), "{found}");
+    assert!((250..=500).contains(&rows), "{rows}: {candidates:?}");
+}
+
 #[test]
 fn reasons_are_sentences_of_a_fixed_form() {
     let app = TestApp::start();

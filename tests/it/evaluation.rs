@@ -130,6 +130,41 @@ fn an_ended_run_goes_on_and_jobs_change_nothing() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("its methods differs"));
 }
 
+/// What failed is asked again, by itself; a run under other limits is another run.
+#[test]
+fn what_failed_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("long.txt"), folder.path().join("out"));
+    let long = "this long and winding film has no idea of what it wants to tell us in the end of it all";
+    std::fs::write(&data, format!("{long}\n{long}, and more of it\n")).unwrap();
+    let run = |more: &[&str]| {
+        let arguments =
+            ["--data", data.to_str().unwrap(), "--output", out.to_str().unwrap(), "--no-faithfulness", "--seed", "3"];
+        let methods = ["--method", "attention", "--method", r#"{"method": "lime", "samples": 2000}"#];
+        evaluate(&[&arguments[..], &methods, more].concat())
+    };
+    let explained = || {
+        let report = report(&out);
+        [0, 1].map(|place| report["methods"][place]["explained"].as_u64().unwrap())
+    };
+    let lines = || std::fs::read_to_string(out.join("journal.jsonl")).unwrap().lines().count();
+    assert!(run(&["--limits-deadline-ms", "5"]).status.success());
+    assert_eq!((explained()[1], lines()), (0, 3), "two thousand rows take longer");
+    let first = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(first.contains("## Not explained"), "{first}");
+    assert!(run(&[]).status.success());
+    assert_eq!((explained(), lines()), ([2, 2], 5));
+    assert!(run(&[]).status.success());
+    assert_eq!(lines(), 5, "all is finished");
+    let other = run(&["--limits-text-chars", "5000"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("its limits differs"));
+    let head: Value =
+        serde_json::from_str(std::fs::read_to_string(out.join("journal.jsonl")).unwrap().lines().next().unwrap())
+            .unwrap();
+    assert_eq!((&head["precision"], &head["device"], &head["seed"]), (&json!("f32"), &json!("cpu"), &json!(3)));
+}
+
 #[test]
 fn wrong_data_and_methods_are_named_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,6 +181,7 @@ fn wrong_data_and_methods_are_named_before_the_work() {
     refused(&["--data", &path, "--limit", "1", "--method", "lemon"], "lemon");
     refused(&["--data", &path, "--limit", "1", "--target", "all"], "one target an item");
     refused(&["--data", "nowhere.jsonl"], "nowhere.jsonl");
+    refused(&["--data", &path, "--seed", "9007199254740992"], "0..=9007199254740991");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::flags::{Flags, Run};
+use crate::explain::MAX_SEED;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct EvaluateArguments {
@@ -41,8 +42,8 @@ pub(in crate::cli) struct EvaluateArguments {
     /// Items side by side; above 1, seconds include waiting for each other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: u16,
-    /// Every random choice follows from it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Every random choice follows from it; at most 2^53 − 1, which JSON holds exactly
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=MAX_SEED))]
     pub seed: u64,
     /// Also check that explanations change where the model's weights become random, layer by layer, and for another class
     #[arg(long)]

@@ -4,16 +4,16 @@ mod args;
 mod checks;
 mod service;
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{Failure, load};
-use crate::config::{ModelSetting, Settings};
+use crate::config::{ModelSetting, Precision, Settings};
 use crate::evaluation::data::{self, Content, Item, Reading, class_of};
 use crate::evaluation::drift::Drift;
 use crate::evaluation::journal::Journal;
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &EvaluateArguments, settings: &Settings) -> Result<
     let earlier = arguments.against.as_deref().map(checks::earlier).transpose()?;
     service.check(&items, &targets, &methods, !arguments.methods.is_empty())?;
     let evaluate = measuring(arguments, settings)?;
-    let head = head(arguments, model, (&items, &methods), (evaluate, settings.limits.max_evaluations));
+    let head = head(arguments, settings, &service, (&items, &methods), evaluate)?;
     let journal = journal(arguments, &head)?;
     let names = names(&head.methods);
     let request = ExplainRequest { evaluate, seed: Some(arguments.seed), ..ExplainRequest::default() };
@@ -163,18 +163,16 @@ fn targets(arguments: &EvaluateArguments, model: &ServedModel, items: &[Item]) -
     items.iter().map(one).collect()
 }
 
+/// All that a record depends on.
 fn head(
     arguments: &EvaluateArguments,
-    model: &ServedModel,
+    settings: &Settings,
+    service: &Service,
     (items, methods): (&[Item], &[ExplainItem]),
-    (evaluate, max_evaluations): (Option<Evaluate>, usize),
-) -> Head {
-    let mut hash = Sha256::new();
-    for item in items {
-        // What reports are made from; an image's bytes are the folder's matter.
-        hash.update(format!("{item:?}\n"));
-    }
-    Head {
+    evaluate: Option<Evaluate>,
+) -> Result<Head, Failure> {
+    let (model, limits) = (&service.model, &settings.limits);
+    Ok(Head {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: serde_json::json!({
             "name": model.name,
@@ -184,13 +182,24 @@ fn head(
         }),
         data: arguments.data.display().to_string(),
         items: items.len(),
-        data_sha256: format!("{:x}", hash.finalize()),
+        data_sha256: data::sha256(items)?,
         methods: methods.iter().map(|method| serde_json::to_value(method).unwrap_or(Value::Null)).collect(),
         target: arguments.target.clone().unwrap_or_else(|| "predicted".to_owned()),
         seed: arguments.seed,
         evaluate: serde_json::to_value(evaluate).unwrap_or(Value::Null),
-        max_evaluations,
-    }
+        limits: serde_json::json!({
+            "text_chars": limits.text_chars,
+            "pixels": limits.pixels,
+            "explanations": limits.explanations,
+            "max_evaluations": limits.max_evaluations,
+            "response_values": limits.response_values,
+        }),
+        precision: match settings.compute.precision {
+            Precision::F32 => "f32".to_owned(),
+            Precision::Bf16 => "bf16".to_owned(),
+        },
+        device: service.device.kind().name().to_owned(),
+    })
 }
 
 /// What measuring may take; `None` where nothing is measured.
@@ -230,6 +239,22 @@ fn watched<T>(
     result.map_err(|error| Failure::io("the journal", error))
 }
 
+/// Puts `content` in the place of the folder's file of that name, all at once: whatever ends the process, a reader finds the
+/// old report or the new one.
+fn replace(folder: &Path, name: &str, content: &str) -> std::io::Result<()> {
+    let new = folder.join(format!(".{name}.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| std::fs::rename(&new, folder.join(name)));
+    if placed.is_err() {
+        // What is left of it is of no use; the error that matters is the first.
+        let _ = std::fs::remove_file(&new);
+    }
+    placed
+}
+
 /// The report's three forms into the folder, else its Markdown to standard output.
 fn write(output: Option<&Path>, report: &Report) -> Result<(), Failure> {
     let drawn = markdown(report);
@@ -237,8 +262,27 @@ fn write(output: Option<&Path>, report: &Report) -> Result<(), Failure> {
     let mut json = serde_json::to_string_pretty(report).map_err(crate::explain::RunError::Write)?;
     json.push('\n');
     for (name, content) in [("report.json", json), ("report.md", drawn), ("report.html", html(report))] {
-        let path = folder.join(name);
-        std::fs::write(&path, content).map_err(|error| Failure::io(path.display().to_string(), error))?;
+        replace(folder, name, &content).map_err(|error| Failure::io(folder.join(name).display().to_string(), error))?;
     }
     super::print(format!("{}\n", folder.join("report.html").display()).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        replace(folder.path(), "report.md", "old, and longer").unwrap();
+        replace(folder.path(), "report.md", "new").unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("report.md")).unwrap(), "new");
+        // A folder of that name cannot be replaced: nothing is left behind.
+        std::fs::create_dir(folder.path().join("report.json")).unwrap();
+        assert!(replace(folder.path(), "report.json", "{}").is_err());
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["report.json", "report.md"]);
+    }
 }

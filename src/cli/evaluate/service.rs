@@ -18,7 +18,7 @@ pub(super) struct Service {
     limits: Limits,
     threads: usize,
     tokens_per_turn: usize,
-    device: Device,
+    pub device: Device,
 }
 
 impl Service {

@@ -1,5 +1,5 @@
-//! A text with other tokens in the place of some of its own. Fewer are written into the old ones' places and the rest is
-//! deleted, which moves what is read as any deletion does; more stand behind a mark that rows are opened up at.
+//! A text with other tokens in the place of some of its own. Fewer (or none) are written into the old ones' places and the
+//! rest is deleted, which moves what is read as any deletion does; more stand behind a mark that rows are opened up at.
 
 use std::ops::Range;
 
@@ -36,7 +36,11 @@ impl Spliced {
         let mut opened = Opened { ids: Vec::new(), last };
         for Splice { tokens, ids } in splices {
             let Range { start, end } = *tokens;
-            let places = text.tokens.get_mut(start..end).filter(|places| !places.is_empty() && !ids.is_empty())?;
+            let places = text.tokens.get_mut(start..end).filter(|places| !places.is_empty())?;
+            if ids.is_empty() {
+                deleted.extend(start..end);
+                continue;
+            }
             // All that is more stands at the first place.
             let more = (ids.len() + 1).saturating_sub(places.len()).max(1);
             let (first, rest) = ids.split_at_checked(more)?;
@@ -126,6 +130,12 @@ mod tests {
     }
 
     #[test]
+    fn tokens_go_where_nothing_takes_their_place() {
+        assert_eq!(made(&[(2..4, &[])], 5, false), (vec![1, 2, 5, 6], vec![3], vec![2, 3]));
+        assert_eq!(made(&[(1..2, &[]), (3..4, &[90, 91])], 5, false), (vec![1, 3, 90, 91, 5, 6], vec![5], vec![1]));
+    }
+
+    #[test]
     fn what_is_read_at_a_longer_word_is_its_first_token_or_the_last() {
         assert_eq!(made(&[(4..5, &[90, 91])], 4, false).1, [4]);
         assert_eq!(made(&[(4..5, &[90, 91])], 4, true).1, [5]);
@@ -137,6 +147,6 @@ mod tests {
         let refused = |tokens: Range<usize>, ids: &[u32]| {
             Spliced::new(&spec(), input.as_text().unwrap(), &[Splice { tokens, ids: ids.to_vec() }]).is_none()
         };
-        assert!(refused(1..9, &[1]) && refused(2..2, &[1]) && refused(1..2, &[]));
+        assert!(refused(1..9, &[1]) && refused(2..2, &[1]) && refused(2..2, &[]));
     }
 }

@@ -102,11 +102,15 @@ impl JobCtx<'_> {
     }
 
     /// As [`crate::methods::Ctx::proposals`].
-    pub(super) fn proposed(&self, model: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+    pub(super) fn proposed(
+        &self,
+        model: &str,
+        text: &TextInput,
+        words: &[usize],
+        count: usize,
+    ) -> Result<Vec<Vec<Proposal>>, Error> {
         let helper = self.work.helpers.iter().find(|helper| helper.name == model);
-        let (Some(helper), Input::Text(text)) = (helper, self.work.input) else {
-            return Err(Error::Missing { what: "a masked language model" });
-        };
+        let helper = helper.ok_or(Error::Missing { what: "a masked language model" })?;
         let placed = Placed { model: &*helper.model, device: self.lead.means.device };
         let rows = blanks::rows(helper, text, words)?;
         let asked: Vec<(usize, Row)> = rows.into_iter().enumerate().filter_map(|(at, row)| Some((at, row?))).collect();

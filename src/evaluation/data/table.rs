@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path, delimiter: u8, reading: &Reading) -> Result<Vec<
             None => {
                 let header = is_header(&row, reading);
                 let first = names.insert(if header {
-                    row.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect()
+                    row.iter().map(|name| name.trim().to_owned()).collect()
                 } else {
                     [TEXT, LABEL, ID].iter().map(|names| names[0].to_owned()).take(row.len()).collect()
                 });
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path, delimiter: u8, reading: &Reading) -> Result<Vec<
 
 fn is_header(row: &csv::StringRecord, reading: &Reading) -> bool {
     row.iter().any(|cell| {
-        let cell = cell.trim().trim_start_matches('\u{feff}');
+        let cell = cell.trim();
         TEXT.contains(&cell) || reading.text.as_deref() == Some(cell)
     })
 }

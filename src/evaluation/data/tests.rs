@@ -32,6 +32,25 @@ fn tables_with_and_without_a_header() {
     assert_eq!((named[1].marks.clone(), named[1].line), (None, 3));
 }
 
+/// As spreadsheets on Windows write them.
+#[test]
+fn a_mark_in_front_is_no_part_of_the_data() {
+    for (name, content, texts_of, label) in [
+        ("a.jsonl", "\u{feff}{\"text\": \"fine\", \"label\": 1}\n{\"text\": \"bad\"}\n", ["fine", "bad"], Some("1")),
+        ("a.csv", "\u{feff}text,label\nfine,1\nbad,\n", ["fine", "bad"], Some("1")),
+        ("a.tsv", "\u{feff}fine\t1\nbad\t\n", ["fine", "bad"], Some("1")),
+        ("a.txt", "\u{feff}fine\nbad\n", ["fine", "bad"], None),
+    ] {
+        let items = read_as(name, content).unwrap();
+        assert_eq!(texts(&items), [(texts_of[0], label), (texts_of[1], None)], "{name}");
+    }
+    let (folder, path) = written_to("a.txt", "so good\n");
+    let marks = folder.path().join("marks.jsonl");
+    std::fs::write(&marks, "\u{feff}{\"id\": \"1\", \"rationale\": [[3, 7]]}\n").unwrap();
+    let items = read(&path, &Reading { rationales: Some(marks), ..Reading::default() }).unwrap();
+    assert!(items[0].marks.is_some());
+}
+
 #[test]
 fn json_lines_with_marks_of_three_forms() {
     let items = read_as(

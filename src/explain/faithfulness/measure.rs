@@ -1,6 +1,6 @@
 //! Evaluates the faithfulness of one explanation over a job.
 
-use super::sensitivity;
+use super::sensitivity::{self, Again};
 use super::{Bins, Curves, Effort, Evaluate, Faithfulness, Unmeasured};
 use crate::input::Input;
 use crate::input::units::Mask;
@@ -10,7 +10,7 @@ use crate::methods::{self, Amount, Attribution, Cost, Ctx, Error, Planned, Setti
 use crate::models::About;
 use crate::numerics::evidence::{area, gini, infidelity};
 use crate::numerics::ranking;
-use crate::numerics::sampling::{coin, generator_of, without_replacement};
+use crate::numerics::sampling::{MEASURING, coin, generator_of, without_replacement};
 use crate::tasks::{OutputSpace, Target};
 
 /// Points of a curve: all counts of so many units, else as many evenly spread.
@@ -19,8 +19,6 @@ const STEPS: usize = 32;
 const LEFT_OUT: usize = 256;
 /// Random masks of infidelity; where all masks are fewer, all.
 const MASKS: usize = 64;
-/// The first of the generator's streams that masks and units are drawn from.
-const STREAM: u64 = 1 << 40;
 
 /// What is measured, and how.
 #[derive(Clone, Copy)]
@@ -33,6 +31,10 @@ pub(in crate::explain) struct Measured<'a> {
     pub target: &'a Target,
     pub output: OutputSpace,
     pub effort: Effort,
+    /// Rows that one run of the method takes at most, for all of its targets.
+    pub once: usize,
+    /// Its runs on changed inputs.
+    pub again: &'a Again,
 }
 
 /// Rows that masks take at most, for one explanation.
@@ -87,7 +89,8 @@ fn cost(planned: &dyn Planned, effort: Effort, subject: &Subject<'_>) -> Cost {
 }
 
 impl Measured<'_> {
-    /// `None` where there are no scores or units.
+    /// `None` where there are no scores or units, and where no change was found or none was needed: the scores, all 0,
+    /// rank nothing. The job is warned of that.
     ///
     /// # Errors
     /// The model failed, had to stop, or said something that is not finite.
@@ -95,7 +98,14 @@ impl Measured<'_> {
         let before = self.ctx.rows();
         let chosen = self.attribution.auto.as_ref().map(|auto| &auto.settings);
         let settings = chosen.unwrap_or(self.planned.settings());
+        if let Some(reason) = self.unchanged() {
+            self.ctx.warn("not_measured", format!("{} of \"{}\" {reason}", self.planned.method(), self.target));
+            return Ok(None);
+        }
         let Some(parts) = Parts::of(self.attribution, settings, self.ctx.input()) else { return Ok(None) };
+        // What `auto` chose is measured as it was chosen.
+        let fill = chosen.and_then(|_| setting(self.planned.settings(), "fill"));
+        let parts = fill.into_iter().fold(parts, |parts, fill| parts.filled(settings, fill));
         let meter = Meter { ctx: self.ctx, target: self.target, output: self.output };
         let (units, whole) = (parts.units.len(), meter.whole()?);
         let curve = Curve::trace(meter, &parts, counts(units))?;
@@ -134,6 +144,16 @@ impl Measured<'_> {
             unmeasured: gaps.0,
             evaluations: self.ctx.rows().saturating_sub(before),
         }))
+    }
+
+    /// Why a method that looks for a changed input has scored nothing.
+    fn unchanged(&self) -> Option<&'static str> {
+        let change = self.attribution.change.as_ref()?;
+        match (change.found, change.distance > 0.0) {
+            (false, _) => Some("found no changed input, so there are no scores to measure; faithfulness is null"),
+            (true, false) => Some("needed no change, so there are no scores to measure; faithfulness is null"),
+            (true, true) => None,
+        }
     }
 }
 
@@ -179,7 +199,7 @@ fn leave_one_out(meter: Meter<'_>, parts: &Parts, whole: f64) -> Result<Result<f
     let units = parts.units.len();
     let mut chosen = match units <= LEFT_OUT {
         true => (0..units).collect(),
-        false => without_replacement(&mut generator_of(meter.ctx.seed(), STREAM), units, LEFT_OUT),
+        false => without_replacement(&mut generator_of(meter.ctx.seed(), MEASURING), units, LEFT_OUT),
     };
     chosen.sort_unstable();
     let without = |&unit: &usize| {
@@ -200,7 +220,7 @@ fn random_masks(meter: Meter<'_>, parts: &Parts) -> Result<Option<(f64, f64)>, E
     let few = 1_usize.checked_shl(units as u32).filter(|&all| all <= MASKS);
     let mask = |index: usize| {
         let mut mask = Mask::empty(units);
-        let mut rng = generator_of(meter.ctx.seed(), STREAM + 1 + index as u64);
+        let mut rng = generator_of(meter.ctx.seed(), MEASURING + 1 + index as u64);
         for unit in 0..units {
             let present = if few.is_some() { index >> unit & 1 == 1 } else { coin(&mut rng) };
             mask.set(unit, present);

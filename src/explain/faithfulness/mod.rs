@@ -1,8 +1,8 @@
 //! What a request with `"evaluate": true` learns of each explanation: whether its scores are what the model goes by.
 //!
-//! The types are here. `effort` is what a caller may ask for, `measure` evaluates them, `sensitivity` runs a method again on changed inputs; curves over masks
-//! are `methods::support::curves` (the method `auto` uses them too), formulas over plain numbers `numerics::evidence` and
-//! `numerics::ranking`. [`super::run`] calls it.
+//! The types are here. `effort` is what a caller may ask for, `measure` evaluates them, `sensitivity` runs a method again
+//! on changed inputs; curves over masks are `methods::support::curves` (the method `auto` uses them too), formulas over
+//! plain numbers `numerics::evidence` and `numerics::ranking`. [`super::run`] calls it.
 
 mod effort;
 mod measure;
@@ -19,6 +19,7 @@ pub use crate::numerics::{evidence, ranking};
 pub use effort::{Effort, Evaluate, EvaluateOptions};
 pub use measure::Measuring;
 pub(super) use measure::{Measured, plan};
+pub(super) use sensitivity::Again;
 
 /// How far the scores of an explanation agree with what the model does when units of the input are taken away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

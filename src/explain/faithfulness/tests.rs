@@ -27,6 +27,8 @@ fn measure(fake: &Fake, method: &str, settings: &Value) -> (Vec<f64>, Option<Fai
         target: &target,
         output: OutputSpace::Probability,
         effort: Effort { draws: 10, rows: 5000 },
+        once: attribution.diagnostics.evaluations,
+        again: &Again::default(),
     };
     (scores.into_iter().map(f64::from).collect(), measured.faithfulness().unwrap())
 }
@@ -172,6 +174,29 @@ fn what_has_no_number_says_why() {
     for (method, words) in [("occlusion", 0), ("logit_lens", 2), ("neurons", 2)] {
         assert_eq!(measure(&linear(Fake::text(words)), method, &json!({})).1, None, "{method}");
     }
+}
+
+/// Scores that are all 0 because nothing was found rank nothing.
+#[test]
+fn what_was_not_found_is_not_measured() {
+    let fake = Fake::text(3);
+    let units = fake.units();
+    let never = fake.black(&units, |_, _| vec![0.0, 1.0]);
+    let fake = Fake::text(3);
+    let lexical = fake.white(|_| vec![0.0, 1.0], |x, _| vec![0.0; x.len()]);
+    let asked = job(&[0.5, 0.25]);
+    for (fake, method, settings, said) in [
+        (&never, "counterfactual", json!({}), "counterfactual of \"YES\" found no changed input"),
+        (&lexical, "adversarial", json!({}), "adversarial of \"YES\" found no changed input"),
+        (&asked, "counterfactual", json!({"to": 1}), "counterfactual of \"YES\" needed no change"),
+    ] {
+        assert_eq!(measure(fake, method, &settings).1, None, "{method}");
+        let warnings = fake.warnings.borrow();
+        let warning = warnings.iter().find(|warning| warning.code == "not_measured").unwrap();
+        assert!(warning.detail.starts_with(said) && warning.detail.contains("faithfulness is null"), "{warning:?}");
+    }
+    let found = job(&[9.0, -8.5, 0.1]);
+    assert!(measure(&found, "counterfactual", &json!({})).1.is_some() && found.codes().is_empty());
 }
 
 /// A method without targets is measured by the request's first.

@@ -35,11 +35,24 @@ impl Flips<'_> {
         ids
     }
 
+    /// The input's embedding `own` with the flipped words' in their places.
+    fn embedding(&self, own: &[f32], width: usize, flips: &Changes) -> Result<Vec<f32>, Error> {
+        let mut embedding = own.to_vec();
+        for &(place, id) in flips {
+            let vector = self.job.ctx.vectors(&[id as u32])?;
+            let at = self.places.get(place).map_or(0, |place| place.token * width);
+            if let Some(slot) = embedding.get_mut(at..at + width).filter(|slot| slot.len() == vector.len()) {
+                slot.copy_from_slice(&vector);
+            }
+        }
+        Ok(embedding)
+    }
+
     /// For each set of flips.
     fn gradients(&mut self, sets: &[Changes]) -> Result<Vec<Slopes>, Error> {
-        let embeddings =
-            sets.iter().map(|set| self.job.ctx.vectors(&self.ids(set))).collect::<Result<Vec<Vec<f32>>, _>>()?;
-        let width = embeddings.first().map_or(0, |values| values.len() / self.text.tokens.len().max(1));
+        let own = self.job.ctx.embedding(None)?;
+        let width = own.len() / self.text.tokens.len().max(1);
+        let embeddings = sets.iter().map(|set| self.embedding(&own, width, set)).collect::<Result<Vec<_>, _>>()?;
         let objectives = [Objective { target: self.job.goal.target.clone(), output: self.job.output }];
         let write = |row: usize, out: &mut [f32]| out.copy_from_slice(&embeddings[row]);
         let pass = Pass {

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::input::Input;
+use crate::input::text::Window;
 use crate::methods::support::fake::{self, Fake};
 use crate::methods::{Attribution, METHODS, Planned, SettingError};
 
@@ -66,6 +68,24 @@ fn the_budget_skips_what_it_has_no_room_for() {
     assert!(!skipped.is_empty() && skipped.iter().all(|one| one.faithfulness.is_none() && one.evaluations == 0));
     let rows: usize = auto.candidates.iter().map(|one| one.evaluations).sum();
     assert!(rows <= 70 && found.diagnostics.evaluations == rows, "{rows}");
+}
+
+/// A mask of a text in three windows is three rows, of the measuring's as of the candidates'.
+#[test]
+fn the_budget_is_counted_in_rows() {
+    let mut fake = job(20);
+    let Input::Text(text) = &mut fake.input else { unreachable!() };
+    let window = Window { tokens: (0..22).collect(), type_ids: vec![0; 22], stretch: 1..21 };
+    text.windows = vec![window; 3];
+    for most in [1000, 3000, 7000] {
+        let settings = json!({"max_evaluations": most});
+        let rows = plan(&fake, &settings).unwrap().cost().rows;
+        assert!(rows <= most && 4 * rows >= 3 * most, "{rows} of {most}");
+        let candidates = explain(&fake, &settings).auto.unwrap().candidates;
+        let skipped: Vec<&str> =
+            candidates.iter().filter(|one| one.skipped.is_some()).map(|one| one.method.as_str()).collect();
+        assert_eq!(skipped, ["attention_relevance"], "it looks into one row");
+    }
 }
 
 #[test]

@@ -7,10 +7,15 @@ use crate::input::units::Fill;
 use crate::methods::support::curves::{Curve, Meter, PERCENT, counts};
 use crate::methods::support::parts::Parts;
 use crate::methods::support::time::in_time;
-use crate::methods::{Attribution, Ctx, ErasedMethod, Error, METHODS, Method, Planned, SettingError, Subject};
+use crate::methods::{
+    Attribution, Ctx, ErasedMethod, Error, METHODS, Method, Planned, SettingError, Subject, masks_cost,
+};
 use crate::nn;
 use crate::tasks::{OutputSpace, quote};
 
+/// How often a method is planned again with a smaller budget: what an evaluation of its own costs in rows is found in two
+/// or three.
+const ATTEMPTS: usize = 6;
 /// What gives no scores to measure.
 const SCORELESS: [&str; 4] = ["counterfactual", "adversarial", "neurons", "logit_lens"];
 
@@ -69,7 +74,7 @@ pub fn plan(
 ) -> Vec<Entry> {
     let mut left = most as u64;
     let mut entries = Vec::with_capacity(names.len());
-    let measuring = (MEASURING * subject.targets.max(1)) as u64;
+    let measuring = masks_cost(MEASURING * subject.targets.max(1), subject).rows;
     let methods: Vec<_> = names.iter().filter_map(|name| named(name)).collect();
     for (place, method) in methods.iter().copied().enumerate() {
         let to_come = (methods.len() - place) as u64;
@@ -77,14 +82,14 @@ pub fn plan(
         let within = |rows| fitted(method, fill, output, rows, subject);
         let planned = within(share).or_else(|_| within(left.saturating_sub(measuring)));
         if let Ok(planned) = &planned {
-            left = left.saturating_sub(planned.cost().rows + measuring);
+            left = left.saturating_sub(planned.cost().rows.saturating_add(measuring));
         }
         entries.push(Entry { method: method.name(), planned });
     }
     entries
 }
 
-/// The method with its defaults, or, where these may take more than `rows`, with these as its budget.
+/// The method with its defaults, or, where these may take more than `rows`, with the largest budget that does not.
 fn fitted(
     method: &dyn ErasedMethod,
     fill: Fill,
@@ -107,9 +112,30 @@ fn fitted(
     if needed <= rows {
         return Ok(planned);
     }
-    settings.insert("max_evaluations".to_owned(), Value::from(rows));
-    let smaller = method.plan(settings, subject).ok().filter(|smaller| smaller.cost().rows <= rows);
+    let smaller = smaller(method, settings, rows, subject);
     smaller.ok_or_else(|| format!("it may take {needed} evaluations and {rows} are left"))
+}
+
+/// The method with a budget of its own that takes at most `rows`: what it counts as one evaluation may be several rows (of
+/// labels of the request's own, of a text in windows). `None` where it cannot do with so few.
+fn smaller(
+    method: &dyn ErasedMethod,
+    mut settings: Map<String, Value>,
+    rows: u64,
+    subject: &Subject<'_>,
+) -> Option<Box<dyn Planned>> {
+    let mut most = rows;
+    for _ in 0..ATTEMPTS {
+        settings.insert("max_evaluations".to_owned(), Value::from(most));
+        let planned = method.plan(settings.clone(), subject).ok()?;
+        let needed = planned.cost().rows;
+        if needed <= rows {
+            return Some(planned);
+        }
+        let scaled = u128::from(most) * u128::from(rows) / u128::from(needed.max(1));
+        most = u64::try_from(scaled).unwrap_or(rows).min(most.checked_sub(1)?);
+    }
+    None
 }
 
 /// Why no candidate is left.
@@ -176,7 +202,7 @@ pub fn run(entry: &Entry, measure: OutputSpace, fill: Fill, ctx: &dyn Ctx) -> Re
             trial.scores.push(None);
             continue;
         };
-        let parts = Parts { fill: if named_fill(planned.settings()) { parts.fill } else { fill }, ..parts };
+        let parts = parts.filled(planned.settings(), fill);
         let meter = Meter { ctx, target, output: measure };
         let Some(score) = in_time(ctx, faithfulness(meter, &parts))? else {
             let Trial { attributions, scores, .. } = trial;
@@ -186,11 +212,6 @@ pub fn run(entry: &Entry, measure: OutputSpace, fill: Fill, ctx: &dyn Ctx) -> Re
     }
     trial.evaluations = ctx.rows().saturating_sub(before);
     Ok(trial)
-}
-
-/// Whether the method has a fill of its own.
-fn named_fill(settings: &Value) -> bool {
-    settings.get("fill").is_some()
 }
 
 fn faithfulness(meter: Meter<'_>, parts: &Parts) -> Result<f64, Error> {

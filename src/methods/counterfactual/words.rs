@@ -94,7 +94,7 @@ pub(super) fn proposals(
     let mut words = free(ctx, text);
     words.retain(|&(word, _)| text.words.get(word).is_some_and(|word| is_word(&word.text)));
     let asked: Vec<usize> = words.iter().map(|&(word, _)| word).collect();
-    let mut proposed = ctx.proposals(model, &asked, count)?.into_iter();
+    let mut proposed = ctx.proposals(model, text, &asked, count)?.into_iter();
     let mut places = Vec::with_capacity(words.len());
     for (word, tokens) in words {
         ctx.checkpoint().map_err(nn::Error::from)?;

@@ -104,8 +104,10 @@ impl Curve {
             order.iter().take(*count).for_each(|&unit| mask.set(unit, first));
             mask
         };
-        let deletion = meter.masked(parts, taken.iter().map(|count| mask(count, false)))?;
-        let insertion = meter.masked(parts, taken.iter().map(|count| mask(count, true)))?;
+        // Together, so that few units make few forwards.
+        let masks = taken.iter().map(|count| mask(count, false)).chain(taken.iter().map(|count| mask(count, true)));
+        let mut deletion = meter.masked(parts, masks)?;
+        let insertion = deletion.split_off(taken.len());
         Ok(Self { taken, deletion, insertion })
     }
 

@@ -271,7 +271,7 @@ impl Ctx for Fake {
         variants.iter().map(|variant| self.step().map(|()| logits(variant))).collect()
     }
 
-    fn proposals(&self, _: &str, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
+    fn proposals(&self, _: &str, _: &TextInput, words: &[usize], count: usize) -> Result<Vec<Vec<Proposal>>, Error> {
         self.step()?;
         let proposal = |&(text, log_probability): &(&str, f64)| Proposal { text: text.into(), log_probability };
         Ok(vec![self.proposals.iter().take(count).map(proposal).collect(); words.len()])

@@ -34,6 +34,14 @@ impl Parts {
         let fits = scores.len() == units.len() && !units.is_empty();
         fits.then(|| Self { units, fill, scores: scores.iter().copied().map(f64::from).collect() })
     }
+
+    /// Taken away as `fill` says where the method with `settings` has no fill of its own.
+    pub fn filled(self, settings: &Value, fill: Fill) -> Self {
+        match setting::<Fill>(settings, "fill") {
+            Some(_) => self,
+            None => Self { fill, ..self },
+        }
+    }
 }
 
 /// A setting by its name, where the method has it.
@@ -105,6 +113,18 @@ mod tests {
         }
         let boxes = parts(&image, "occlusion", json!({"window": 2})).unwrap();
         assert_eq!((boxes.units, boxes.fill), (patches, Fill::Zero));
+    }
+
+    /// A method without a fill is measured by another's.
+    #[test]
+    fn a_fill_of_ones_own_is_kept() {
+        let fake = Fake::text(3);
+        for (method, fill) in [("gradient", Fill::Pad), ("occlusion", Fill::Remove)] {
+            let method = METHODS.iter().find(|known| known.name() == method).unwrap();
+            let planned = method.plan(serde_json::Map::new(), &fake.subject()).unwrap();
+            let found = Parts::of(&planned.explain(&fake).unwrap()[0], planned.settings(), &fake.input).unwrap();
+            assert_eq!(found.filled(planned.settings(), Fill::Pad).fill, fill);
+        }
     }
 
     #[test]
