@@ -170,7 +170,7 @@ fn evaluate(
         let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
         audience.begins(Stage { budget: cost.rows, ..stage });
     }
-    let output = match plan.task.has_probability(&plan.target) {
+    let output = match plan.task.outputs(&plan.target).has(OutputSpace::Probability) {
         true => OutputSpace::Probability,
         false => OutputSpace::Logit,
     };

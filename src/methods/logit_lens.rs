@@ -79,7 +79,7 @@ impl Method for LogitLens {
         Ok(Resolved {
             top: vocabulary.then_some(top),
             layers: layers::resolve(settings.layers, LayerName::All, subject.spec.layers)?,
-            probability: subject.task.has_probability(subject.target)
+            probability: subject.task.outputs(subject.target).has(OutputSpace::Probability)
                 && subject.task.one_row(subject.target, Some(OutputSpace::Probability)).is_ok(),
         })
     }

@@ -18,7 +18,7 @@ pub use self::readout::{TOLD, likeliest};
 use super::rows::{Read, Reading};
 use super::target::CompletionTarget;
 use super::{
-    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Pairing, Prediction, Readout, Rows,
+    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Outputs, Pairing, Prediction, Readout, Rows,
     Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
 use crate::input::text::{Continuation, Token};
@@ -260,13 +260,10 @@ impl Task for Completion {
         logits.chunks_exact((logits.len() / tokens.max(1)).max(1)).filter_map(readout::log_probability).collect()
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
-    }
-
-    fn has_entropy(&self, target: &TargetSpec) -> bool {
+    fn outputs(&self, target: &TargetSpec) -> Outputs {
         let contrast = |spec: &TargetSpec| matches!(spec, TargetSpec::Token(TokenSpec { against: Some(_), .. }));
-        !target.flat().into_iter().any(|(_, spec)| contrast(spec))
+        let contrasts = target.flat().into_iter().any(|(_, spec)| contrast(spec));
+        if contrasts { Outputs::Odds } else { Outputs::Entropy }
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {

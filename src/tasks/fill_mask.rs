@@ -13,7 +13,7 @@ use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::target::TokenTarget;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Pairing, PerturbError,
+    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Outputs, Pairing, PerturbError,
     Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
 };
 use crate::input::units::{Fill, Mask, UnitKind, Units};
@@ -222,8 +222,8 @@ impl Task for FillMask {
         likeliest(&logits, SHOWN)
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        Outputs::Odds
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {

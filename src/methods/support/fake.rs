@@ -15,7 +15,7 @@ use crate::methods::{
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
-    Class, ClassPrediction, ClassSpec, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target,
+    Class, ClassPrediction, ClassSpec, Focus, OutputSpace, Outputs, PerturbError, Perturber, Prediction, Readout, Rows, Target,
     TargetError, TargetSpec, Task, Verdict,
 };
 
@@ -492,8 +492,8 @@ impl Task for FakeTask {
         let readout = Self { probability: self.probability };
         Focus { readout: Box::new(readout), logits: logits.to_vec(), rows: Rows::default(), looked: None }
     }
-    fn has_probability(&self, _: &TargetSpec) -> bool {
-        self.probability
+    fn outputs(&self, _: &TargetSpec) -> Outputs {
+        if self.probability { Outputs::Odds } else { Outputs::Number }
     }
     fn decides(&self, _: &TargetSpec) -> bool {
         self.probability

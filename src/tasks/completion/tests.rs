@@ -233,8 +233,8 @@ fn what_is_no_token_is_refused() {
         assert_eq!(error.path, path, "{written}");
         assert!(error.detail.contains(part), "{written}: {}", error.detail);
     }
-    assert!(task.has_entropy(&spec_of(r#"{"token": 0}"#)));
-    assert!(!task.has_entropy(&spec_of(r#"{"token": 0, "against": 1}"#)));
+    assert_eq!(task.outputs(&spec_of(r#"{"token": 0}"#)), Outputs::Entropy);
+    assert_eq!(task.outputs(&spec_of(r#"{"token": 0, "against": 1}"#)), Outputs::Odds);
 }
 
 #[test]
