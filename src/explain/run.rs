@@ -9,7 +9,7 @@ use super::faithfulness::{Effort, Evaluate, Measured};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, portions, reasons};
+use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
@@ -127,7 +127,7 @@ fn explain(
     if audience.listens() {
         audience.begins(stage.clone());
     }
-    let attributions = portions::explain(method, job).map_err(|error| match &error {
+    let attributions = method.explain(job).map_err(|error| match &error {
         methods::Error::Model(nn::Error::NoRule { .. }) => {
             RunError::Invalid { pointer: pointer.to_owned(), detail: error.to_string() }
         }

@@ -148,7 +148,7 @@ impl Layer {
             return self.attention.behind(tape, &qkv, offsets, past);
         }
         let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
-        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets))?;
         Ok(out)
     }
 }

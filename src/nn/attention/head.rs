@@ -9,7 +9,7 @@ use crate::nn::kernel::{Block, Finish, PANEL, PanelRow, Scratch, compute, exp, l
 /// Scores of a block (1 MB), unless [`STRIP`] queries have more.
 const SCORES: usize = 256 * 1024;
 /// Queries, or keys, of a strip: four of the tallest tiles.
-const STRIP: usize = 48;
+pub const STRIP: usize = 48;
 
 /// What a thread works with, reused from head to head.
 #[derive(Default)]
@@ -55,6 +55,11 @@ impl<'a> Head<'a> {
         let &Task { row, start, len, head, .. } = task;
         let bias = layout.bias.as_ref().map(|bias| &bias.of_row(row)[head * len * len..][..len * len]);
         Self { layout, len, before: 0, past: None, qkv, start, head, bias }
+    }
+
+    /// The row's first token in the packed sequence.
+    pub fn first(&self) -> usize {
+        self.start
     }
 
     /// Queries, keys or values of this head from position `token` on, the projection's stride apart; `token` is none that
