@@ -1,7 +1,6 @@
 //! Filling a mask: a softmax over the vocabulary at the one mask token of a text.
 //!
-//! A class is a token of the vocabulary, named by what it writes or by its id. [`blanked`] is the other use of such a
-//! model: a text that a word is taken out of, to ask what could stand there.
+//! A class is a token of the vocabulary, named by what it writes or by its id. `blank` is the other use of such a model.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,9 +15,9 @@ use super::{
     Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Outputs, Pairing, PerturbError,
     Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
 };
-use crate::input::units::{Fill, Mask, UnitKind, Units};
+use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
-use crate::models::{Row, Spec};
+use crate::models::Spec;
 
 /// Tokens of a prediction, as many as the pipelines show.
 const SHOWN: usize = 5;
@@ -305,24 +304,6 @@ impl Readout for AtMask {
 /// The reading of one token that stays.
 fn held(token: usize) -> Reading {
     Reading { read: Read::Tokens(vec![token]), held: vec![token], ..Reading::default() }
-}
-
-/// The row in which a mask stands in the place of `tokens`, and is read; `None` where nothing would be.
-///
-/// # Errors
-/// The tokenizer has no mask token.
-pub fn blanked(spec: &Spec, text: &TextInput, tokens: &[usize]) -> Result<Option<Row>, PerturbError> {
-    let mask = super::perturb::replacement(text, Fill::Mask)?;
-    let Some((&first, rest)) = tokens.split_first() else { return Ok(None) };
-    let mut text = text.clone();
-    if let (Some(token), Some(mask)) = (text.tokens.get_mut(first), mask) {
-        token.id = mask;
-    }
-    let members = if rest.is_empty() { Vec::new() } else { vec![rest.to_vec()] };
-    let (absent, input) = (Mask::empty(members.len()), Input::Text(text));
-    let units = Units::Text { kind: UnitKind::Word, members };
-    let rows = text_rows(spec, &input, &units, Fill::Remove, vec![held(first)])?.rows(&absent);
-    Ok(rows.into_iter().next())
 }
 
 #[cfg(test)]

@@ -114,17 +114,3 @@ fn the_mask_stays_where_words_are_deleted() {
     assert_eq!(perturber.outputs(&Mask::empty(units.len()), &kept, kept.len()), focus.logits);
     assert_eq!(focus.readout.position(&targets[0]), Some(0));
 }
-
-#[test]
-fn a_blank_takes_a_words_place() {
-    let text = test_input::texts(4, None);
-    let text = text.as_text().unwrap();
-    let ids = |tokens: &[usize]| blanked(&spec(), text, tokens).unwrap().map(|row| (row.content, row.read));
-    let content = |ids: &[u32]| Content::Tokens { ids: ids.to_vec(), type_ids: vec![] };
-    assert_eq!(ids(&[2]), Some((content(&[100, 101, MASK, 103, 104, 105]), vec![2])));
-    assert_eq!(ids(&[2, 3]), Some((content(&[100, 101, MASK, 104, 105]), vec![2])));
-    assert_eq!(ids(&[]), None);
-    let mut unmasked = text.clone();
-    unmasked.specials.mask = None;
-    assert!(blanked(&spec(), &unmasked, &[2]).is_err());
-}

@@ -6,6 +6,7 @@
 //! `target_spec` hold how targets are written, `output` in what spaces they are measured, `prediction` how answers write
 //! what a model says.
 
+mod blank;
 mod classification;
 mod completion;
 mod fill_mask;
@@ -30,9 +31,10 @@ use crate::input::units::{Fill, Units};
 use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
+pub use blank::Blanks;
 pub use classification::{Classification, log_sum_exp};
 pub use completion::{Completion, TOLD, likeliest, log_probability};
-pub use fill_mask::{FillMask, blanked};
+pub use fill_mask::FillMask;
 pub use output::{OutputSpace, Outputs};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{

@@ -69,8 +69,8 @@ fn words_are_blanked_and_ranked_as_transformers_has_them() {
         for case in values()[name].as_array().unwrap() {
             let text = processor.encode(case["text"].as_str().unwrap(), None, Truncation::Error).unwrap();
             let word = case["word"].as_u64().unwrap() as usize;
-            let rows = blanks::rows(&model, &text, &[word]).unwrap();
-            let row = rows[0].as_ref().unwrap();
+            let read = blanks::Read::of(&model, &text).unwrap();
+            let row = read.blanks(&model).unwrap().row(&read.tokens_of(&text.words[word])).unwrap();
             let Content::Tokens { ids: own, .. } = &row.content else { panic!() };
             assert_eq!(own.iter().map(|&id| u64::from(id)).collect::<Vec<_>>(), ids(&case["ids"]), "{name} {case}");
             assert_eq!(row.read, [case["place"].as_u64().unwrap() as usize]);
