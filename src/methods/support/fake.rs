@@ -15,8 +15,8 @@ use crate::methods::{
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
-    Class, ClassPrediction, ClassSpec, Focus, OutputSpace, Outputs, PerturbError, Perturber, Prediction, Readout, Rows, Target,
-    TargetError, TargetSpec, Task, Verdict,
+    Class, ClassPrediction, ClassScore, ClassSpec, Focus, OutputSpace, Outputs, PerturbError, Perturber, Prediction,
+    Readout, Rows, Target, TargetError, TargetSpec, Task, Verdict, log_sum_exp,
 };
 
 pub use lexicon::FakeLexicon;
@@ -472,6 +472,18 @@ impl Readout for FakeTask {
         let others = logits.iter().enumerate().filter(|&(index, _)| index != target.index());
         let margin = own - others.map(|(_, &logit)| f64::from(logit)).fold(f64::NEG_INFINITY, f64::max);
         self.probability.then_some(Verdict { answers: margin > 0.0, margin })
+    }
+    /// Of logits that are labels' alone.
+    fn said(&self, logits: &[f32], _: &Target) -> Option<ClassPrediction> {
+        let normaliser = log_sum_exp(logits);
+        let score = |(index, &logit): (usize, &f32)| ClassScore {
+            label: if index == 0 { "NO" } else { "YES" }.to_owned(),
+            index,
+            logit,
+            probability: self.probability.then(|| (f64::from(logit) - normaliser).exp() as f32),
+        };
+        let scores: Vec<ClassScore> = logits.iter().enumerate().map(score).collect();
+        Some(ClassPrediction { label: String::new(), index: 0, probability: None, scores })
     }
 }
 
