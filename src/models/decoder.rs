@@ -159,6 +159,10 @@ impl Model for Decoder {
         !self.ropes.iter().any(|rope| rope.depends_on(tokens))
     }
 
+    fn kept(&self) -> usize {
+        self.layers.iter().map(|layer| 2 * layer.attention.kv_heads * layer.attention.depth).sum()
+    }
+
     fn spec(&self) -> &Spec {
         &self.spec
     }

@@ -33,8 +33,8 @@ pub struct Tapped {
     activations: Vec<Tap>,
     maps: Vec<Tap>,
     lens: Vec<Tap>,
-    /// Keys and values, a layer after the other.
-    read: Vec<Array>,
+    /// Keys and values, a layer after the other, in parts.
+    read: Vec<Vec<Array>>,
 }
 
 struct Tap {
@@ -131,7 +131,6 @@ impl<'a> Recorder<'a> {
     /// `Shape` where the columns do not fit.
     pub fn read(&mut self, attention: &Attention, qkv: &Node, past: Option<Past<'_>>) -> Result<(), nn::Error> {
         if self.plan.prefix {
-            let past = past.map(|past| (past.array, past.counts.first().copied().unwrap_or(0)));
             self.tapped.read.push(kept(attention, qkv, past)?);
         }
         Ok(())
@@ -331,7 +330,9 @@ impl Tapped {
             maps: states(self.maps)?,
             lens: states(self.lens)?,
             likeliest: Vec::new(),
-            prefix: self.read.first().map(Array::rows).map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
+            prefix: self.read.first().map(|parts| parts.iter().map(Array::rows).sum()).map(|tokens| {
+                Arc::new(Prefix { tokens, layers: self.read })
+            }),
         })
     }
 }
