@@ -174,6 +174,14 @@ impl Task for FillMask {
         }
     }
 
+    /// The mask is the question, not a word of the text: without it nothing is asked.
+    fn marked(&self, input: Input) -> Input {
+        match (mask_of(&input), input) {
+            (Some(mask), Input::Text(text)) => Input::Text(apart(text, mask)),
+            (_, input) => input,
+        }
+    }
+
     fn whole(&self, spec: &Spec, input: &Input) -> Rows {
         Self::rows(spec, input)
     }
@@ -299,6 +307,25 @@ impl Readout for AtMask {
     fn reading(&self, _: &Target) -> Option<usize> {
         Some(self.token)
     }
+}
+
+/// `text` with token `mask` as special and without the word that it is. White space with that word goes to the next one, at
+/// the end to the last.
+fn apart(mut text: TextInput, mask: usize) -> TextInput {
+    let Some(token) = text.tokens.get_mut(mask) else { return text };
+    token.special = true;
+    token.sequence = token.sequence.map(|_| None);
+    let (start, end) = (token.start, token.end);
+    let Some(own) = token.word.take() else { return text };
+    if text.words.get(own).is_none_or(|word| word.start < start || word.end > end) {
+        return text;
+    }
+    text.words.remove(own);
+    let last = text.words.len().checked_sub(1);
+    for token in &mut text.tokens {
+        token.word = token.word.and_then(|word| Some(if word > own { word - 1 } else { word }.min(last?)));
+    }
+    text
 }
 
 /// The reading of one token that stays.

@@ -209,6 +209,10 @@ pub trait Task: Send + Sync {
     fn check_text(&self, _input: &Input) -> Result<(), String> {
         Ok(())
     }
+    /// `input` with what is no method's to take away marked as special.
+    fn marked(&self, input: Input) -> Input {
+        input
+    }
     /// Whether a request must name labels of its own.
     fn needs_labels(&self) -> bool {
         false

@@ -99,6 +99,13 @@ fn what_is_filled_in_is_explained() {
         let found = serde_json::to_value(ask(&catalog, request, None)).unwrap();
         let explanations = found["explanations"].as_array().unwrap();
         assert_eq!(explanations.len(), 11, "{name}");
+        // The mask is the question: no word, and nothing of it is scored.
+        let tokens = found["input"]["tokens"].as_array().unwrap();
+        let mask = tokens.iter().position(|token| token["id"] == case["mask"]).unwrap();
+        assert_eq!((&tokens[mask]["special"], &tokens[mask]["word"]), (&json!(true), &Value::Null), "{name}");
+        for one in explanations.iter().filter(|one| one["method"] == "integrated_gradients") {
+            assert_eq!(one["scores"]["tokens"][mask], 0.0, "{name}");
+        }
         for one in explanations.iter().filter(|one| one["residual"].is_number()) {
             let change = one["output_value"].as_f64().unwrap() - one["base_value"].as_f64().unwrap();
             assert!(one["residual"].as_f64().unwrap().abs() <= 0.011 * change.abs().max(0.01), "{one}");
