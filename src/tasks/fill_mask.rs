@@ -108,12 +108,13 @@ impl FillMask {
         let alone = |spec: &ClassSpec| Ok(Some((self.named(spec, path)?, None)));
         match spec {
             TargetSpec::Predicted => Ok(None),
+            // Also where the vocabulary has that word: what stands for all inputs may not mean another thing for some.
+            TargetSpec::Name(word) | TargetSpec::Text(word) if word == "predicted" => Ok(None),
             TargetSpec::Index(index) => alone(&ClassSpec::Index(*index)),
             TargetSpec::Name(word) | TargetSpec::Text(word) => {
                 let label = ClassSpec::Label(word.clone());
                 match (self.named(&label, path), word.parse::<u64>()) {
                     (Ok(class), _) => Ok(Some((class, None))),
-                    (Err(_), _) if word == "predicted" => Ok(None),
                     (Err(_), Ok(index)) if matches!(spec, TargetSpec::Text(_)) => alone(&ClassSpec::Index(index)),
                     (Err(error), _) => Err(error),
                 }

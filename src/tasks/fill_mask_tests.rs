@@ -53,6 +53,11 @@ fn targets_are_tokens_of_the_vocabulary() {
     };
     assert_eq!(named(json!("predicted")), [5]);
     assert_eq!(named(json!("good")), [1]);
+    // Where the vocabulary has the word "predicted" itself, it is named as a class.
+    let words = ["[PAD]", "predicted", " bad", "[MASK]", "7", "fine"];
+    let own = FillMask::new(&spec(), words.map(str::to_owned).to_vec().into());
+    let index = |json| own.targets(&target(json), &input, &LOGITS).unwrap()[0].index();
+    assert_eq!((index(json!("predicted")), index(json!({"index": "predicted"}))), (5, 1));
     // Also where the vocabulary has it behind a space.
     assert_eq!(named(json!(["bad", " bad", 2, {"index": "good", "against": 5}])), [2, 1]);
     let answered = json!({"token": 2, "label": "good", "index": 1});
