@@ -171,19 +171,21 @@ impl Task for Completion {
 
     fn check_input(&self, spec: &TargetSpec, input: &Input) -> Result<(), TargetError> {
         let Some(continuation) = continuation_of(input) else { return Ok(()) };
+        let most = continuation.pending;
+        let yet = |place: usize, path: &str| match place < most {
+            true => Ok(()),
+            false => {
+                let detail = format!("there is no token {place}: at most {most} are written (generate.max_new_tokens)");
+                Err(TargetError { path: format!("{path}/token"), detail })
+            }
+        };
         for (path, named) in Self::all(spec)? {
             match &named {
-                Named::Token(token) if continuation.pending > 0 => {
-                    let place = usize::try_from(token.token).unwrap_or(usize::MAX);
-                    if place >= continuation.pending {
-                        let detail = format!(
-                            "there is no token {place}: at most {} are written (generate.max_new_tokens)",
-                            continuation.pending
-                        );
-                        return Err(TargetError { path: format!("{path}/token"), detail });
-                    }
+                Named::Token(TokenSpec { token, .. }) if continuation.pending > 0 => {
+                    yet(usize::try_from(*token).unwrap_or(usize::MAX), &path)?;
                 }
-                Named::All | Named::Place(_) if continuation.pending > 0 => {}
+                Named::Place(place) if continuation.pending > 0 => yet(*place, &path)?,
+                Named::All if continuation.pending > 0 => {}
                 named => drop(Self::target(named, &path, continuation)?),
             }
         }
