@@ -263,7 +263,7 @@ pub trait Task: Send + Sync {
     }
     /// The class that `spec` names, which a target could be about instead. `path` of an error continues `spec`'s own.
     fn class(&self, _spec: &ClassSpec) -> Result<Class, TargetError> {
-        let detail = "this target is of no class, so that there is no other; leave it out".to_owned();
+        let detail = "a change is towards another class, which this model's targets have not got; leave it out, for any other answer".to_owned();
         Err(TargetError { path: String::new(), detail })
     }
     /// Whether one row answers what methods that look at layers ask (of `output`); else why not and what to do.
