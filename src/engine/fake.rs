@@ -10,8 +10,8 @@ use crate::input::{Input, Kind};
 use crate::models::{AttentionMap, Batch, Capabilities, Content, Problem, Reads, Recording, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
-    ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, Outputs, PerturbError, Perturber, Prediction,
-    Readout, Rows, Target, TargetError, TargetSpec, Task,
+    ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, Outputs, PerturbError, Perturber,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task,
 };
 
 pub const HIDDEN: usize = 2;

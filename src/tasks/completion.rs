@@ -18,8 +18,8 @@ pub use self::readout::{TOLD, likeliest};
 use super::rows::{Read, Reading};
 use super::target::CompletionTarget;
 use super::{
-    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Outputs, Pairing, Prediction, Readout, Rows,
-    Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
+    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Outputs, Pairing, Prediction, Readout,
+    Rows, Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
 use crate::input::text::{Continuation, Token};
 use crate::input::{Input, TextInput};

@@ -12,8 +12,9 @@ use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::target::TokenTarget;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Outputs, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
+    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Outputs, Pairing,
+    PerturbError, Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict,
+    quote,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};

@@ -7,8 +7,8 @@
 use super::perturb::single_row;
 use super::rows::Rows;
 use super::{
-    Class, ClassPrediction, ClassSpec, Classification, Focus, Hypotheses, HypothesisError, InputRow, OutputSpace, Outputs,
-    PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
+    Class, ClassPrediction, ClassSpec, Classification, Focus, Hypotheses, HypothesisError, InputRow, OutputSpace,
+    Outputs, PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::Input;
 use crate::input::units::{Fill, Units};

@@ -9,8 +9,8 @@ use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::tokens::check_token;
 use super::{
-    AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Outputs, Pairing, PerturbError, Perturber,
-    Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task, Verdict,
+    AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Outputs, Pairing, PerturbError,
+    Perturber, Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::perturb::text_rows;
 use super::rows::Reading;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Outputs, Pairing,
-    PerturbError, Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
-    Verdict,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Outputs,
+    Pairing, PerturbError, Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec,
+    Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};

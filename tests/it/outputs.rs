@@ -56,7 +56,8 @@ fn an_output_is_a_number_or_a_refusal() {
         "tiny-bert-mask",
         "tiny-gpt2-lm",
     ]);
-    let (numbers, shares) = (vec!["entropy", "log_odds", "log_probability", "probability"], vec!["entropy", "log_odds"]);
+    let (numbers, shares) =
+        (vec!["entropy", "log_odds", "log_probability", "probability"], vec!["entropy", "log_odds"]);
     for (model, more, expected) in [
         ("tiny-bert", json!({"text": "a good film"}), vec!["entropy"]),
         ("tiny-bert-regression", json!({"text": "a good film"}), numbers.clone()),
@@ -80,7 +81,9 @@ fn an_output_is_a_number_or_a_refusal() {
 fn one_label_of_an_image_has_no_odds() {
     let app = TestApp::golden(&["tiny-clip"]);
     let image = STANDARD.encode(png());
-    for (labels, expected) in [(json!(["a cat"]), vec!["entropy", "log_odds"]), (json!(["a cat", "a dog"]), vec!["entropy"])] {
+    for (labels, expected) in
+        [(json!(["a cat"]), vec!["entropy", "log_odds"]), (json!(["a cat", "a dog"]), vec!["entropy"])]
+    {
         assert_eq!(refused(&app, &json!({"image": image, "labels": labels})), expected);
     }
 }

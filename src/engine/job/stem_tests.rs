@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::super::evaluate::Question;
 use super::super::*;
+use super::Stem;
 use crate::engine::fake::{self, Rereading};
 use crate::hub::{self, HubOptions, Source};
 use crate::input::text::{Continuation, Token};
 use crate::input::units::{Fill, Units};
 use crate::methods::Masking;
-use crate::models::{self, Model};
+use crate::models::{self, Batch, Content, Model, Row};
 use crate::nn::Precision;
-use crate::tasks;
+use crate::tasks::{self, InputRow};
 
 const WORDS: usize = 14;
 const COMPLETION: usize = 5;

@@ -9,7 +9,7 @@ use crate::input::segment;
 use crate::input::text::Word;
 use crate::input::units::{Fill, Mask, UnitKind, Units};
 use crate::input::{ImageInput, Input, TextInput};
-use crate::methods::{Error, Proposal, Variant};
+use crate::methods::{Ctx, Error, Proposal, Variant};
 use crate::models::{Content, Row};
 use crate::nn::{self, Precision};
 

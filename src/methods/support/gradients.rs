@@ -185,8 +185,13 @@ mod tests {
         let mut fake = Fake::text(4);
         fake.targets = vec![fake::target(0), fake::target(1)];
         assert_eq!(cost(2, 10, &fake.subject()), Cost { rows: 12, tokens: (2 + 5 * 10) * 6 });
-        for (method, rows, tokens) in [("gradient", 1, 30), ("deep_lift", 2, 60), ("integrated_gradients", 9, 246),
-            ("attention_relevance", 1, 30), ("neurons", 1, 30)] {
+        for (method, rows, tokens) in [
+            ("gradient", 1, 30),
+            ("deep_lift", 2, 60),
+            ("integrated_gradients", 9, 246),
+            ("attention_relevance", 1, 30),
+            ("neurons", 1, 30),
+        ] {
             let method = METHODS.iter().find(|known| known.name() == method).unwrap();
             let settings = match method.name() {
                 "integrated_gradients" => serde_json::json!({"steps": 8}),

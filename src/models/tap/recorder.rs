@@ -330,9 +330,11 @@ impl Tapped {
             maps: states(self.maps)?,
             lens: states(self.lens)?,
             likeliest: Vec::new(),
-            prefix: self.read.first().map(|parts| parts.iter().map(Array::rows).sum()).map(|tokens| {
-                Arc::new(Prefix { tokens, layers: self.read })
-            }),
+            prefix: self
+                .read
+                .first()
+                .map(|parts| parts.iter().map(Array::rows).sum())
+                .map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Part, Task};
+use crate::nn::Array;
 use crate::nn::kernel::{Block, Finish, PANEL, PanelRow, Scratch, compute, exp, largest, sum, tanh, vectorised};
 
 /// Scores of a block (1 MB), unless [`STRIP`] queries have more.
@@ -41,8 +42,8 @@ pub struct Head<'a> {
     pub len: usize,
     /// Keys that were computed before: the first query stands behind them.
     pub before: usize,
-    /// Where they are, and the values beside them.
-    pub past: Option<&'a [f32]>,
+    /// Where they are, and the values beside them, in parts one behind another.
+    pub past: Option<&'a [Array]>,
     qkv: &'a [f32],
     start: usize,
     pub head: usize,

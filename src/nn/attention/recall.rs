@@ -121,7 +121,8 @@ impl Recall {
                     let at = map.len();
                     map.resize(at + n * n, 0.0);
                     let own = begin..begin + attention.heads * n * n;
-                    let heads = p[own.clone()].chunks_exact((n * n).max(1)).zip(slopes[own].chunks_exact((n * n).max(1)));
+                    let heads =
+                        p[own.clone()].chunks_exact((n * n).max(1)).zip(slopes[own].chunks_exact((n * n).max(1)));
                     importance.extend(heads.map(|(p, slopes)| related(p, slopes, of, &mut map[at..]) as f32));
                 }
                 Ok((map, importance))

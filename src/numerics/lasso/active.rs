@@ -239,7 +239,8 @@ mod tests {
         assert!(settled);
         // The conditions of the minimum: what is left pulls by the penalty where a coefficient is, else by no more.
         for (column, (left, one)) in lasso.left(&found).iter().zip(&found).enumerate() {
-            let holds = if *one == 0.0 { left.abs() <= penalty + 1e-12 } else { (left - penalty * one.signum()).abs() < 1e-12 };
+            let holds =
+                if *one == 0.0 { left.abs() <= penalty + 1e-12 } else { (left - penalty * one.signum()).abs() < 1e-12 };
             assert!(holds, "{column}: {left} at {one}");
         }
         found
