@@ -37,6 +37,10 @@ impl Evaluate for Reading<'_> {
         self.model.reuses(tokens)
     }
 
+    fn kept(&self) -> usize {
+        self.model.kept()
+    }
+
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {
         self.model.embed(pace, batch)
     }

@@ -51,6 +51,10 @@ pub trait Evaluate {
     fn reuses(&self, _tokens: usize) -> bool {
         false
     }
+    /// As [`Model::kept`].
+    fn kept(&self) -> usize {
+        0
+    }
     /// The batch's embeddings, row after row.
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error>;
     /// One forward and a backward for each of the objectives. Logits that are not finite are an error.
@@ -71,6 +75,10 @@ impl Evaluate for Placed<'_> {
 
     fn reuses(&self, tokens: usize) -> bool {
         self.model.reuses(tokens)
+    }
+
+    fn kept(&self) -> usize {
+        self.model.kept()
     }
 
     fn embed(&self, pace: &dyn Pace, batch: &Batch) -> Result<Vec<f32>, nn::Error> {

@@ -10,8 +10,8 @@ use crate::input::{Input, Kind};
 use crate::models::{AttentionMap, Batch, Capabilities, Content, Problem, Reads, Recording, Row, Spec};
 use crate::nn::{self, Pace};
 use crate::tasks::{
-    ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, PerturbError, Perturber, Prediction,
-    Readout, Rows, Target, TargetError, TargetSpec, Task,
+    ClassPrediction, ClassScore, Composition, Focus, InputRow, OutputSpace, Outputs, PerturbError, Perturber,
+    Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task,
 };
 
 pub const HIDDEN: usize = 2;
@@ -189,8 +189,8 @@ impl Task for FakeTask {
         let looked = (self.rows == 1).then_some(0);
         Focus { readout: Box::new(Self { rows: self.rows }), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        false
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        Outputs::Number
     }
     fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {
         let scores = logits.iter().enumerate();

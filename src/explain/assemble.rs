@@ -54,19 +54,28 @@ impl Assembly {
             return targets.zip(attributions.into_iter().map(Attribution::shown)).collect();
         };
         let mut all = Vec::with_capacity(self.groups.len());
+        // A token that is asked for by itself and with the others is answered once, where each is by itself.
+        let mut alone = vec![false; attributions.len()];
+        let mut once = |index: usize| alone.get_mut(index).is_some_and(|known| !std::mem::replace(known, true));
         for Group { target, of } in &self.groups {
             let own: Vec<(usize, &Attribution)> =
                 of.iter().filter_map(|&index| Some((index, attributions.get(index)?))).collect();
             let single = !matches!(target, Some(Target::Completion(_)));
             match own.as_slice() {
                 [(index, one)] if single => {
+                    if !once(*index) {
+                        continue;
+                    }
                     let mut one = shape.one(*index, one);
                     // Without a target there is no completion token to make a row for.
                     one.scores.matrix = one.scores.matrix.filter(|_| target.is_some());
                     all.push((target.clone(), one));
                 }
                 own if own.iter().all(|(_, one)| one.adds_up()) => all.push((target.clone(), shape.together(own))),
-                own => all.extend(own.iter().map(|(index, one)| (shape.named(*index), shape.one(*index, one)))),
+                own => {
+                    let new = own.iter().filter(|(index, _)| once(*index));
+                    all.extend(new.map(|(index, one)| (shape.named(*index), shape.one(*index, one))));
+                }
             }
         }
         all

@@ -58,6 +58,18 @@ fn what_does_not_add_up_stays_apart() {
     let targets: Vec<Option<Target>> = found.iter().map(|(target, _)| target.clone()).collect();
     assert_eq!(targets, [Some(token(0)), Some(token(1))]);
     assert!(found.iter().all(|(_, one)| one.scores.matrix.is_none()));
+    // A token that is asked for beside all of them is answered once, wherever it is written.
+    let alone = || Group { target: Some(token(1)), of: vec![1] };
+    for (groups, order) in [(vec![all(), alone()], [0, 1]), (vec![alone(), all()], [1, 0])] {
+        let attributions = vec![own([1.0, 2.0, 0.0]), own([0.5, -1.0, 4.0])];
+        let found = Assembly { groups, shape: shape(false) }.assemble(attributions);
+        let targets: Vec<Option<Target>> = found.into_iter().map(|(target, _)| target).collect();
+        assert_eq!(targets, order.map(|at| Some(token(at))));
+    }
+    // What adds up is an explanation of all and one of the token.
+    let attributions = vec![scored([1.0, 2.0, 0.0], 0.5), scored([0.5, -1.0, 4.0], 1.5)];
+    let found = Assembly { groups: vec![all(), alone()], shape: shape(false) }.assemble(attributions);
+    assert_eq!(found.len(), 2);
 }
 
 #[test]

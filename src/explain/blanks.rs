@@ -4,43 +4,62 @@
 use super::ServedModel;
 use super::catalog::Processor;
 use crate::input::TextInput;
-use crate::input::text::{TextProcessor, Token, Truncation, Vocabulary, Word};
+use crate::input::text::{TextProcessor, Truncation, Vocabulary, Word};
 use crate::methods::{Error, Proposal};
-use crate::models::Row;
-use crate::tasks::{blanked, log_sum_exp};
+use crate::tasks::{Blanks, log_sum_exp};
 
 const UNREAD: Error = Error::Missing { what: "a text that the masked language model can read" };
 
-/// For each of `words` (indices in `text.words`) the row that a mask stands in its place; `None` where the model's own
-/// tokens of it reach beyond it.
-///
-/// # Errors
-/// The model fills no masks, or its tokenizer fails.
-pub fn rows(model: &ServedModel, text: &TextInput, words: &[usize]) -> Result<Vec<Option<Row>>, Error> {
-    let Processor::Text(processor) = &model.processor else { return Err(UNREAD) };
-    let read = read(processor, text).ok_or(UNREAD)?;
-    let row = |&word: &usize| -> Result<Option<Row>, Error> {
-        let tokens = text.words.get(word).map(|word| tokens_of(&read, word)).unwrap_or_default();
-        Ok(blanked(model.model.spec(), &read, &tokens)?)
-    };
-    words.iter().map(row).collect()
+/// A text as the model reads it.
+pub struct Read {
+    text: TextInput,
+    /// The tokens of each of its words.
+    members: Vec<Vec<usize>>,
+}
+
+impl Read {
+    /// # Errors
+    /// The model fills no masks, or its tokenizer fails.
+    pub fn of(model: &ServedModel, text: &TextInput) -> Result<Self, Error> {
+        let Processor::Text(processor) = &model.processor else { return Err(UNREAD) };
+        let text = read(processor, text).ok_or(UNREAD)?;
+        let mut members = vec![Vec::new(); text.words.len()];
+        for (place, token) in text.tokens.iter().enumerate() {
+            if let Some(own) = token.word.and_then(|word| members.get_mut(word)) {
+                own.push(place);
+            }
+        }
+        Ok(Self { text, members })
+    }
+
+    /// What a mask is put into.
+    ///
+    /// # Errors
+    /// The tokenizer has no mask token.
+    pub fn blanks(&self, model: &ServedModel) -> Result<Blanks<'_>, Error> {
+        Ok(Blanks::of(model.model.spec(), &self.text)?)
+    }
+
+    /// The tokens that write `word` of the same text in other tokens, with the white space before it; none where its own
+    /// words reach beyond it.
+    pub fn tokens_of(&self, word: &Word) -> Vec<usize> {
+        let words = &self.text.words;
+        // Words ascend, text by text, and none overlaps another.
+        let first = words.partition_point(|own| (own.sequence, own.end) <= (word.sequence, word.start));
+        let here = |own: &&Word| own.sequence == word.sequence && own.start < word.end;
+        let own = words.iter().skip(first).take_while(here);
+        let within = own.clone().all(|own| own.start >= word.start && own.end <= word.end);
+        match within {
+            true => self.members.iter().skip(first).take(own.count()).flatten().copied().collect(),
+            false => Vec::new(),
+        }
+    }
 }
 
 /// In windows where it is long; cut where the shorter of a pair leaves no room for them.
 fn read(processor: &TextProcessor, text: &TextInput) -> Option<TextInput> {
     let encode = |truncation| processor.encode(&text.text, text.pair.as_deref(), truncation).ok();
     encode(Truncation::Window).or_else(|| encode(Truncation::Truncate))
-}
-
-/// The tokens of `text` that write `word` of the same text in other tokens, with the white space before it; none where
-/// its own words reach beyond it.
-fn tokens_of(text: &TextInput, word: &Word) -> Vec<usize> {
-    let here = |own: &&Word| own.sequence == word.sequence && own.start < word.end && own.end > word.start;
-    if text.words.iter().filter(here).any(|own| own.start < word.start || own.end > word.end) {
-        return Vec::new();
-    }
-    let inside = |token: &Token| token.word.and_then(|own| text.words.get(own)).filter(here).is_some();
-    text.tokens.iter().enumerate().filter(|(_, token)| inside(token)).map(|(place, _)| place).collect()
 }
 
 /// The `count` likeliest words but `own`, of letters or digits as it is, the likeliest first. `logits` are those of the

@@ -260,6 +260,7 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     };
     prepare::check_second(&*task, &input)?;
     task.check_text(&input).map_err(|detail| Field::new("/text", detail))?;
+    let input = task.marked(input);
     if targets > 0 {
         task.check_input(&target, &input).map_err(wrong_target)?;
     }

@@ -64,6 +64,10 @@ pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut V
         fields.push(Field::new("/messages", "the list is empty; send at least one message"));
         return None;
     }
+    if let (Some(_), Some(generate)) = (&completion, &generate) {
+        // Not used, and checked all the same.
+        fields.extend(generate.clone().resolve().err().into_iter().flatten());
+    }
     let follows = match completion {
         Some(completion) if completion.is_empty() => {
             fields.push(Field::new("/completion", "it is empty; send some text, or \"generate\" in its place"));

@@ -9,7 +9,7 @@ use super::faithfulness::{Again, Effort, Evaluate, Measured};
 use super::finite::not_finite;
 use super::outcome::{ImageView, InputView, ModelIdentity, ResolvedRequest, TextView};
 use super::provenance::provenance;
-use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, portions, reasons};
+use super::{Answer, Audience, Explanation, Plan, ServedModel, Stage, reasons};
 use crate::input::{Input, Kind};
 use crate::methods::{self, Cost, Ctx, Grid, Planned, Warning};
 use crate::nn::{self, Stopped};
@@ -127,7 +127,7 @@ fn explain(
     if audience.listens() {
         audience.begins(stage.clone());
     }
-    let attributions = portions::explain(method, job).map_err(|error| match &error {
+    let attributions = method.explain(job).map_err(|error| match &error {
         methods::Error::Model(nn::Error::NoRule { .. }) => {
             RunError::Invalid { pointer: pointer.to_owned(), detail: error.to_string() }
         }
@@ -170,7 +170,7 @@ fn evaluate(
         let stage = Stage::new(method, (job.targets(), explained), job.input(), first, job.elapsed_ms());
         audience.begins(Stage { budget: cost.rows, ..stage });
     }
-    let output = match plan.task.has_probability(&plan.target) {
+    let output = match plan.task.outputs(&plan.target).has(OutputSpace::Probability) {
         true => OutputSpace::Probability,
         false => OutputSpace::Logit,
     };

@@ -27,9 +27,6 @@ impl Planned for FakeMethod {
     fn method(&self) -> &'static str {
         "fake"
     }
-    fn differentiates(&self) -> bool {
-        false
-    }
     fn looks(&self) -> bool {
         false
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::support::settings::{self, Normalize, Presentation};
-use super::support::{layers, sequence};
+use super::support::{gradients, layers, sequence};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, Pass, SettingError, Subject, TappedMap};
 use crate::input::Kind;
 use crate::models::{Capability, Fused, Fusion, TapPlan};
@@ -82,8 +82,13 @@ impl Method for AttentionRelevance {
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let rows = 1 + 2 * subject.targets.max(1) as u64;
-        Cost { rows, tokens: rows * sequence::length(subject) as u64 }
+        gradients::cost(0, 1, subject)
+    }
+
+    /// A map a layer.
+    fn kept(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        let length = sequence::length(subject);
+        (resolved.layers - resolved.start_layer).saturating_mul(length).saturating_mul(length)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

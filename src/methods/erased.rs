@@ -7,7 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::support::units;
-use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject, pointer_segment};
+use super::{Attribution, Cost, Ctx, Error, Method, SettingError, Subject, pointer_segment, portions};
 use crate::input::{Kind, TextInput};
 use crate::models::{Capability, Spec, TapPlan};
 use crate::tasks::OutputSpace;
@@ -42,8 +42,6 @@ pub trait Planned: Send + Sync {
     fn targeted(&self) -> bool;
     /// Whether it scores every token that the model reads, and not units that it takes away.
     fn looks(&self) -> bool;
-    /// Whether it takes gradients, one an objective.
-    fn differentiates(&self) -> bool;
     /// All settings, as resolved.
     fn settings(&self) -> &Value;
     fn cost(&self) -> Cost;
@@ -63,6 +61,8 @@ struct Ready<M: Method> {
     settings: Value,
     cost: Cost,
     values: usize,
+    /// Targets that are explained at once.
+    together: usize,
 }
 
 impl<M: Method> ErasedMethod for M {
@@ -113,7 +113,9 @@ impl<M: Method> ErasedMethod for M {
             subject.task.one_row(subject.target, output).map_err(refused)?;
         }
         let (cost, values) = (cost::<M>(&resolved, subject), M::values(&resolved, subject));
-        Ok(Box::new(Ready::<M> { resolved, settings: echo, cost, values }))
+        let portioned = M::TARGETED && M::REQUIRES.contains(&Capability::Gradient);
+        let together = if portioned { portions::together(M::kept(&resolved, subject)) } else { usize::MAX };
+        Ok(Box::new(Ready::<M> { resolved, settings: echo, cost, values, together }))
     }
 }
 
@@ -192,9 +194,6 @@ impl<M: Method> Planned for Ready<M> {
     fn looks(&self) -> bool {
         !M::REQUIRES.iter().all(|needed| *needed == Capability::Forward)
     }
-    fn differentiates(&self) -> bool {
-        M::REQUIRES.contains(&Capability::Gradient)
-    }
     fn settings(&self) -> &Value {
         &self.settings
     }
@@ -211,6 +210,6 @@ impl<M: Method> Planned for Ready<M> {
         M::taps(&self.resolved)
     }
     fn explain(&self, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {
-        M::explain(&self.resolved, ctx)
+        portions::explain(self.together, ctx, &|ctx| M::explain(&self.resolved, ctx))
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::support::settings::{self, Normalize, Presentation};
-use super::support::{layers, reduce, sequence};
+use super::support::{gradients, layers, reduce};
 use super::{
     Attribution, Cost, Ctx, Diagnostics, Error, Grid, Method, Objective, Pass, Scores, SettingError, Subject,
     TappedState,
@@ -16,6 +16,8 @@ use crate::tasks::OutputSpace;
 
 /// Keeps the quotient of Grad-CAM++ finite, as in pytorch-grad-cam.
 const EPSILON: f64 = 1e-6;
+/// Numbers of a map for a pixel of the model's input, at most: VGG's first maps, of full size.
+const CHANNELS: usize = 64;
 
 pub struct GradCam;
 
@@ -114,8 +116,11 @@ impl Method for GradCam {
     }
 
     fn cost(_resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let rows = 1 + 2 * subject.targets.max(1) as u64;
-        Cost { rows, tokens: rows * sequence::length(subject) as u64 }
+        gradients::cost(0, 1, subject)
+    }
+
+    fn kept(_resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        subject.spec.image.as_ref().map_or(0, |image| image.rows * image.cols * CHANNELS)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

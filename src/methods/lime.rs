@@ -188,6 +188,12 @@ fn warn(resolved: &Resolved, ctx: &dyn Ctx, surrogate: &Surrogate, label: &str) 
         );
         ctx.warn("unstable", detail);
     }
+    if !surrogate.fit.settled && !surrogate.partial {
+        let detail = format!(
+            "the sparse scores of \"{label}\" were still moving when their search ended; raise lasso or samples"
+        );
+        ctx.warn("not_converged", detail);
+    }
 }
 
 /// A text without units.

@@ -58,6 +58,9 @@ pub struct Resolved {
     top: Option<usize>,
     #[serde(skip)]
     probability: bool,
+    /// A layer answers with every label of the model, not with the target's alone.
+    #[serde(skip)]
+    every: bool,
 }
 
 impl Method for LogitLens {
@@ -76,12 +79,25 @@ impl Method for LogitLens {
             settings::refuse("top", &settings.top, "models over a vocabulary")?;
         }
         let top = settings::within("top", settings.top.unwrap_or(5), 0..=100, "")?;
-        Ok(Resolved {
+        let about = subject.spec.about;
+        let resolved = Resolved {
             top: vocabulary.then_some(top),
             layers: layers::resolve(settings.layers, LayerName::All, subject.spec.layers)?,
-            probability: subject.task.has_probability(subject.target)
+            every: matches!(about, About::Sequence | About::Tokens) && subject.task.template().is_none(),
+            probability: subject.task.outputs(subject.target).has(OutputSpace::Probability)
                 && subject.task.one_row(subject.target, Some(OutputSpace::Probability)).is_ok(),
-        })
+        };
+        let (numbers, left) = (Self::values(&resolved, subject), subject.response_values);
+        if numbers > left {
+            let detail = format!(
+                "the answers of {} layers for {} targets are {numbers} scores and limits.response_values leaves {left}; ask \
+                 for fewer layers or targets",
+                resolved.layers.len(),
+                subject.targets
+            );
+            return Err(SettingError::new("layers", detail));
+        }
+        Ok(resolved)
     }
 
     /// The row, and the head behind each of the layers.
@@ -93,7 +109,9 @@ impl Method for LogitLens {
     }
 
     fn values(resolved: &Resolved, subject: &Subject<'_>) -> usize {
-        resolved.top.map_or(0, |top| (top + 1) * resolved.layers.len() * subject.targets)
+        let own = if resolved.every { subject.spec.labels.len() } else { 1 };
+        let a_layer = resolved.top.map_or(own, |top| top + 1);
+        a_layer.saturating_mul(resolved.layers.len()).saturating_mul(subject.targets)
     }
 
     /// What a layer gives is what enters the next.
@@ -108,11 +126,11 @@ impl Method for LogitLens {
         let mut attributions = Vec::new();
         ctx.pass(&pass, &mut |view| {
             for target in ctx.targets() {
-                ctx.checkpoint().map_err(nn::Error::from)?;
                 let layer = |&layer: &usize| {
+                    ctx.checkpoint().map_err(nn::Error::from)?;
                     let read = view.inside.lens.iter().find(|read| read.layer == layer + 1);
                     let logits = read.ok_or(Error::Missing { what: "a tapped layer's answer" })?.values;
-                    let mut scores = scores(ctx, target, logits, resolved.probability)?;
+                    let mut scores = scores(ctx, target, logits, resolved)?;
                     let told = view.inside.likeliest.iter().find(|read| read.layer == layer + 1);
                     scores.extend(likeliest(ctx, target, told, resolved.top.unwrap_or(0))?);
                     Ok(LensLayer { layer, scores })
@@ -148,35 +166,30 @@ fn likeliest(
     told.chunks_exact(TOLD).take(count).filter(|told| !own(told[0] as usize)).map(score).collect()
 }
 
-/// Every label's score where `target` is read.
-fn scores(ctx: &dyn Ctx, target: &Target, logits: &[f32], probability: bool) -> Result<Vec<ClassScore>, Error> {
-    let value = |target: &Target, output| ctx.task().value(logits, target, output);
-    let score = |(target, label, index): (Target, String, usize)| {
-        let probability = probability.then(|| value(&target, OutputSpace::Probability));
-        Ok(ClassScore {
-            label,
-            index,
-            logit: settings::float(value(&target, OutputSpace::Logit), "a layer's logit")?,
-            probability: probability.map(|value| settings::float(value, "a layer's probability")).transpose()?,
-        })
-    };
-    siblings(&ctx.spec().labels, target).into_iter().map(score).collect()
-}
-
-/// The targets that stand beside `target`, one a label; itself alone where it is none of the model's labels.
-fn siblings(labels: &[String], target: &Target) -> Vec<(Target, String, usize)> {
-    let each = |of: &dyn Fn(String, usize) -> Target| {
-        labels.iter().cloned().enumerate().map(|(index, label)| (of(label.clone(), index), label, index)).collect()
-    };
-    match target {
-        Target::Class(ClassTarget { label, index, .. }) if labels.get(*index) == Some(label) => {
-            each(&|label, index| Target::class(label, index))
+/// Every label's score where `target` is read, by one softmax over them; of a target that is none of the model's labels its
+/// own alone.
+fn scores(ctx: &dyn Ctx, target: &Target, logits: &[f32], resolved: &Resolved) -> Result<Vec<ClassScore>, Error> {
+    let known = match target {
+        Target::Class(ClassTarget { label, index, .. }) | Target::Token(TokenTarget { label, index, .. }) => {
+            resolved.every && ctx.spec().labels.get(*index) == Some(label)
         }
-        Target::Token(TokenTarget { token, label, index, .. }) if labels.get(*index) == Some(label) => {
-            each(&|label, index| Target::Token(TokenTarget { token: *token, label, index, against: None }))
-        }
-        other => vec![(other.clone(), other.to_string(), other.index())],
+        _ => false,
+    };
+    if let Some(said) = known.then(|| ctx.task().said(logits, target)).flatten() {
+        let finite = |score: &ClassScore| score.logit.is_finite() && score.probability.is_none_or(f32::is_finite);
+        return match said.scores.iter().all(finite) {
+            true => Ok(said.scores),
+            false => Err(Error::NotFinite { what: "a layer's answer" }),
+        };
     }
+    let value = |output| ctx.task().value(logits, target, output);
+    let probability = resolved.probability.then(|| value(OutputSpace::Probability));
+    Ok(vec![ClassScore {
+        label: target.to_string(),
+        index: target.index(),
+        logit: settings::float(value(OutputSpace::Logit), "a layer's logit")?,
+        probability: probability.map(|value| settings::float(value, "a layer's probability")).transpose()?,
+    }])
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod neurons;
 mod occlusion;
 mod of_ctx;
 mod partition_shap;
+mod portions;
 mod shapley_sampling;
 mod smooth_grad;
 pub mod support;
@@ -218,6 +219,11 @@ pub trait Method: Sync + 'static {
     /// Numbers that count against `limits.response_values`: those of lists that grow faster than the input.
     fn values(_resolved: &Self::Resolved, _subject: &Subject<'_>) -> usize {
         0
+    }
+    /// Of a method over gradients: the numbers that each target keeps of one variant of the input, at most. Targets that
+    /// would together keep too many are explained a portion at a time.
+    fn kept(_resolved: &Self::Resolved, subject: &Subject<'_>) -> usize {
+        support::gradients::numbers(subject)
     }
     /// The other loaded model that it asks, by name.
     fn asks(_resolved: &Self::Resolved) -> Option<&str> {

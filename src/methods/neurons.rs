@@ -10,7 +10,7 @@ use self::measure::Sums;
 use super::attribution::Neuron;
 use super::support::baseline::Baseline;
 use super::support::layers::{self, LayerChoice, LayerName};
-use super::support::{sequence, settings};
+use super::support::{gradients, sequence, settings};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, Objective, SettingError, Subject};
 use crate::input::Kind;
 use crate::models::{Capability, TapPlan};
@@ -18,6 +18,8 @@ use crate::tasks::OutputSpace;
 
 const MOST_STEPS: usize = 1024;
 const MOST_TOP: usize = 10_000;
+/// Units of a feed-forward block, as a multiple of the hidden size: no family has more.
+const WIDEST: usize = 8;
 
 pub struct Neurons;
 
@@ -122,9 +124,14 @@ impl Method for Neurons {
     }
 
     fn cost(resolved: &Resolved, subject: &Subject<'_>) -> Cost {
-        let nodes = resolved.steps.map_or(1, |steps| steps as u64 + 1);
-        let rows = nodes * (1 + 2 * subject.targets.max(1) as u64);
-        Cost { rows, tokens: rows.saturating_mul(sequence::length(subject) as u64) }
+        gradients::cost(0, resolved.steps.map_or(1, |steps| steps + 1), subject)
+    }
+
+    /// Every unit at every position; along a path also those of the node before, while they are put in its place.
+    fn kept(resolved: &Resolved, subject: &Subject<'_>) -> usize {
+        let copies = if resolved.measure == Measure::Conductance { 3 } else { 1 };
+        let units = resolved.layers.len() * WIDEST * subject.spec.hidden;
+        sequence::length(subject).saturating_mul(units).saturating_mul(copies)
     }
 
     fn explain(resolved: &Resolved, ctx: &dyn Ctx) -> Result<Vec<Attribution>, Error> {

@@ -19,13 +19,14 @@ pub enum Content {
 #[derive(Debug)]
 pub struct Prefix {
     pub tokens: usize,
-    /// Of each layer, its tokens' keys and values as attention reads them: tokens × columns.
-    pub layers: Vec<Array>,
+    /// Of each layer, its tokens' keys and values as attention reads them, in parts one behind another: tokens × columns.
+    pub layers: Vec<Vec<Array>>,
 }
 
 impl PartialEq for Prefix {
     fn eq(&self, other: &Self) -> bool {
-        let data = |prefix: &Self| prefix.layers.iter().map(|layer| layer.data().to_vec()).collect::<Vec<_>>();
+        let layer = |parts: &Vec<Array>| parts.iter().flat_map(|part| part.data().to_vec()).collect::<Vec<_>>();
+        let data = |prefix: &Self| prefix.layers.iter().map(layer).collect::<Vec<_>>();
         self.tokens == other.tokens && data(self) == data(other)
     }
 }
@@ -82,8 +83,8 @@ impl Batch {
     }
     /// Layer `layer` of what stands before the rows.
     pub fn past(&self, layer: usize) -> Option<Past<'_>> {
-        let array = self.prefix.as_ref()?.layers.get(layer)?;
-        Some(Past { array, counts: &self.before })
+        let parts = self.prefix.as_ref()?.layers.get(layer)?;
+        Some(Past { parts, counts: &self.before })
     }
     /// Where each row begins in the packed sequence, and at the end its length: rows + 1 numbers.
     pub fn offsets(&self) -> Vec<usize> {

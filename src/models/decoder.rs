@@ -148,7 +148,7 @@ impl Layer {
             return self.attention.behind(tape, &qkv, offsets, past);
         }
         let (out, map) = self.attention.forward(tape, &qkv, offsets, None, recorder.probabilities(index))?;
-        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets));
+        recorder.attended(index, map, || Recall::plain(self.attention, None, (&qkv, &out), offsets))?;
         Ok(out)
     }
 }
@@ -157,6 +157,10 @@ impl Model for Decoder {
     /// Unless a rope turns rows of that length otherwise than shorter ones.
     fn reuses(&self, tokens: usize) -> bool {
         !self.ropes.iter().any(|rope| rope.depends_on(tokens))
+    }
+
+    fn kept(&self) -> usize {
+        self.layers.iter().map(|layer| 2 * layer.attention.kv_heads * layer.attention.depth).sum()
     }
 
     fn spec(&self) -> &Spec {

@@ -181,7 +181,7 @@ impl Encoder {
         match &layer.mixing {
             Mixing::Disentangled(attention) => {
                 let (out, map) = attention.forward(tape, &qkv, offsets, tapped)?;
-                recorder.attended(index, map, || Recall::disentangled(attention, (&qkv, &out), offsets));
+                recorder.attended(index, map, || Recall::disentangled(attention, (&qkv, &out), offsets))?;
                 return Ok(out);
             }
             Mixing::Plain => {}
@@ -193,7 +193,7 @@ impl Encoder {
             }
         }
         let (out, map) = attention.forward(tape, &qkv, offsets, bias, tapped)?;
-        recorder.attended(index, map, || Recall::plain(attention, bias, (&qkv, &out), offsets));
+        recorder.attended(index, map, || Recall::plain(attention, bias, (&qkv, &out), offsets))?;
         Ok(out)
     }
 

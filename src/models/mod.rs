@@ -96,6 +96,10 @@ pub trait Model: Send + Sync {
     fn reuses(&self, _tokens: usize) -> bool {
         false
     }
+    /// Numbers of a token that a [`Prefix`] holds.
+    fn kept(&self) -> usize {
+        0
+    }
 }
 
 /// An architecture that explaind can run.

@@ -32,6 +32,8 @@ pub struct Fit {
     pub standard_errors: Vec<f64>,
     /// False where the rows do not determine the coefficients: the smallest solution is given.
     pub unique: bool,
+    /// False where the search for the coefficients ended before it was there (`lasso`).
+    pub settled: bool,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -45,11 +47,24 @@ pub enum SolveError {
 }
 
 /// Minimises Σ counts·weights·(y − intercept − row·coefficients)² + `ridge`·|coefficients|² for each list of values in
-/// `targets`, one value a row; the factorisation is shared.
-pub fn fit(rows: &Observations<'_>, targets: &[&[f64]], ridge: f64) -> Result<Vec<Fit>, SolveError> {
+/// `targets`, one value a row; the factorisation is shared. `look` is asked before each of them, which takes a product
+/// of columns² numbers.
+///
+/// # Errors
+/// Rows that say nothing, numbers that are not finite, or an error of `look`.
+pub fn fit<E: From<SolveError>>(
+    rows: &Observations<'_>,
+    targets: &[&[f64]],
+    ridge: f64,
+    look: &dyn Fn() -> Result<(), E>,
+) -> Result<Vec<Fit>, E> {
     let centred = Centred::new(rows)?;
     let (inverse, unique) = invert(centred.second_moment(), ridge)?;
-    targets.iter().map(|values| centred.solve(values, &inverse, unique)).collect()
+    let one = |values: &&[f64]| {
+        look()?;
+        Ok(centred.solve(values, &inverse, unique)?)
+    };
+    targets.iter().map(one).collect()
 }
 
 /// The rows with their weighted mean taken out, which leaves the intercept unpenalised.
@@ -142,7 +157,7 @@ impl<'a> Centred<'a> {
         if all.copied().any(|number| !number.is_finite()) {
             return Err(SolveError::NotFinite);
         }
-        Ok(Fit { coefficients, intercept, r2, standard_errors, unique })
+        Ok(Fit { coefficients, intercept, r2, standard_errors, unique, settled: true })
     }
 
     pub fn residuals(&self, values: &[f64], level: f64, coefficients: &[f64]) -> Vec<f64> {
@@ -229,7 +244,7 @@ mod tests {
     fn solve(rows: &[Vec<f64>], weights: &[f64], counts: &[f64], values: &[f64], ridge: f64) -> Fit {
         let row = |index: usize, out: &mut [f64]| out.copy_from_slice(&rows[index]);
         let observations = Observations { columns: rows[0].len(), row: &row, weights, counts };
-        fit(&observations, &[values], ridge).unwrap().remove(0)
+        fit::<SolveError>(&observations, &[values], ridge, &|| Ok(())).unwrap().remove(0)
     }
 
     /// sklearn.linear_model.Ridge(alpha=1.0).fit(X, y, sample_weight=w) 1.9.1 and its score.
@@ -298,7 +313,7 @@ mod tests {
     fn nothing_to_weigh_is_an_error() {
         let row = |_: usize, out: &mut [f64]| out.fill(0.0);
         let observations = Observations { columns: 1, row: &row, weights: &[0.0], counts: &[1.0] };
-        assert_eq!(fit(&observations, &[&[1.0]], 0.0), Err(SolveError::NoWeight));
+        assert_eq!(fit(&observations, &[&[1.0]], 0.0, &|| Ok(())), Err(SolveError::NoWeight));
     }
 
     proptest::proptest! {

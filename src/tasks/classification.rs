@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::perturb::single_row;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, PerturbError, Perturber,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Focus, OutputSpace, Outputs, PerturbError, Perturber,
     Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, Verdict, quote,
 };
 use crate::input::units::{Fill, Units};
@@ -40,6 +40,11 @@ impl Classification {
     /// The task of the classifier that `spec` describes.
     pub fn new(spec: &Spec) -> Self {
         Self { kind: spec.kind, labels: spec.labels.clone(), problem: spec.problem }
+    }
+
+    /// What a softmax over the labels has: with a single one nothing is left to weigh it against.
+    pub(super) fn shared(&self) -> Outputs {
+        if self.labels.len() > 1 { Outputs::Odds } else { Outputs::Probability }
     }
 
     pub(super) fn labels(&self) -> &[String] {
@@ -376,8 +381,12 @@ impl Task for Classification {
         Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        self.problem != Problem::Regression
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        match self.problem {
+            Problem::Regression => Outputs::Number,
+            Problem::MultiLabel => Outputs::Odds,
+            Problem::SingleLabel => self.shared(),
+        }
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {

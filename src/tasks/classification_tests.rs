@@ -100,7 +100,7 @@ fn regression_is_about_its_first_output() {
     let task = task(&["LABEL_0"], Problem::Regression);
     let prediction = task.of(&[-3.5]);
     assert_eq!((prediction.index, prediction.probability, prediction.scores[0].probability), (0, None, None));
-    assert!(!task.has_probability(&TargetSpec::Predicted));
+    assert_eq!(task.outputs(&TargetSpec::Predicted), Outputs::Number);
 }
 
 #[test]

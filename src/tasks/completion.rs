@@ -18,8 +18,8 @@ pub use self::readout::{TOLD, likeliest};
 use super::rows::{Read, Reading};
 use super::target::CompletionTarget;
 use super::{
-    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Pairing, Prediction, Readout, Rows,
-    Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
+    Class, ClassSpec, CompletionPrediction, Condense, Explained, Finish, Focus, Outputs, Pairing, Prediction, Readout,
+    Rows, Target, TargetError, TargetSpec, Task, TokenSpec, TokenTarget, WrittenToken,
 };
 use crate::input::text::{Continuation, Token};
 use crate::input::{Input, TextInput};
@@ -171,19 +171,21 @@ impl Task for Completion {
 
     fn check_input(&self, spec: &TargetSpec, input: &Input) -> Result<(), TargetError> {
         let Some(continuation) = continuation_of(input) else { return Ok(()) };
+        let most = continuation.pending;
+        let yet = |place: usize, path: &str| match place < most {
+            true => Ok(()),
+            false => {
+                let detail = format!("there is no token {place}: at most {most} are written (generate.max_new_tokens)");
+                Err(TargetError { path: format!("{path}/token"), detail })
+            }
+        };
         for (path, named) in Self::all(spec)? {
             match &named {
-                Named::Token(token) if continuation.pending > 0 => {
-                    let place = usize::try_from(token.token).unwrap_or(usize::MAX);
-                    if place >= continuation.pending {
-                        let detail = format!(
-                            "there is no token {place}: at most {} are written (generate.max_new_tokens)",
-                            continuation.pending
-                        );
-                        return Err(TargetError { path: format!("{path}/token"), detail });
-                    }
+                Named::Token(TokenSpec { token, .. }) if continuation.pending > 0 => {
+                    yet(usize::try_from(*token).unwrap_or(usize::MAX), &path)?;
                 }
-                Named::All | Named::Place(_) if continuation.pending > 0 => {}
+                Named::Place(place) if continuation.pending > 0 => yet(*place, &path)?,
+                Named::All if continuation.pending > 0 => {}
                 named => drop(Self::target(named, &path, continuation)?),
             }
         }
@@ -260,13 +262,10 @@ impl Task for Completion {
         logits.chunks_exact((logits.len() / tokens.max(1)).max(1)).filter_map(readout::log_probability).collect()
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
-    }
-
-    fn has_entropy(&self, target: &TargetSpec) -> bool {
+    fn outputs(&self, target: &TargetSpec) -> Outputs {
         let contrast = |spec: &TargetSpec| matches!(spec, TargetSpec::Token(TokenSpec { against: Some(_), .. }));
-        !target.flat().into_iter().any(|(_, spec)| contrast(spec))
+        let contrasts = target.flat().into_iter().any(|(_, spec)| contrast(spec));
+        if contrasts { Outputs::Odds } else { Outputs::Entropy }
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {

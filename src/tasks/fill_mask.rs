@@ -1,7 +1,6 @@
 //! Filling a mask: a softmax over the vocabulary at the one mask token of a text.
 //!
-//! A class is a token of the vocabulary, named by what it writes or by its id. [`blanked`] is the other use of such a
-//! model: a text that a word is taken out of, to ask what could stand there.
+//! A class is a token of the vocabulary, named by what it writes or by its id. `blank` is the other use of such a model.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,12 +12,13 @@ use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::target::TokenTarget;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Pairing, PerturbError,
-    Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict, quote,
+    Class, ClassPrediction, ClassScore, ClassSpec, Condense, Contrast, Focus, OutputSpace, Outputs, Pairing,
+    PerturbError, Perturber, Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenSpec, Verdict,
+    quote,
 };
-use crate::input::units::{Fill, Mask, UnitKind, Units};
+use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
-use crate::models::{Row, Spec};
+use crate::models::Spec;
 
 /// Tokens of a prediction, as many as the pipelines show.
 const SHOWN: usize = 5;
@@ -109,12 +109,13 @@ impl FillMask {
         let alone = |spec: &ClassSpec| Ok(Some((self.named(spec, path)?, None)));
         match spec {
             TargetSpec::Predicted => Ok(None),
+            // Also where the vocabulary has that word: what stands for all inputs may not mean another thing for some.
+            TargetSpec::Name(word) | TargetSpec::Text(word) if word == "predicted" => Ok(None),
             TargetSpec::Index(index) => alone(&ClassSpec::Index(*index)),
             TargetSpec::Name(word) | TargetSpec::Text(word) => {
                 let label = ClassSpec::Label(word.clone());
                 match (self.named(&label, path), word.parse::<u64>()) {
                     (Ok(class), _) => Ok(Some((class, None))),
-                    (Err(_), _) if word == "predicted" => Ok(None),
                     (Err(_), Ok(index)) if matches!(spec, TargetSpec::Text(_)) => alone(&ClassSpec::Index(index)),
                     (Err(error), _) => Err(error),
                 }
@@ -175,6 +176,14 @@ impl Task for FillMask {
         }
     }
 
+    /// The mask is the question, not a word of the text: without it nothing is asked.
+    fn marked(&self, input: Input) -> Input {
+        match (mask_of(&input), input) {
+            (Some(mask), Input::Text(text)) => Input::Text(apart(text, mask)),
+            (_, input) => input,
+        }
+    }
+
     fn whole(&self, spec: &Spec, input: &Input) -> Rows {
         Self::rows(spec, input)
     }
@@ -222,8 +231,8 @@ impl Task for FillMask {
         likeliest(&logits, SHOWN)
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        Outputs::Odds
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {
@@ -302,27 +311,28 @@ impl Readout for AtMask {
     }
 }
 
+/// `text` with token `mask` as special and without the word that it is. White space with that word goes to the next one, at
+/// the end to the last.
+fn apart(mut text: TextInput, mask: usize) -> TextInput {
+    let Some(token) = text.tokens.get_mut(mask) else { return text };
+    token.special = true;
+    token.sequence = token.sequence.map(|_| None);
+    let (start, end) = (token.start, token.end);
+    let Some(own) = token.word.take() else { return text };
+    if text.words.get(own).is_none_or(|word| word.start < start || word.end > end) {
+        return text;
+    }
+    text.words.remove(own);
+    let last = text.words.len().checked_sub(1);
+    for token in &mut text.tokens {
+        token.word = token.word.and_then(|word| Some(if word > own { word - 1 } else { word }.min(last?)));
+    }
+    text
+}
+
 /// The reading of one token that stays.
 fn held(token: usize) -> Reading {
     Reading { read: Read::Tokens(vec![token]), held: vec![token], ..Reading::default() }
-}
-
-/// The row in which a mask stands in the place of `tokens`, and is read; `None` where nothing would be.
-///
-/// # Errors
-/// The tokenizer has no mask token.
-pub fn blanked(spec: &Spec, text: &TextInput, tokens: &[usize]) -> Result<Option<Row>, PerturbError> {
-    let mask = super::perturb::replacement(text, Fill::Mask)?;
-    let Some((&first, rest)) = tokens.split_first() else { return Ok(None) };
-    let mut text = text.clone();
-    if let (Some(token), Some(mask)) = (text.tokens.get_mut(first), mask) {
-        token.id = mask;
-    }
-    let members = if rest.is_empty() { Vec::new() } else { vec![rest.to_vec()] };
-    let (absent, input) = (Mask::empty(members.len()), Input::Text(text));
-    let units = Units::Text { kind: UnitKind::Word, members };
-    let rows = text_rows(spec, &input, &units, Fill::Remove, vec![held(first)])?.rows(&absent);
-    Ok(rows.into_iter().next())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::super::test_input;
 use super::*;
+use crate::input::text::Word;
+use crate::input::units::Mask;
 use crate::models::{About, Content};
 
 const MASK: u32 = 3;
@@ -51,6 +53,11 @@ fn targets_are_tokens_of_the_vocabulary() {
     };
     assert_eq!(named(json!("predicted")), [5]);
     assert_eq!(named(json!("good")), [1]);
+    // Where the vocabulary has the word "predicted" itself, it is named as a class.
+    let words = ["[PAD]", "predicted", " bad", "[MASK]", "7", "fine"];
+    let own = FillMask::new(&spec(), words.map(str::to_owned).to_vec().into());
+    let index = |json| own.targets(&target(json), &input, &LOGITS).unwrap()[0].index();
+    assert_eq!((index(json!("predicted")), index(json!({"index": "predicted"}))), (5, 1));
     // Also where the vocabulary has it behind a space.
     assert_eq!(named(json!(["bad", " bad", 2, {"index": "good", "against": 5}])), [2, 1]);
     let answered = json!({"token": 2, "label": "good", "index": 1});
@@ -116,15 +123,30 @@ fn the_mask_stays_where_words_are_deleted() {
 }
 
 #[test]
-fn a_blank_takes_a_words_place() {
-    let text = test_input::texts(4, None);
-    let text = text.as_text().unwrap();
-    let ids = |tokens: &[usize]| blanked(&spec(), text, tokens).unwrap().map(|row| (row.content, row.read));
-    let content = |ids: &[u32]| Content::Tokens { ids: ids.to_vec(), type_ids: vec![] };
-    assert_eq!(ids(&[2]), Some((content(&[100, 101, MASK, 103, 104, 105]), vec![2])));
-    assert_eq!(ids(&[2, 3]), Some((content(&[100, 101, MASK, 104, 105]), vec![2])));
-    assert_eq!(ids(&[]), None);
-    let mut unmasked = text.clone();
-    unmasked.specials.mask = None;
-    assert!(blanked(&spec(), &unmasked, &[2]).is_err());
+fn the_mask_is_no_word_and_stays_whatever_is_taken_away() {
+    let task = task();
+    let Input::Text(mut text) = input(&[2]) else { unreachable!() };
+    let words = [(0, 1), (2, 3), (4, 5)].map(|(start, end)| Word { text: "x".into(), start, end, sequence: None });
+    text.words = words.to_vec();
+    let input = task.marked(Input::Text(text));
+    let text = input.as_text().unwrap();
+    assert_eq!(text.tokens.iter().map(|token| token.word).collect::<Vec<_>>(), [None, Some(0), None, Some(1), None]);
+    assert!(text.tokens[2].special && text.words.len() == 2 && text.words[1].start == 4);
+    assert_eq!((Units::words(text).len(), Units::tokens(text).len()), (2, 2));
+    let rows = task.whole(&spec(), &input);
+    let targets = task.targets(&TargetSpec::Predicted, &input, &LOGITS).unwrap();
+    let focus = task.focus(&spec(), &input, &rows, &LOGITS, &targets);
+    // Whatever stands for what is away, the mask is read.
+    for (fill, ids) in [(Fill::Remove, vec![100, MASK, 104]), (Fill::Pad, vec![100, 0, MASK, 0, 104])] {
+        let units = Units::tokens(text);
+        let perturber = focus.readout.perturber(&spec(), &input, &units, fill).unwrap();
+        let rows = perturber.rows(&Mask::empty(units.len()));
+        assert_eq!(rows[0].content, Content::Tokens { ids, type_ids: vec![] });
+    }
+    // At the end of a text white space goes to the word before.
+    let Input::Text(mut text) = self::input(&[3]) else { unreachable!() };
+    text.words = words.to_vec();
+    text.tokens[2].word = Some(2);
+    let Input::Text(text) = task.marked(Input::Text(text)) else { unreachable!() };
+    assert_eq!(text.tokens.iter().map(|token| token.word).collect::<Vec<_>>(), [None, Some(0), Some(1), None, None]);
 }

@@ -2,12 +2,15 @@
 //! scalars that are explained.
 //!
 //! [`Task`] is the seam that `explain` and `engine` work against, [`Readout`] what the methods see of it once the
-//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` and `target_spec` hold how targets
-//! are written, `prediction` how answers write what a model says.
+//! targets are known; one file a task. `rows` makes the rows of inputs, `perturb` those of masks, `target` and
+//! `target_spec` hold how targets are written, `output` in what spaces they are measured, `prediction` how answers write
+//! what a model says.
 
+mod blank;
 mod classification;
 mod completion;
 mod fill_mask;
+mod output;
 mod perturb;
 mod prediction;
 mod rows;
@@ -23,17 +26,16 @@ mod zero_shot;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
 use crate::models::{About, Spec};
 use crate::numerics::quadrature;
 
+pub use blank::Blanks;
 pub use classification::{Classification, log_sum_exp};
 pub use completion::{Completion, TOLD, likeliest, log_probability};
-pub use fill_mask::{FillMask, blanked};
+pub use fill_mask::FillMask;
+pub use output::{OutputSpace, Outputs};
 pub use perturb::{PerturbError, Perturber, Tail, check_fill};
 pub use prediction::{
     AnswerPrediction, ClassPrediction, ClassScore, CompletionPrediction, Finish, Prediction, TokenPrediction,
@@ -63,19 +65,6 @@ pub fn of_model(spec: &Spec) -> Arc<dyn Task> {
         About::Masked => Arc::new(FillMask::new(spec, Arc::default())),
         About::Similarity { scale } => Arc::new(Similarity::unasked(scale)),
     }
-}
-
-/// The space the explained output is measured in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputSpace {
-    Logit,
-    Probability,
-    LogProbability,
-    /// ln(p / (1 − p)), p the probability: of a sigmoid its logit.
-    LogOdds,
-    /// −Σ p log p over all that could stand there: of language models alone.
-    Entropy,
 }
 
 /// Whether a second text goes with the first.
@@ -220,6 +209,10 @@ pub trait Task: Send + Sync {
     fn check_text(&self, _input: &Input) -> Result<(), String> {
         Ok(())
     }
+    /// `input` with what is no method's to take away marked as special.
+    fn marked(&self, input: Input) -> Input {
+        input
+    }
     /// Whether a request must name labels of its own.
     fn needs_labels(&self) -> bool {
         false
@@ -262,19 +255,15 @@ pub trait Task: Send + Sync {
     }
     /// What `targets` need of the input, whose rows are `rows` and `logits` composed.
     fn focus(&self, spec: &Spec, input: &Input, rows: &Rows, logits: &[f32], targets: &[Target]) -> Focus;
-    /// Whether all that `target` names has a probability.
-    fn has_probability(&self, target: &TargetSpec) -> bool;
-    /// Whether all that `target` names has an entropy.
-    fn has_entropy(&self, _target: &TargetSpec) -> bool {
-        false
-    }
+    /// The output spaces that all that `target` names has, whatever a mask takes away.
+    fn outputs(&self, target: &TargetSpec) -> Outputs;
     /// Whether all that `target` names is a choice: [`Readout::verdict`] gives one.
     fn decides(&self, _target: &TargetSpec) -> bool {
         false
     }
     /// The class that `spec` names, which a target could be about instead. `path` of an error continues `spec`'s own.
     fn class(&self, _spec: &ClassSpec) -> Result<Class, TargetError> {
-        let detail = "this target is of no class, so that there is no other; leave it out".to_owned();
+        let detail = "a change is towards another class, which this model's targets have not got; leave it out, for any other answer".to_owned();
         Err(TargetError { path: String::new(), detail })
     }
     /// Whether one row answers what methods that look at layers ask (of `output`); else why not and what to do.

@@ -218,6 +218,11 @@ impl<'a> Stretches<'a> {
         Self { list: text.windows.iter().zip(text.shares()).map(stretch).collect(), readers: text.readers() }
     }
 
+    /// The window that `token` is read in.
+    pub fn reader(&self, token: usize) -> usize {
+        self.readers.get(token).copied().unwrap_or(0)
+    }
+
     /// Those of `tokens` that are read in window `window`, each with its place among them.
     pub fn read_in(&self, window: usize, tokens: &[usize]) -> Vec<(usize, usize)> {
         let here = |token: usize| self.readers.is_empty() || self.readers.get(token) == Some(&window);

@@ -8,7 +8,7 @@ use super::perturb::single_row;
 use super::rows::Rows;
 use super::{
     Class, ClassPrediction, ClassSpec, Classification, Focus, Hypotheses, HypothesisError, InputRow, OutputSpace,
-    PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
+    Outputs, PerturbError, Perturber, Prediction, Readout, Tail, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::Input;
 use crate::input::units::{Fill, Units};
@@ -191,8 +191,8 @@ impl Task for Similarity {
         }
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        self.classes.shared()
     }
 
     fn prediction(&self, _input: &Input, logits: &[f32]) -> Prediction {

@@ -9,8 +9,8 @@ use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::tokens::check_token;
 use super::{
-    AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Pairing, PerturbError, Perturber,
-    Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task, Verdict,
+    AnswerPrediction, AnswerTarget, Classification, EndTarget, Focus, OutputSpace, Outputs, Pairing, PerturbError,
+    Perturber, Prediction, Readout, Rows, StartTarget, Target, TargetError, TargetSpec, Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, TextInput};
@@ -155,8 +155,9 @@ impl Task for QuestionAnswering {
         Focus { readout: Box::new(AtSpan { span, parts }), logits, rows, looked }
     }
 
-    fn has_probability(&self, target: &TargetSpec) -> bool {
-        distinct(target).is_ok_and(|all| all.iter().all(|(_, target)| !matches!(target, Target::Answer(_))))
+    /// Deletion may leave an end no other token of the context to weigh it against.
+    fn outputs(&self, target: &TargetSpec) -> Outputs {
+        if self.decides(target) { Outputs::Probability } else { Outputs::Number }
     }
 
     /// The answer's both ends are read, and not what else could be one.

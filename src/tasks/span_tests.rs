@@ -65,9 +65,9 @@ fn targets_are_the_answer_or_one_end() {
     let sum = [0.0f64, 3.0, 1.0, 2.0].iter().map(|value| value.exp()).sum::<f64>();
     assert!((value(&targets[0], OutputSpace::Probability) - 3f64.exp() / sum).abs() < 1e-12);
     assert_eq!(focus.readout.reading(&targets[1]), Some(3));
-    assert!(!QuestionAnswering.has_probability(&list));
-    assert!(QuestionAnswering.has_probability(&TargetSpec::Start(4)));
-    assert!(!QuestionAnswering.has_probability(&TargetSpec::Predicted));
+    assert_eq!(QuestionAnswering.outputs(&list), Outputs::Number);
+    assert_eq!(QuestionAnswering.outputs(&TargetSpec::Start(4)), Outputs::Probability);
+    assert_eq!(QuestionAnswering.outputs(&TargetSpec::Predicted), Outputs::Number);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::perturb::text_rows;
 use super::rows::{Read, Reading};
 use super::{
-    Class, ClassPrediction, ClassSpec, Classification, Focus, OutputSpace, Pairing, PerturbError, Perturber,
+    Class, ClassPrediction, ClassSpec, Classification, Focus, OutputSpace, Outputs, Pairing, PerturbError, Perturber,
     Prediction, Readout, Rows, Target, TargetError, TargetSpec, Task, TokenPrediction, TokenSpec, TokenTarget,
     TokensPrediction, Verdict,
 };
@@ -171,8 +171,8 @@ impl Task for TokenClassification {
         Focus { readout: Box::new(readout), logits, rows, looked }
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        self.classes.shared()
     }
 
     fn decides(&self, _target: &TargetSpec) -> bool {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::perturb::text_rows;
 use super::rows::Reading;
 use super::{
-    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Pairing,
-    PerturbError, Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec, Task,
-    Verdict,
+    Class, ClassPrediction, ClassScore, ClassSpec, ClassTarget, Classification, Contrast, Focus, OutputSpace, Outputs,
+    Pairing, PerturbError, Perturber, Prediction, Readout, Rows, Similarity, Tail, Target, TargetError, TargetSpec,
+    Task, Verdict,
 };
 use crate::input::units::{Fill, Units};
 use crate::input::{Input, Kind};
@@ -350,8 +350,9 @@ impl Task for ZeroShot {
         Focus { readout: Box::new(self.clone()), logits: logits.to_vec(), rows: rows.clone(), looked }
     }
 
-    fn has_probability(&self, _target: &TargetSpec) -> bool {
-        true
+    /// A label by itself is weighed against its contradiction.
+    fn outputs(&self, _target: &TargetSpec) -> Outputs {
+        if self.alone { Outputs::Odds } else { self.classes.shared() }
     }
 
     fn one_row(&self, target: &TargetSpec, output: Option<OutputSpace>) -> Result<(), String> {

@@ -69,8 +69,8 @@ fn words_are_blanked_and_ranked_as_transformers_has_them() {
         for case in values()[name].as_array().unwrap() {
             let text = processor.encode(case["text"].as_str().unwrap(), None, Truncation::Error).unwrap();
             let word = case["word"].as_u64().unwrap() as usize;
-            let rows = blanks::rows(&model, &text, &[word]).unwrap();
-            let row = rows[0].as_ref().unwrap();
+            let read = blanks::Read::of(&model, &text).unwrap();
+            let row = read.blanks(&model).unwrap().row(&read.tokens_of(&text.words[word])).unwrap();
             let Content::Tokens { ids: own, .. } = &row.content else { panic!() };
             assert_eq!(own.iter().map(|&id| u64::from(id)).collect::<Vec<_>>(), ids(&case["ids"]), "{name} {case}");
             assert_eq!(row.read, [case["place"].as_u64().unwrap() as usize]);
@@ -99,6 +99,14 @@ fn what_is_filled_in_is_explained() {
         let found = serde_json::to_value(ask(&catalog, request, None)).unwrap();
         let explanations = found["explanations"].as_array().unwrap();
         assert_eq!(explanations.len(), 11, "{name}");
+        // The mask is the question: no word, and nothing of it is scored.
+        let tokens = found["input"]["tokens"].as_array().unwrap();
+        let mask =
+            tokens.iter().position(|token| ["[MASK]", "<mask>"].contains(&token["text"].as_str().unwrap())).unwrap();
+        assert_eq!((&tokens[mask]["special"], &tokens[mask]["word"]), (&json!(true), &Value::Null), "{name}");
+        for one in explanations.iter().filter(|one| one["method"] == "integrated_gradients") {
+            assert_eq!(one["scores"]["tokens"][mask], 0.0, "{name}");
+        }
         for one in explanations.iter().filter(|one| one["residual"].is_number()) {
             let change = one["output_value"].as_f64().unwrap() - one["base_value"].as_f64().unwrap();
             assert!(one["residual"].as_f64().unwrap().abs() <= 0.011 * change.abs().max(0.01), "{one}");

@@ -30,6 +30,7 @@ mod limits;
 mod logs;
 mod models_methods;
 mod openapi;
+mod outputs;
 mod pages;
 mod panics;
 mod parity;

@@ -68,7 +68,7 @@ impl JobCtx<'_> {
     /// The first tokens of the whole input that rows of `masks` stand behind, where that saves something.
     fn prefix(&self, masking: Masking<'_>, masks: &[&Mask]) -> Result<Option<Arc<Prefix>>, Error> {
         let Some(stem) = &self.stem else { return Ok(None) };
-        let shared = masks.iter().map(|mask| stem.most(shared_tokens(masking.units, mask)));
+        let shared = masks.iter().map(|mask| stem.most(shared_tokens(masking.units, mask), masking.precision));
         let (most, all) = shared.fold((0, 0), |(most, all), own| (most.max(own), all + own));
         if most == 0 || all < WORTH * most {
             return Ok(None);

@@ -11,12 +11,14 @@ use crate::models::{Batch, Content, Prefix, Row, TapPlan};
 use crate::nn::{self, Precision};
 use crate::tasks::InputRow;
 
-/// Bytes of keys and values that a job keeps at most.
-const MOST_BYTES: usize = 1 << 30;
+/// Numbers of keys and values that a job keeps at most, in all precisions (512 MiB).
+const MOST: usize = 128 << 20;
 
 /// The ids of the whole input's row, and what was computed of them.
 pub(super) struct Stem {
     ids: Vec<u32>,
+    /// Tokens that there is room for.
+    room: usize,
     known: RefCell<Vec<(Precision, Arc<Prefix>)>>,
 }
 
@@ -35,15 +37,14 @@ impl Stem {
         if !type_ids.is_empty() || !model.reuses(ids.len()) {
             return None;
         }
-        let spec = model.spec();
-        let bytes = 2 * size_of::<f32>() * spec.layers * spec.hidden;
-        let ids = ids.iter().copied().take(MOST_BYTES / bytes.max(1)).collect();
-        Some(Self { ids, known: RefCell::default() })
+        Some(Self { ids: ids.clone(), room: MOST / model.kept().max(1), known: RefCell::default() })
     }
 
-    /// How many of `tokens` shared tokens may be shared: what is read is always a row's own.
-    pub fn most(&self, tokens: usize) -> usize {
-        tokens.min(self.ids.len())
+    /// How many of `tokens` shared tokens may be shared: those that there is room for beside what other precisions keep.
+    pub fn most(&self, tokens: usize, precision: Precision) -> usize {
+        let known = self.known.borrow();
+        let others: usize = known.iter().filter(|(own, _)| *own != precision).map(|(_, prefix)| prefix.tokens).sum();
+        tokens.min(self.ids.len()).min(self.room.saturating_sub(others))
     }
 
     /// `row`, less what it shares of the first `most` tokens. What is read is always its own.

@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::super::evaluate::Question;
 use super::super::*;
+use super::Stem;
 use crate::engine::fake::{self, Rereading};
 use crate::hub::{self, HubOptions, Source};
 use crate::input::text::{Continuation, Token};
 use crate::input::units::{Fill, Units};
 use crate::methods::Masking;
-use crate::models::{self, Model};
+use crate::models::{self, Batch, Content, Model, Row};
 use crate::nn::Precision;
-use crate::tasks;
+use crate::tasks::{self, InputRow};
 
 const WORDS: usize = 14;
 const COMPLETION: usize = 5;
@@ -125,4 +127,24 @@ fn one_row_alone_shares_nothing() {
     let placed = Placed { model: &*model, device: &Device::default() };
     let masks = [without(WORDS - 1), without(0)];
     assert_eq!(outputs(&placed, 1000, Fill::Remove, &masks), outputs(&Rereading(placed), 1000, Fill::Remove, &masks));
+}
+
+/// Grouped heads keep fewer numbers of a token than the hidden size, and precisions share the room.
+#[test]
+fn what_is_kept_is_counted_as_it_is() {
+    let model = model("tiny-llama-lm");
+    let placed = Placed { model: &*model, device: &Device::default() };
+    let ids: Vec<u32> = (0..12).collect();
+    let row = Row { content: Content::Tokens { ids: ids.clone(), type_ids: Vec::new() }, read: vec![11] };
+    let taps = TapPlan { prefix: true, ..TapPlan::default() };
+    let question = Question { taps: &taps, ..Question::logits(Precision::F32) };
+    let prefix = placed.evaluate(&(), &Batch::new(vec![row.clone()]), question).unwrap().taps.prefix.unwrap();
+    let numbers: usize = prefix.layers.iter().flatten().map(|part| part.data().len()).sum();
+    assert_eq!(numbers, model.kept() * 12);
+
+    let rows = [InputRow { row, tokens: ids.iter().map(|&id| id as usize).collect() }];
+    let stem = Stem { room: 15, ..Stem::of(&placed, &rows).unwrap() };
+    assert_eq!(stem.most(40, Precision::F32), 12);
+    stem.known.borrow_mut().push((Precision::F32, prefix));
+    assert_eq!((stem.most(40, Precision::F32), stem.most(40, Precision::Bf16)), (12, 3));
 }

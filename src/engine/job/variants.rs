@@ -6,9 +6,10 @@ use super::spliced::{Opened, Spliced};
 use crate::engine::evaluate::Placed;
 use crate::explain::blanks;
 use crate::input::segment;
+use crate::input::text::Word;
 use crate::input::units::{Fill, Mask, UnitKind, Units};
 use crate::input::{ImageInput, Input, TextInput};
-use crate::methods::{Error, Proposal, Variant};
+use crate::methods::{Ctx, Error, Proposal, Variant};
 use crate::models::{Content, Row};
 use crate::nn::{self, Precision};
 
@@ -112,16 +113,24 @@ impl JobCtx<'_> {
         let helper = self.work.helpers.iter().find(|helper| helper.name == model);
         let helper = helper.ok_or(Error::Missing { what: "a masked language model" })?;
         let placed = Placed { model: &*helper.model, device: self.lead.means.device };
-        let rows = blanks::rows(helper, text, words)?;
-        let asked: Vec<(usize, Row)> = rows.into_iter().enumerate().filter_map(|(at, row)| Some((at, row?))).collect();
-        let mut all = vec![Vec::new(); words.len()];
-        for chunk in asked.chunks(TOGETHER) {
-            let rows = chunk.iter().map(|(_, row)| row.clone()).collect();
-            let (logits, vocabulary) = self.lead.logits(&placed, rows, Precision::F32)?;
-            for ((at, _), own) in chunk.iter().zip(logits.chunks_exact(vocabulary.max(1))) {
-                let word = words.get(*at).and_then(|&word| text.words.get(word));
-                all[*at] = blanks::ranked(helper, own, word.map_or("", |word| &word.text), count);
-            }
+        let read = blanks::Read::of(helper, text)?;
+        let blanks = read.blanks(helper)?;
+        let mut all = Vec::with_capacity(words.len());
+        for chunk in words.chunks(TOGETHER) {
+            self.checkpoint().map_err(nn::Error::from)?;
+            let chunk: Vec<Option<&Word>> = chunk.iter().map(|&word| text.words.get(word)).collect();
+            let row = |word: &Option<&Word>| word.and_then(|word| blanks.row(&read.tokens_of(word)));
+            let rows: Vec<Option<Row>> = chunk.iter().map(row).collect();
+            let asked: Vec<Row> = rows.iter().flatten().cloned().collect();
+            let (logits, vocabulary) = match asked.is_empty() {
+                true => (Vec::new(), 0),
+                false => self.lead.logits(&placed, asked, Precision::F32)?,
+            };
+            let mut said = logits.chunks_exact(vocabulary.max(1));
+            all.extend(chunk.iter().zip(rows).map(|(word, row)| {
+                let own = row.and_then(|_| said.next()).unwrap_or_default();
+                blanks::ranked(helper, own, word.map_or("", |word| &word.text), count)
+            }));
         }
         Ok(all)
     }

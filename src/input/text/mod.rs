@@ -58,7 +58,8 @@ pub struct Token {
     pub start: usize,
     /// Character after the last.
     pub end: usize,
-    /// Added by the tokenizer's template (`[CLS]`, `[SEP]`, …) rather than written by the caller.
+    /// Added by the tokenizer's template (`[CLS]`, `[SEP]`, …) rather than written by the caller; or the mask that is to be
+    /// filled.
     pub special: bool,
     /// Index in `words`; null at specials. White space between words belongs to the word after it.
     pub word: Option<usize>,

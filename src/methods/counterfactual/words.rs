@@ -94,11 +94,13 @@ pub(super) fn proposals(
     let mut words = free(ctx, text);
     words.retain(|&(word, _)| text.words.get(word).is_some_and(|word| is_word(&word.text)));
     let asked: Vec<usize> = words.iter().map(|&(word, _)| word).collect();
+    let characters: Vec<Vec<char>> =
+        (0..2).map(|sequence| sequence_text(text, sequence).unwrap_or_default().chars().collect()).collect();
     let mut proposed = ctx.proposals(model, text, &asked, count)?.into_iter();
     let mut places = Vec::with_capacity(words.len());
     for (word, tokens) in words {
         ctx.checkpoint().map_err(nn::Error::from)?;
-        let (before, after) = around(text, word);
+        let (before, after) = around(text, &characters, word);
         let own = all.get(tokens.clone()).unwrap_or_default();
         let mut options: Vec<Replacement> = Vec::new();
         for proposal in proposed.next().unwrap_or_default() {
@@ -121,11 +123,12 @@ pub(super) fn proposals(
 }
 
 /// The text on both sides of a word as far as its neighbours reach: what decides which tokens a word there gets.
-fn around(text: &TextInput, word: usize) -> (String, String) {
+/// `characters` are those of the texts.
+fn around(text: &TextInput, characters: &[Vec<char>], word: usize) -> (String, String) {
     let Some(own) = text.words.get(word) else { return Default::default() };
     let sequence = own.sequence.unwrap_or(0);
     let beside = |at: Option<usize>| at.and_then(|at| text.words.get(at)).filter(|word| word.sequence == own.sequence);
-    let characters: Vec<char> = sequence_text(text, sequence).unwrap_or_default().chars().collect();
+    let characters = characters.get(sequence).map_or(&[][..], Vec::as_slice);
     let part = |from: usize, to: usize| -> String { characters.get(from..to).unwrap_or_default().iter().collect() };
     let start = beside(word.checked_sub(1)).map_or(0, |word: &Word| word.start);
     let end = beside(Some(word + 1)).map_or(characters.len(), |word: &Word| word.end);

@@ -49,11 +49,37 @@ fn a_target_that_is_no_label_of_the_model_stands_alone() {
     let scores = |at: usize| &found[at].layers.as_ref().unwrap()[0].scores;
     assert_eq!((scores(0).len(), scores(0)[0].label.as_str(), scores(0)[0].logit), (1, "sports", 3.0));
     assert_eq!(scores(1).len(), 2);
-    let labels = ["O", "B"].map(str::to_owned);
-    let token = Target::Token(TokenTarget { token: 3, label: "B".into(), index: 1, against: None });
-    let beside = siblings(&labels, &token);
-    assert_eq!(beside[0].0, Target::Token(TokenTarget { token: 3, label: "O".into(), index: 0, against: None }));
-    assert_eq!((beside.len(), &beside[1].0), (2, &token));
+    // Of a question a label's name says nothing.
+    fake.spec.about = About::Span;
+    fake.targets = vec![fake::target(1)];
+    assert_eq!(run(&fake, &json!({"layers": "last"}))[0].layers.as_ref().unwrap()[0].scores.len(), 1);
+}
+
+/// Every label of every layer and target is a number of the answer.
+#[test]
+fn scores_count_against_the_answers_numbers() {
+    let mut fake = model();
+    fake.targets = vec![fake::target(0), fake::target(1)];
+    let plan = |settings: Value, response_values: usize| {
+        let subject = Subject { targets: 2, response_values, ..fake.subject() };
+        LogitLens.plan(settings.as_object().unwrap().clone(), &subject).map(|planned| planned.values())
+    };
+    assert_eq!(plan(json!({}), 12).unwrap(), 2 * LAYERS * 2);
+    let refused = plan(json!({}), 11).unwrap_err();
+    assert_eq!((refused.path.as_str(), refused.detail.contains("12 scores")), ("/layers", true));
+    assert_eq!(plan(json!({"layers": "last"}), 11).unwrap(), 4);
+}
+
+/// One softmax over a vocabulary of labels a layer; a softmax a label would be 4 · 10⁸ exponentials.
+#[test]
+fn many_labels_are_answered_at_once() {
+    let mut fake = Fake::text(2).white(|_| vec![0.5; 20_000], |x, _| vec![0.0; x.len()]);
+    fake.spec.labels = (0..20_000).map(|label| format!("label {label}")).collect();
+    fake.targets = vec![Target::class("label 7", 7)];
+    let begun = std::time::Instant::now();
+    let found = run(&fake, &json!({"layers": "last"}));
+    assert_eq!(found[0].layers.as_ref().unwrap()[0].scores.len(), 20_000);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
 }
 
 #[test]

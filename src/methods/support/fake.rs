@@ -15,8 +15,8 @@ use crate::methods::{
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
 use crate::tasks::{
-    Class, ClassPrediction, ClassSpec, Focus, OutputSpace, PerturbError, Perturber, Prediction, Readout, Rows, Target,
-    TargetError, TargetSpec, Task, Verdict,
+    Class, ClassPrediction, ClassScore, ClassSpec, Focus, OutputSpace, Outputs, PerturbError, Perturber, Prediction,
+    Readout, Rows, Target, TargetError, TargetSpec, Task, Verdict, log_sum_exp,
 };
 
 pub use lexicon::FakeLexicon;
@@ -473,6 +473,18 @@ impl Readout for FakeTask {
         let margin = own - others.map(|(_, &logit)| f64::from(logit)).fold(f64::NEG_INFINITY, f64::max);
         self.probability.then_some(Verdict { answers: margin > 0.0, margin })
     }
+    /// Of logits that are labels' alone.
+    fn said(&self, logits: &[f32], _: &Target) -> Option<ClassPrediction> {
+        let normaliser = log_sum_exp(logits);
+        let score = |(index, &logit): (usize, &f32)| ClassScore {
+            label: if index == 0 { "NO" } else { "YES" }.to_owned(),
+            index,
+            logit,
+            probability: self.probability.then(|| (f64::from(logit) - normaliser).exp() as f32),
+        };
+        let scores: Vec<ClassScore> = logits.iter().enumerate().map(score).collect();
+        Some(ClassPrediction { label: String::new(), index: 0, probability: None, scores })
+    }
 }
 
 impl Task for FakeTask {
@@ -492,8 +504,8 @@ impl Task for FakeTask {
         let readout = Self { probability: self.probability };
         Focus { readout: Box::new(readout), logits: logits.to_vec(), rows: Rows::default(), looked: None }
     }
-    fn has_probability(&self, _: &TargetSpec) -> bool {
-        self.probability
+    fn outputs(&self, _: &TargetSpec) -> Outputs {
+        if self.probability { Outputs::Odds } else { Outputs::Number }
     }
     fn decides(&self, _: &TargetSpec) -> bool {
         self.probability

@@ -161,7 +161,7 @@ pub fn step(input: &[f32], baseline: &[f32]) -> Vec<f64> {
 /// Numbers of the input's embedding: what a gradient has.
 pub fn numbers(subject: &Subject<'_>) -> usize {
     match subject.input {
-        Input::Text(text) => text.tokens.len().saturating_mul(subject.spec.embedding),
+        Input::Text(text) => text.length().saturating_mul(subject.spec.embedding),
         Input::Image(image) => image.pixels.len(),
     }
 }
@@ -185,7 +185,13 @@ mod tests {
         let mut fake = Fake::text(4);
         fake.targets = vec![fake::target(0), fake::target(1)];
         assert_eq!(cost(2, 10, &fake.subject()), Cost { rows: 12, tokens: (2 + 5 * 10) * 6 });
-        for (method, rows, tokens) in [("gradient", 1, 30), ("deep_lift", 2, 60), ("integrated_gradients", 9, 246)] {
+        for (method, rows, tokens) in [
+            ("gradient", 1, 30),
+            ("deep_lift", 2, 60),
+            ("integrated_gradients", 9, 246),
+            ("attention_relevance", 1, 30),
+            ("neurons", 1, 30),
+        ] {
             let method = METHODS.iter().find(|known| known.name() == method).unwrap();
             let settings = match method.name() {
                 "integrated_gradients" => serde_json::json!({"steps": 8}),

@@ -8,7 +8,7 @@ use crate::input::text::SpecialIds;
 use crate::methods::{Error, Grid, SettingError, Subject};
 use crate::models::ImageSpec;
 pub use crate::nn::Precision;
-use crate::tasks::OutputSpace;
+use crate::tasks::{OutputSpace, Outputs};
 
 /// What each list of scores is divided by: nothing, its largest absolute score, or the sum of its absolute scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
@@ -78,23 +78,28 @@ pub fn evaluations(
     within("max_evaluations", asked.unwrap_or(default.min(limit)), least..=limit, " (limits.max_evaluations)")
 }
 
-/// `asked` or `default`; the logit where the task has no probability, which may then not be asked for.
+/// `asked` or `default`; the logit where the target has not got the default's space; one it has not got may not be asked for.
 pub fn output(
     asked: Option<OutputSpace>,
     default: OutputSpace,
     subject: &Subject<'_>,
 ) -> Result<OutputSpace, SettingError> {
-    if asked == Some(OutputSpace::Entropy) && !subject.task.has_entropy(subject.target) {
-        let detail = "entropy is of a language model's tokens, each by itself; use another output";
-        return Err(SettingError::new("output", detail));
+    let outputs = subject.task.outputs(subject.target);
+    let Some(asked) = asked else {
+        return Ok(if outputs.has(default) { default } else { OutputSpace::Logit });
+    };
+    if outputs.has(asked) {
+        return Ok(asked);
     }
-    if subject.task.has_probability(subject.target) {
-        return Ok(asked.unwrap_or(default));
-    }
-    match asked {
-        None | Some(OutputSpace::Logit) => Ok(OutputSpace::Logit),
-        Some(_) => Err(SettingError::new("output", "this target's output is no probability; use \"logit\"")),
-    }
+    let detail = match (asked, outputs) {
+        (OutputSpace::Entropy, _) => "entropy is of a language model's tokens, each by itself; use another output",
+        (_, Outputs::Number) => "this target's output is no probability; use \"logit\"",
+        _ => {
+            "odds are against something else, and here the target may be all that there is to choose from; use \
+             \"logit\" or \"log_probability\""
+        }
+    };
+    Err(SettingError::new("output", detail))
 }
 
 /// A positive finite tolerance of at most 1.

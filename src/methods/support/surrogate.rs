@@ -279,13 +279,17 @@ impl Table {
     fn once(&mut self, plan: &Plan<'_>, all: bool) -> Result<Vec<Surrogate>, Error> {
         let partial = self.evaluate_or_end_early(plan)?;
         let targets: Vec<usize> = (0..self.values.len()).collect();
-        let exact = all && !partial;
         let mut fits = self.fits(plan, &targets)?;
+        // A search that had not ended when the deadline passed is all there is of it.
+        let partial = partial || (fits.iter().any(|fit| !fit.settled) && !time::left(plan.ctx)?);
+        let exact = all && !partial && fits.iter().all(|fit| fit.settled);
         if exact {
             fits.iter_mut().for_each(|fit| fit.standard_errors.fill(0.0));
         }
-        let converged = if exact { Some(true) } else { partial.then_some(false) };
-        let surrogate = |(target, fit)| Surrogate { exact, converged, partial, ..self.surrogate(target, fit) };
+        let surrogate = |(target, fit): (usize, Fit)| {
+            let converged = if exact { Some(true) } else { (partial || !fit.settled).then_some(false) };
+            Surrogate { exact, converged, partial, ..self.surrogate(target, fit) }
+        };
         Ok(fits.into_iter().enumerate().map(surrogate).collect())
     }
 
@@ -361,10 +365,12 @@ impl Table {
         let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
         let weights = self.weights(plan, &used);
         let rows = Observations { columns: self.units, row: &row, weights: &weights, counts: &counts };
+        // Where the caller takes what there is when the deadline passes, it takes these: nothing else has scores.
+        let look: &dyn Fn() -> Result<(), Error> = &|| time::left(plan.ctx).map(drop);
         Ok(match plan.mode {
-            Mode::Sparse { penalty, .. } => lasso::fit(&rows, &values, penalty)?,
-            Mode::Fixed { ridge, .. } => least_squares::fit(&rows, &values, ridge)?,
-            Mode::Exact | Mode::Adaptive { .. } => least_squares::fit(&rows, &values, 0.0)?,
+            Mode::Sparse { penalty, .. } => lasso::fit(&rows, &values, penalty, &|| time::left(plan.ctx))?,
+            Mode::Fixed { ridge, .. } => least_squares::fit(&rows, &values, ridge, look)?,
+            Mode::Exact | Mode::Adaptive { .. } => least_squares::fit(&rows, &values, 0.0, look)?,
         })
     }
 

@@ -60,7 +60,8 @@ macro_rules! perturbation_settings {
             /// (after normalisation).
             pub fill: Option<$crate::input::units::Fill>,
             $($own)*
-            /// The space of the explained output. Default `probability`; a regression has only `logit`.
+            /// The space of the explained output. Default `probability` (lime's `sparse`: `log_odds`), or `logit` where the
+            /// target has not got that.
             pub output: Option<$crate::tasks::OutputSpace>,
             /// Images: the grid that the segments' scores are drawn on is N × N cells, 1 to the model input's shorter
             /// side. Default: the model's own grid.

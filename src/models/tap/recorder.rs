@@ -33,8 +33,8 @@ pub struct Tapped {
     activations: Vec<Tap>,
     maps: Vec<Tap>,
     lens: Vec<Tap>,
-    /// Keys and values, a layer after the other.
-    read: Vec<Array>,
+    /// Keys and values, a layer after the other, in parts.
+    read: Vec<Vec<Array>>,
 }
 
 struct Tap {
@@ -131,7 +131,6 @@ impl<'a> Recorder<'a> {
     /// `Shape` where the columns do not fit.
     pub fn read(&mut self, attention: &Attention, qkv: &Node, past: Option<Past<'_>>) -> Result<(), nn::Error> {
         if self.plan.prefix {
-            let past = past.map(|past| (past.array, past.counts.first().copied().unwrap_or(0)));
             self.tapped.read.push(kept(attention, qkv, past)?);
         }
         Ok(())
@@ -143,27 +142,33 @@ impl<'a> Recorder<'a> {
 
     /// Whether [`Recorder::attended`] wants the layer's probabilities.
     pub fn probabilities(&self, layer: usize) -> bool {
-        self.plan.attention.contains(&layer) || self.fuses(layer).is_some_and(|by| by != Fusion::Relevance)
+        self.plan.attention.contains(&layer)
     }
 
-    /// Keeps what is asked of a layer's attention.
-    pub fn attended(&mut self, layer: usize, probabilities: Option<Probabilities>, recall: impl FnOnce() -> Recall) {
-        let lengths: Vec<usize> = self.sequences().into_iter().map(|row| row.len()).collect();
-        let fusion = self.fuses(layer);
-        if fusion == Some(Fusion::Relevance) {
-            self.tapped.recalls.push(recall());
-            let heads = self.heads;
-            self.tapped.fused.push(FusedMap { layer, heads, lengths: lengths.clone(), ..FusedMap::default() });
+    /// Keeps what is asked of a layer's attention. Fused maps are made from its operands, so that the probabilities of all
+    /// heads are there only where they are asked for.
+    ///
+    /// # Errors
+    /// Those of the attention.
+    pub fn attended(
+        &mut self,
+        layer: usize,
+        probabilities: Option<Probabilities>,
+        recall: impl FnOnce() -> Recall,
+    ) -> Result<(), nn::Error> {
+        let (heads, lengths) = (self.heads, self.sequences().into_iter().map(|row| row.len()).collect::<Vec<_>>());
+        if let Some(Probabilities { values }) = probabilities {
+            self.tapped.attention.push(AttentionMap { layer, heads, lengths: lengths.clone(), values });
         }
-        let Some(Probabilities { values }) = probabilities else { return };
-        if let Some(by) = fusion.filter(|by| *by != Fusion::Relevance) {
-            let values = vec![fuse(&values, self.heads, &lengths, by)];
-            let (heads, lengths) = (self.heads, lengths.clone());
-            self.tapped.fused.push(FusedMap { layer, heads, lengths, values, importance: Vec::new() });
+        let Some(by) = self.fuses(layer) else { return Ok(()) };
+        let (recall, mut map) = (recall(), FusedMap { layer, heads, lengths, ..FusedMap::default() });
+        match by {
+            // Its maps come with the gradients.
+            Fusion::Relevance => self.tapped.recalls.push(recall),
+            Fusion::Mean | Fusion::Max | Fusion::Min => map.values.push(fuse(&recall, heads, by)?),
         }
-        if self.plan.attention.contains(&layer) {
-            self.tapped.attention.push(AttentionMap { layer, heads: self.heads, lengths, values });
-        }
+        self.tapped.fused.push(map);
+        Ok(())
     }
 
     /// Packed positions whose values no query gets.
@@ -237,29 +242,16 @@ fn ordered<T>(
 }
 
 /// The heads of every row as one map.
-fn fuse(values: &[f32], heads: usize, lengths: &[usize], by: Fusion) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len() / heads.max(1));
-    let mut rest = values;
-    for &n in lengths {
-        let (own, others) = rest.split_at(heads * n * n);
-        rest = others;
-        let start = out.len();
-        out.extend_from_slice(&own[..n * n]);
-        let fused = &mut out[start..];
-        for head in own.chunks_exact((n * n).max(1)).skip(1) {
-            for (fused, &value) in fused.iter_mut().zip(head) {
-                *fused = match by {
-                    Fusion::Mean | Fusion::Relevance => *fused + value,
-                    Fusion::Max => fused.max(value),
-                    Fusion::Min => fused.min(value),
-                };
-            }
-        }
-        if by == Fusion::Mean {
-            fused.iter_mut().for_each(|fused| *fused /= heads as f32);
+fn fuse(recall: &Recall, heads: usize, by: Fusion) -> Result<Vec<f32>, nn::Error> {
+    match by {
+        Fusion::Max => recall.folded(f32::max),
+        Fusion::Min => recall.folded(f32::min),
+        Fusion::Mean | Fusion::Relevance => {
+            let mut map = recall.folded(|sum, next| sum + next)?;
+            map.iter_mut().for_each(|entry| *entry /= heads as f32);
+            Ok(map)
         }
     }
-    out
 }
 
 impl Tap {
@@ -319,7 +311,9 @@ impl Tapped {
         }
         for ((recall, map), gradient) in self.recalls.iter().zip(&mut self.fused).zip(&at_attention) {
             tape.step()?;
-            relate(recall, map, gradient)?;
+            let (values, importance) = recall.relevance(gradient)?;
+            map.values.push(values);
+            map.importance.push(importance);
         }
         Ok(())
     }
@@ -336,33 +330,11 @@ impl Tapped {
             maps: states(self.maps)?,
             lens: states(self.lens)?,
             likeliest: Vec::new(),
-            prefix: self.read.first().map(Array::rows).map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
+            prefix: self
+                .read
+                .first()
+                .map(|parts| parts.iter().map(Array::rows).sum())
+                .map(|tokens| Arc::new(Prefix { tokens, layers: self.read })),
         })
     }
-}
-
-/// One objective's relevance of a layer: the heads' mean of max(0, A ∘ dA), and each head's Σ |A ∘ dA|.
-fn relate(recall: &Recall, map: &mut FusedMap, gradient: &[f32]) -> Result<(), nn::Error> {
-    let (mut p, slopes) = (recall.probabilities()?, recall.gradient(gradient)?);
-    p.iter_mut().zip(&slopes).for_each(|(p, slope)| *p *= slope);
-    let heads = recall.heads();
-    let (mut values, mut importance) = (Vec::new(), Vec::new());
-    let mut rest = p.as_slice();
-    for &n in &map.lengths {
-        let (own, others) = rest.split_at(heads * n * n);
-        rest = others;
-        let start = values.len();
-        values.resize(start + n * n, 0.0);
-        for head in 0..heads {
-            let head = &own[head * n * n..][..n * n];
-            importance.push(head.iter().map(|product| f64::from(product.abs())).sum::<f64>() as f32);
-            for (value, product) in values[start..].iter_mut().zip(head) {
-                // Not `max`, which would hide what is no number.
-                *value += if *product < 0.0 { 0.0 } else { product / heads as f32 };
-            }
-        }
-    }
-    map.values.push(values);
-    map.importance.push(importance);
-    Ok(())
 }

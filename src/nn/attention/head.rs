@@ -4,12 +4,13 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Part, Task};
+use crate::nn::Array;
 use crate::nn::kernel::{Block, Finish, PANEL, PanelRow, Scratch, compute, exp, largest, sum, tanh, vectorised};
 
 /// Scores of a block (1 MB), unless [`STRIP`] queries have more.
 const SCORES: usize = 256 * 1024;
 /// Queries, or keys, of a strip: four of the tallest tiles.
-const STRIP: usize = 48;
+pub const STRIP: usize = 48;
 
 /// What a thread works with, reused from head to head.
 #[derive(Default)]
@@ -41,8 +42,8 @@ pub struct Head<'a> {
     pub len: usize,
     /// Keys that were computed before: the first query stands behind them.
     pub before: usize,
-    /// Where they are, and the values beside them.
-    pub past: Option<&'a [f32]>,
+    /// Where they are, and the values beside them, in parts one behind another.
+    pub past: Option<&'a [Array]>,
     qkv: &'a [f32],
     start: usize,
     pub head: usize,
@@ -55,6 +56,11 @@ impl<'a> Head<'a> {
         let &Task { row, start, len, head, .. } = task;
         let bias = layout.bias.as_ref().map(|bias| &bias.of_row(row)[head * len * len..][..len * len]);
         Self { layout, len, before: 0, past: None, qkv, start, head, bias }
+    }
+
+    /// The row's first token in the packed sequence.
+    pub fn first(&self) -> usize {
+        self.start
     }
 
     /// Queries, keys or values of this head from position `token` on, the projection's stride apart; `token` is none that

@@ -233,8 +233,8 @@ fn what_is_no_token_is_refused() {
         assert_eq!(error.path, path, "{written}");
         assert!(error.detail.contains(part), "{written}: {}", error.detail);
     }
-    assert!(task.has_entropy(&spec_of(r#"{"token": 0}"#)));
-    assert!(!task.has_entropy(&spec_of(r#"{"token": 0, "against": 1}"#)));
+    assert_eq!(task.outputs(&spec_of(r#"{"token": 0}"#)), Outputs::Entropy);
+    assert_eq!(task.outputs(&spec_of(r#"{"token": 0, "against": 1}"#)), Outputs::Odds);
 }
 
 #[test]
@@ -252,4 +252,24 @@ fn the_prediction_says_each_tokens_probability() {
     assert_eq!((first.id, first.text.as_str()), (1, "t1"));
     assert!((f64::from(first.log_probability) - log_softmax(&LOGITS[..4], 1)).abs() < 1e-6);
     assert!((first.probability.ln() - first.log_probability).abs() < 1e-6);
+}
+
+/// Before it is written, a place that no completion can have is refused, however it is named.
+#[test]
+fn a_completion_to_be_written_has_so_many_places() {
+    let Input::Text(mut text) = input(&[]) else { unreachable!() };
+    text.continuation = Some(Continuation { pending: 3, ..text.continuation.unwrap_or_default() });
+    let input = Input::Text(text);
+    for (named, fits) in [
+        (TargetSpec::Text("2".into()), true),
+        (TargetSpec::Text("3".into()), false),
+        (spec_of(r#"{"token": 2}"#), true),
+        (spec_of(r#"{"token": 3}"#), false),
+    ] {
+        let found = Completion.check_input(&named, &input);
+        assert_eq!(found.is_ok(), fits, "{named:?}");
+        if let Err(error) = found {
+            assert!(error.path == "/token" && error.detail.contains("at most 3"), "{error:?}");
+        }
+    }
 }

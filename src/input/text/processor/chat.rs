@@ -59,11 +59,13 @@ fn keep_own(tokens: &mut [Token], words: &[Word], chat: &Chat) -> Vec<Word> {
     let mut kept: Vec<Word> = Vec::new();
     let mut last = None;
     for own in tokens.chunk_by_mut(|a, b| a.word == b.word) {
-        let (Some(first), Some(end)) = (own.first(), own.last()) else { continue };
-        let Some(word) = first.word.and_then(|word| words.get(word)) else { continue };
-        let parts = chat.contents.iter().filter(|part| part.start < word.end && word.start < part.end);
+        let (Some(begin), Some(end)) = (own.first(), own.last()) else { continue };
+        let Some(word) = begin.word.and_then(|word| words.get(word)) else { continue };
+        // Contents ascend, and there may be as many as words.
+        let first = chat.contents.partition_point(|part| part.end <= word.start);
+        let parts = chat.contents.iter().skip(first).take_while(|part| part.start < word.end);
         let (from, to) = parts.fold((usize::MAX, 0), |(from, to), part| (from.min(part.start), to.max(part.end)));
-        let (start, end) = (word.start.max(first.start).max(from), word.end.min(end.end).min(to));
+        let (start, end) = (word.start.max(begin.start).max(from), word.end.min(end.end).min(to));
         if start < end {
             last = Some(kept.len());
             kept.push(Word { text: characters[start..end].iter().collect(), start, end, sequence: None });
@@ -74,4 +76,47 @@ fn keep_own(tokens: &mut [Token], words: &[Word], chat: &Chat) -> Vec<Word> {
     let first = (!kept.is_empty()).then_some(0);
     tokens.iter_mut().filter(|token| !token.special && token.word.is_none()).for_each(|token| token.word = first);
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A chat of `count` messages `ab`, each behind a `>` that its word is glued to: a token a character.
+    fn chat(count: usize) -> (Vec<Token>, Vec<Word>, Chat) {
+        let token = |at: usize| Token {
+            id: 0,
+            text: String::new(),
+            start: at,
+            end: at + 1,
+            special: at.is_multiple_of(3),
+            word: (!at.is_multiple_of(3)).then_some(at / 3),
+            sequence: None,
+        };
+        let word = |at: usize| Word { text: ">ab".to_owned(), start: 3 * at, end: 3 * at + 3, sequence: None };
+        let contents = (0..count).map(|at| 3 * at + 1..3 * at + 3).collect();
+        let chat = Chat { text: ">ab".repeat(count), contents, dated: false, sent: String::new() };
+        ((0..3 * count).map(token).collect(), (0..count).map(word).collect(), chat)
+    }
+
+    #[test]
+    fn of_a_word_the_callers_part_remains() {
+        let (mut tokens, words, chat) = chat(2);
+        let kept = keep_own(&mut tokens, &words, &chat);
+        let places: Vec<_> = kept.iter().map(|word| (word.text.as_str(), word.start, word.end)).collect();
+        assert_eq!(places, [("ab", 1, 3), ("ab", 4, 6)]);
+        let of_tokens: Vec<_> = tokens.iter().map(|token| token.word).collect();
+        assert_eq!(of_tokens, [None, Some(0), Some(0), None, Some(1), Some(1)]);
+    }
+
+    /// Word by message would be 4 · 10¹⁰ steps.
+    #[test]
+    fn a_chat_of_many_messages_takes_time_by_its_length() {
+        let (mut tokens, words, chat) = chat(200_000);
+        let begun = Instant::now();
+        assert_eq!(keep_own(&mut tokens, &words, &chat).len(), 200_000);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
 }

@@ -81,7 +81,7 @@ impl Control {
         let row = |index: usize, out: &mut [f64]| out.copy_from_slice(&rows[index].0);
         let columns = rows.first().map_or(0, |(row, _)| row.len());
         let observed = Observations { columns, row: &row, weights: &weights, counts: &counts };
-        let fit = least_squares::fit(&observed, &[&heights], RIDGE)?.remove(0);
+        let fit = least_squares::fit::<Error>(&observed, &[&heights], RIDGE, &|| Ok(()))?.remove(0);
         Ok(Curve { intercept: fit.intercept, slopes: fit.coefficients })
     }
 

@@ -1,4 +1,4 @@
-//! The gradient at the probabilities against plain loops, and nodes' gradients against single walks back.
+//! Maps of the probabilities and of their gradient against plain loops, and nodes' gradients against single walks back.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -26,8 +26,39 @@ fn naive(attention: &Attention, qkv: &[f32], p: &[f32], grad: &[f32], offsets: &
     out.iter().zip(p).map(|(slope, p)| if *p == 0.0 { 0.0 } else { *slope }).collect()
 }
 
+/// The heads of `p` and of `slopes` as one map a row, and each head's sum, by loops.
+fn mapped(heads: usize, p: &[f32], slopes: &[f32], offsets: &[usize]) -> [Vec<f32>; 4] {
+    let (mut largest, mut sum, mut relevance, mut importance) = (vec![], vec![], vec![], vec![]);
+    let mut begin = 0;
+    for pair in offsets.windows(2) {
+        let square = (pair[1] - pair[0]) * (pair[1] - pair[0]);
+        let own = |numbers: &[f32], head: usize, at: usize| numbers[begin + head * square + at];
+        for at in 0..square {
+            let each = |head: usize| (own(p, head, at), own(slopes, head, at));
+            largest.push((0..heads).map(|head| each(head).0).fold(0.0, f32::max));
+            sum.push((0..heads).map(|head| each(head).0).sum());
+            relevance.push((0..heads).map(|head| (each(head).0 * each(head).1).max(0.0)).sum::<f32>() / heads as f32);
+        }
+        for head in 0..heads {
+            importance.push((0..square).map(|at| (own(p, head, at) * own(slopes, head, at)).abs()).sum());
+        }
+        begin += heads * square;
+    }
+    [largest, sum, relevance, importance]
+}
+
+fn check(recall: &Recall, grad: &[f32], (heads, p, slopes): (usize, &[f32], &[f32]), offsets: &[usize]) {
+    let [largest, sum, relevance, importance] = mapped(heads, p, slopes, offsets);
+    close("largest", &recall.folded(f32::max).unwrap(), &largest, 1e-5);
+    close("sum", &recall.folded(|a, b| a + b).unwrap(), &sum, 1e-5);
+    let (map, of_heads) = recall.relevance(grad).unwrap();
+    close("relevance", &map, &relevance, 1e-5);
+    close("importance", &of_heads, &importance, 1e-5);
+    assert!(recall.relevance(&grad[1..]).is_err());
+}
+
 #[test]
-fn the_gradient_at_probabilities_is_that_of_plain_loops() {
+fn maps_of_heads_are_those_of_plain_loops() {
     let mut rng = ChaCha8Rng::seed_from_u64(31);
     let window = Some(Window { left: 2, right: 1 });
     for attention in [
@@ -45,10 +76,8 @@ fn the_gradient_at_probabilities_is_that_of_plain_loops() {
                 let (out, p) = attention.forward(&mut tape, &node, &offsets, None, true).unwrap();
                 let recall = Recall::plain(attention, None, (&node, &out), &offsets);
                 let p = p.unwrap().values;
-                close("probabilities", &recall.probabilities().unwrap(), &p, 1e-5);
-                let oracle = naive(&attention, &qkv, &p, &grad, &offsets);
-                close("gradient", &recall.gradient(&grad).unwrap(), &oracle, 1e-5);
-                assert!(recall.gradient(&grad[1..]).is_err());
+                let slopes = naive(&attention, &qkv, &p, &grad, &offsets);
+                check(&recall, &grad, (attention.heads, &p, &slopes), &offsets);
             }
         }
     }
@@ -67,9 +96,8 @@ fn disentangled_attention_has_its_values_in_the_same_place() {
     let (out, p) = attention.forward(&mut tape, &node, &OFFSETS, true).unwrap();
     let recall = Recall::disentangled(&attention, (&node, &out), &OFFSETS);
     let p = p.unwrap().values;
-    assert_eq!((recall.heads(), recall.probabilities().unwrap()), (2, p.clone()));
-    let oracle = naive(&Attention::new(heads, depth), &qkv, &p, &grad, &OFFSETS);
-    close("gradient", &recall.gradient(&grad).unwrap(), &oracle, 1e-5);
+    let slopes = naive(&Attention::new(heads, depth), &qkv, &p, &grad, &OFFSETS);
+    check(&recall, &grad, (heads, &p, &slopes), &OFFSETS);
 }
 
 #[test]
