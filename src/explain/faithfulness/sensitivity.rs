@@ -12,7 +12,6 @@ use std::cell::OnceCell;
 
 use self::noisy::Noisy;
 use self::without::Without;
-use super::super::portions;
 use super::Effort;
 use super::measure::Measured;
 use crate::input::Input;
@@ -104,7 +103,7 @@ fn without_one(measured: Measured<'_>, parts: &Parts) -> Result<Vec<Run>, Error>
 /// The very same method on another input.
 fn run(measured: Measured<'_>, parts: &Parts, changed: &dyn Ctx, left_out: Option<usize>) -> Result<Run, Error> {
     let Measured { ctx, planned, .. } = measured;
-    let scores = portions::explain(planned, changed)?.into_iter().map(|again| {
+    let scores = planned.explain(changed)?.into_iter().map(|again| {
         let again = Parts::of(&again, planned.settings(), ctx.input());
         again.filter(|again| again.units == parts.units).map(|again| again.scores)
     });
