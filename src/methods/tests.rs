@@ -8,6 +8,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::support::fake::{self, Fake};
 use super::{Attribution, ErasedMethod, Error, METHODS};
 use crate::input::Input;
+use crate::input::units::Mask;
 
 /// A small text and a small picture over models that every method can explain.
 fn jobs() -> Vec<Fake> {
@@ -158,6 +159,64 @@ fn what_is_not_finite_never_leaves() {
         for method in explaining(&fake).filter(|method| method.targeted()) {
             let error = explain(method, &fake).unwrap_err();
             assert!(matches!(error, Error::NotFinite { .. }), "{}: {error}", method.name());
+        }
+    }
+}
+
+/// A text of 20 words over functions that no batch of samples and no small rule gets right.
+fn rough() -> Fake {
+    let weight = |i: usize| ((i * i) as f32 * 0.7).sin();
+    let sum = move |x: &[f32]| x.iter().enumerate().map(|(i, x)| x * weight(i)).sum::<f32>();
+    let mut fake = Fake::text(20).white(
+        move |x| vec![0.3 * (3.0 * sum(x)).cos(), (2.0 * sum(x)).sin()],
+        move |x, cotangent| {
+            let slope = -0.9 * cotangent[0] * (3.0 * sum(x)).sin() + 2.0 * cotangent[1] * (2.0 * sum(x)).cos();
+            (0..x.len()).map(|i| slope * weight(i)).collect()
+        },
+    );
+    fake.black = Box::new(|units, mask| {
+        let present = (0..units.len()).filter(|&unit| mask.contains(unit));
+        let sum: f32 = present.map(|unit| (unit as f32 * 1.3).cos()).sum();
+        vec![(2.0 * sum).sin(), (5.0 * sum).cos()]
+    });
+    fake.logits = (fake.black)(&fake.units(), &Mask::full(20));
+    fake.targets = vec![fake::target(1), fake::target(0)];
+    fake
+}
+
+#[test]
+fn what_is_refined_is_shown_and_changes_nothing() {
+    for (name, settings) in [
+        ("integrated_gradients", json!({"tolerance": 1e-6})),
+        ("smooth_grad", json!({"tolerance": 1e-6, "max_evaluations": 200})),
+        ("gradient_shap", json!({"tolerance": 1e-6, "max_evaluations": 200})),
+        ("lime", json!({"tolerance": 1e-6, "max_evaluations": 1000})),
+        ("kernel_shap", json!({"tolerance": 1e-6, "max_evaluations": 1000})),
+        ("shapley_sampling", json!({"tolerance": 1e-6, "max_evaluations": 1000})),
+        ("partition_shap", json!({"max_evaluations": 300})),
+    ] {
+        let method = METHODS.iter().find(|method| method.name() == name).unwrap();
+        let run = |followed: bool| {
+            let fake = Fake { followed, ..rough() };
+            let planned = method.plan(settings.as_object().cloned().unwrap(), &fake.subject());
+            let found = planned.unwrap_or_else(|error| panic!("{name}: {error}")).explain(&fake).unwrap();
+            (found, fake.refined.into_inner())
+        };
+        let (whole, shown) = run(true);
+        let (alone, silent) = run(false);
+        let bytes = |found: &[Attribution]| serde_json::to_vec(found).unwrap();
+        assert_eq!(bytes(&whole), bytes(&alone), "{name}");
+        assert!(silent.is_empty(), "{name} prepares what nobody looks at");
+        assert!(!shown.is_empty(), "{name} shows nothing before it is final");
+        let evaluations = |found: &[Attribution]| -> Vec<usize> {
+            found.iter().map(|attribution| attribution.diagnostics.evaluations).collect()
+        };
+        let mut before = vec![1; whole.len()];
+        for round in shown.iter().map(|round| evaluations(round)).chain([evaluations(&whole)]) {
+            assert_eq!(round.len(), whole.len(), "{name}");
+            assert!(round.iter().zip(&before).all(|(now, before)| now >= before), "{name}: {before:?} {round:?}");
+            assert!(round > before, "{name} shows the same again: {round:?}");
+            before = round;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The service under test: the two bundled models behind a real socket on a free port.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -198,17 +199,21 @@ pub fn pointers(problem: &Value) -> Vec<&str> {
 
 /// The events of an answer, in order: name and data.
 pub fn events(app: &TestApp, request: &Value) -> Vec<(String, String)> {
+    told(app, request).collect()
+}
+
+/// The events of an answer as they come. Dropped, it hangs up.
+pub fn told(app: &TestApp, request: &Value) -> impl Iterator<Item = (String, String)> + use<> {
     let response = app.post("/explain").header("accept", "text/event-stream").json(request).send().unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let text = response.text().unwrap();
-    let blocks = text.split("\n\n").filter(|block| !block.is_empty() && !block.starts_with(':'));
-    let event = |block: &str| {
-        let (name, data) = block.split_once('\n').unwrap();
-        let data = data.strip_prefix("data: ").unwrap();
-        (name.strip_prefix("event: ").unwrap().to_owned(), data.to_owned())
-    };
-    blocks.map(event).collect()
+    let lines = BufReader::new(response).lines().map(Result::unwrap);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(':'));
+    std::iter::from_fn(move || {
+        let name = lines.next()?.strip_prefix("event: ").unwrap().to_owned();
+        let data = lines.next().unwrap().strip_prefix("data: ").unwrap().to_owned();
+        Some((name, data))
+    })
 }
 
 /// Without what may differ between two runs.

@@ -10,7 +10,7 @@ use crate::input::text::{Lexicon, SpecialIds, TextInput, Token, Word};
 use crate::input::units::{Fill, Mask, Units};
 use crate::input::{Input, Kind};
 use crate::methods::{
-    Ctx, Error, Helpers, Inside, Masking, Pass, Proposal, RowView, Splice, Subject, Variant, Warning,
+    Attribution, Ctx, Error, Helpers, Inside, Masking, Pass, Proposal, RowView, Splice, Subject, Variant, Warning,
 };
 use crate::models::{Capabilities, Capability, Content, ImageSpec, Problem, Reads, Row, SequenceItem, Spec};
 use crate::nn::{self, Precision, Rule, Stopped};
@@ -47,6 +47,9 @@ pub struct Fake {
     pub left: Cell<Option<usize>>,
     pub rows: Cell<usize>,
     pub warnings: RefCell<Vec<Warning>>,
+    /// Whether somebody follows the job, and what was shown to them.
+    pub followed: bool,
+    pub refined: RefCell<Vec<Vec<Attribution>>>,
     pub lexicon: FakeLexicon,
     /// What the masked language model `words` would write, the same in every place.
     pub proposals: Vec<(&'static str, f64)>,
@@ -109,6 +112,8 @@ impl Fake {
             left: Cell::new(None),
             rows: Cell::new(0),
             warnings: RefCell::new(Vec::new()),
+            followed: false,
+            refined: RefCell::new(Vec::new()),
             lexicon: FakeLexicon::default(),
             proposals: Vec::new(),
         }
@@ -291,6 +296,14 @@ impl Ctx for Fake {
 
     fn rows(&self) -> usize {
         self.rows.get()
+    }
+
+    fn followed(&self) -> bool {
+        self.followed
+    }
+
+    fn refine(&self, attributions: Vec<Attribution>) {
+        self.refined.borrow_mut().push(attributions);
     }
 
     fn warn(&self, code: &'static str, detail: String) {
