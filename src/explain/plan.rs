@@ -243,9 +243,9 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
     let Checked { id, model, catalog, hypotheses, zero_shot, request, raw, asked, mut target, chosen, targets, wanted } =
         checked;
     let truncation = request.truncation.unwrap_or_default();
-    let task = match zero_shot {
-        Some(asked) => prepare::tokenised(&model, asked)?,
-        None => Arc::clone(&model.task),
+    let (task, behind) = match zero_shot {
+        Some(labelled) => prepare::tokenised(&model, labelled, hypotheses.as_ref())?,
+        None => (Arc::clone(&model.task), None),
     };
     let mut warnings = Vec::new();
     let input = match (&asked, raw) {
@@ -256,7 +256,7 @@ fn finish(checked: Checked<'_>, limits: &Limits) -> Result<Plan, PlanError> {
             warnings.extend(more);
             input
         }
-        (_, raw) => prepare::prepare(&model, raw, truncation, task.tail(), limits)?,
+        (_, raw) => prepare::prepare(&model, raw, truncation, behind.as_ref(), limits)?,
     };
     prepare::check_second(&*task, &input)?;
     task.check_text(&input).map_err(|detail| Field::new("/text", detail))?;

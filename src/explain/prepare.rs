@@ -200,19 +200,67 @@ pub(super) fn zero_shot(
     }
 }
 
-/// The same with the labels' texts in tokens.
-pub(super) fn tokenised(model: &ServedModel, task: Labelled) -> Result<Arc<dyn Task>, PlanError> {
-    let tokens = |text: &String| match (&model.processor, &task) {
-        (Processor::Text(processor), _) => processor.encode_tail(text).map(|(ids, type_ids)| Tail { ids, type_ids }),
+/// What stands behind the text in the longest of its rows: the hypothesis of one of the labels.
+pub(super) struct Longest {
+    /// What made it so long.
+    pointer: String,
+    tokens: usize,
+    max: usize,
+}
+
+impl Longest {
+    fn too_long(&self) -> Field {
+        let Self { pointer, tokens, max } = self;
+        let detail = format!(
+            "the label's hypothesis has {tokens} tokens and the model takes {max}, which leaves too few for the text; \
+             shorten it"
+        );
+        Field::new(pointer, detail)
+    }
+}
+
+/// The task with the labels' texts in tokens, and the longest of those that stand behind a text.
+pub(super) fn tokenised(
+    model: &ServedModel,
+    task: Labelled,
+    asked: Option<&Hypotheses>,
+) -> Result<(Arc<dyn Task>, Option<Longest>), PlanError> {
+    // Of a sentence that is too long, the template is to blame where it is most of it.
+    let pointer = |index: usize| {
+        let template = asked.and_then(|asked| asked.template.as_ref()).map_or(0, String::len);
+        let label = asked.and_then(|asked| asked.labels.get(index)).map_or(0, String::len);
+        if template > label { "/hypothesis_template".to_owned() } else { format!("/labels/{index}") }
+    };
+    let tokens = |(index, text): (usize, &String)| match (&model.processor, &task) {
+        (Processor::Text(processor), _) => processor
+            .encode_tail(text)
+            .map(|(ids, type_ids)| Tail { ids, type_ids })
+            .map_err(|error| Field::new("/labels", error.to_string())),
         (Processor::Both { text: processor, .. }, Labelled::Image(_)) => {
-            let sentence = processor.encode(text, None, Truncation::Error)?;
-            Ok(Tail { ids: sentence.ids().collect(), type_ids: Vec::new() })
+            let sentence = processor.encode(text, None, Truncation::Error);
+            sentence.map(|sentence| Tail { ids: sentence.ids().collect(), type_ids: Vec::new() }).map_err(|error| {
+                let TextError::TooManyTokens { tokens, max, .. } = error else {
+                    return Field::new("/labels", error.to_string());
+                };
+                let detail = format!("the label's sentence has {tokens} tokens and the model takes {max}; shorten it");
+                Field::new(pointer(index), detail)
+            })
         }
         _ => Ok(Tail::default()),
     };
-    let tails: Result<Vec<Tail>, TextError> = task.texts().iter().map(tokens).collect();
-    let tails = tails.map_err(|error| PlanError::Invalid(vec![Field::new("/labels", error.to_string())]))?;
-    Ok(task.with_tokens(tails))
+    let tails: Vec<Tail> = task.texts().iter().enumerate().map(tokens).collect::<Result<_, Field>>()?;
+    let longest = match (&model.processor, tails.iter().enumerate().rev().max_by_key(|(_, tail)| tail.ids.len())) {
+        (Processor::Text(processor), Some((index, tail))) => {
+            let (tokens, max) = (tail.ids.len(), processor.max_tokens());
+            let longest = Longest { pointer: pointer(index), tokens, max };
+            if tokens >= processor.max_own_tokens() {
+                return Err(longest.too_long().into());
+            }
+            Some(longest)
+        }
+        _ => None,
+    };
+    Ok((task.with_tokens(tails), longest))
 }
 
 /// Whether a pair is sent where the task needs one, and not where it takes none.
@@ -241,21 +289,21 @@ pub(super) fn check_second(task: &dyn Task, input: &Input) -> Result<(), Field> 
     Err(Field::new("/pair", format!("there is no token of it: {why}")))
 }
 
-/// Tokenises or decodes. `tail` tokens of the model's length are taken.
+/// Tokenises or decodes. `behind` a text something else takes its part of the model's length.
 pub(super) fn prepare(
     model: &ServedModel,
     raw: Raw,
     truncation: Truncation,
-    tail: usize,
+    behind: Option<&Longest>,
     limits: &Limits,
 ) -> Result<Input, PlanError> {
     let pointer = raw.pointer();
     let invalid = |detail: String| PlanError::Invalid(vec![Field::new(pointer, detail)]);
     let input = match (&model.processor, raw) {
         (Processor::Text(processor), Raw::Text { text, pair }) => processor
-            .encode_before(&text, pair.as_deref(), truncation, tail)
+            .encode_before(&text, pair.as_deref(), truncation, behind.map_or(0, |behind| behind.tokens))
             .map(Input::Text)
-            .map_err(|error: TextError| invalid(error.to_string()))?,
+            .map_err(|error| unread(&error, behind))?,
         (Processor::Image(processor) | Processor::Both { image: processor, .. }, Raw::Image { bytes, .. }) => processor
             .prepare(bytes, ImageLimits { pixels: limits.pixels })
             .map(Input::Image)
@@ -278,6 +326,17 @@ pub(super) fn prepare(
         }
         _ => Ok(input),
     }
+}
+
+/// Where a text that could not be read went wrong.
+fn unread(error: &TextError, behind: Option<&Longest>) -> Field {
+    let pointer = match (error, behind) {
+        (TextError::TooManyTokens { tokens, .. }, Some(behind)) if behind.tokens > *tokens => return behind.too_long(),
+        (TextError::NoRoom { .. }, Some(behind)) => return behind.too_long(),
+        (TextError::TooManyTokens { second: true, .. } | TextError::NoRoom { second: true, .. }, _) => "/pair",
+        _ => "/text",
+    };
+    Field::new(pointer, error.to_string())
 }
 
 #[cfg(test)]

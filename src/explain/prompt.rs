@@ -64,21 +64,14 @@ pub(super) fn take(request: &mut ExplainRequest, task: &dyn Task, fields: &mut V
         fields.push(Field::new("/messages", "the list is empty; send at least one message"));
         return None;
     }
-    let follows = match completion {
-        Some(completion) if completion.is_empty() => {
-            fields.push(Field::new("/completion", "it is empty; send some text, or \"generate\" in its place"));
-            None
-        }
-        Some(completion) => Some(Follows::Given(completion)),
-        None => match generate.unwrap_or_default().resolve() {
-            Ok(generation) => Some(Follows::Written(generation)),
-            Err(wrong) => {
-                fields.extend(wrong);
-                None
-            }
-        },
-    };
-    follows.map(|follows| Asked { messages, follows })
+    // Settings that a completion leaves unused are read all the same: what is wrong is said.
+    let generation = generate.unwrap_or_default().resolve().map_err(|wrong| fields.extend(wrong)).ok();
+    if completion.as_ref().is_some_and(String::is_empty) {
+        fields.push(Field::new("/completion", "it is empty; send some text, or \"generate\" in its place"));
+        return None;
+    }
+    let generation = generation?;
+    Some(Asked { messages, follows: completion.map_or(Follows::Written(generation), Follows::Given) })
 }
 
 /// Tokenises prompt and completion.
@@ -102,9 +95,15 @@ pub(super) fn prepare(
         Follows::Written(generation) => (None, generation.max_new_tokens),
     };
     let read = processor.encode_prompt(Prompt { text, chat: chat.as_ref(), completion, room, truncation });
-    let read = read.map_err(|error| match error {
-        TextError::NoWindows { .. } => invalid("/truncation", error.to_string()),
-        error => invalid(if chat.is_some() { "/messages" } else { "/text" }, error.to_string()),
+    let read = read.map_err(|error| {
+        let pointer = match (&error, &asked.follows) {
+            (TextError::NoWindows { .. }, _) => "/truncation",
+            (TextError::TooMuchFollows { .. }, Follows::Given(_)) => "/completion",
+            (TextError::TooMuchFollows { .. }, Follows::Written(_)) => "/generate/max_new_tokens",
+            _ if chat.is_some() => "/messages",
+            _ => "/text",
+        };
+        invalid(pointer, error.to_string())
     })?;
     let count = read.input.continuation.as_ref().map_or(0, |continuation| continuation.tokens.len());
     if completion.is_some() && count == 0 {

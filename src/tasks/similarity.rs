@@ -43,7 +43,7 @@ impl Similarity {
         let About::Similarity { scale } = spec.about else { return None };
         if asked.multi_label {
             let detail = "this model compares the labels with one another; leave it out".to_owned();
-            return Some(Err(HypothesisError { field: "multi_label", detail }));
+            return Some(Err(HypothesisError { field: "multi_label".to_owned(), detail }));
         }
         let template = match asked.checked(TEMPLATE) {
             Ok(template) => template,

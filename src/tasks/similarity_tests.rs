@@ -52,7 +52,7 @@ fn labels_are_checked() {
     let spec = spec(About::Similarity { scale: 10.0 }, &[]);
     let field = |asked: Hypotheses| Similarity::new(&spec, &asked).unwrap().unwrap_err().field;
     assert_eq!(field(asked(&[])), "labels");
-    assert_eq!(field(asked(&["a", "a"])), "labels");
+    assert_eq!(field(asked(&["a", "a"])), "labels/1");
     assert_eq!(field(Hypotheses { multi_label: true, ..asked(&["a"]) }), "multi_label");
     assert_eq!(field(Hypotheses { template: Some("no".into()), ..asked(&["a"]) }), "hypothesis_template");
     assert!(Similarity::new(&super::super::test_input::spec(About::Sequence, &["x"]), &asked(&["a"])).is_none());

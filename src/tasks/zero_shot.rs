@@ -35,10 +35,10 @@ pub struct Hypotheses {
     pub multi_label: bool,
 }
 
-/// What is wrong with them; `field` is the request's.
+/// What is wrong with them; `field` is the request's, as "labels" or "labels/1".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HypothesisError {
-    pub field: &'static str,
+    pub field: String,
     pub detail: String,
 }
 
@@ -48,7 +48,7 @@ impl Hypotheses {
     /// # Errors
     /// No labels, more than 1000, an empty one, one twice, or a template without a place for them.
     pub(super) fn checked(&self, otherwise: &str) -> Result<String, HypothesisError> {
-        let error = |field, detail: String| Err(HypothesisError { field, detail });
+        let error = |field: &str, detail: String| Err(HypothesisError { field: field.to_owned(), detail });
         if self.labels.is_empty() {
             return error("labels", "the list is empty; name at least one label".to_owned());
         }
@@ -58,11 +58,12 @@ impl Hypotheses {
         }
         let mut known = HashSet::new();
         for (place, label) in self.labels.iter().enumerate() {
+            let own = format!("labels/{place}");
             if label.trim().is_empty() {
-                return error("labels", format!("label {place} is empty; give it a name"));
+                return error(&own, "it is empty; give the label a name".to_owned());
             }
             if !known.insert(label) {
-                return error("labels", format!("label {place}, {}, is named twice", super::quote(label)));
+                return error(&own, format!("{} is named twice; name each label once", super::quote(label)));
             }
         }
         let template = self.template.as_deref().unwrap_or(otherwise);
@@ -159,7 +160,7 @@ impl ZeroShot {
     /// # Errors
     /// The model knows no entailment, or the labels or the template cannot be used.
     pub fn new(spec: &Spec, asked: Hypotheses) -> Result<Self, HypothesisError> {
-        let error = |field, detail: String| Err(HypothesisError { field, detail });
+        let error = |field: &str, detail: String| Err(HypothesisError { field: field.to_owned(), detail });
         let Some(verdicts) = Verdicts::of(spec) else {
             let detail = "only models of natural language inference, which have a label \"entailment\", and for images \
                           CLIP classify by labels of your own; leave \"labels\" out or name another model";

@@ -35,8 +35,8 @@ fn labels_and_template_make_hypotheses() {
     for (spec, asked, field, part) in [
         (spec(About::Sequence, &["a", "not_entailment"]), asked(&["x"], false), "labels", "natural language inference"),
         (nli(), asked(&[], false), "labels", "empty"),
-        (nli(), asked(&["x", " "], false), "labels", "label 1 is empty"),
-        (nli(), asked(&["x", "y", "x"], false), "labels", "label 2, \"x\", is named twice"),
+        (nli(), asked(&["x", " "], false), "labels/1", "give the label a name"),
+        (nli(), asked(&["x", "y", "x"], false), "labels/2", "\"x\" is named twice"),
         (
             nli(),
             Hypotheses { labels: numbered(MOST_LABELS + 1), ..asked(&[], false) },

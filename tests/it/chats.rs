@@ -81,6 +81,12 @@ fn messages_go_through_the_models_template() {
     refused(&app, &ask(json!({"model": "tiny-gpt2-lm"})), "/messages", "no chat template");
     refused(&app, &ask(json!({"text": "a"})), "/messages", "one prompt");
     refused(&app, &ask(json!({"messages": []})), "/messages", "empty");
+    // What is too long is named: the model takes 40 tokens.
+    let long = "The train is slow. ".repeat(8);
+    refused(&app, &ask(json!({"completion": long})), "/completion", "make it shorter");
+    refused(&app, &ask(json!({"generate": {"max_new_tokens": 40}})), "/generate/max_new_tokens", "make it shorter");
+    let error = json!({"messages": user(&long), "completion": " x", "truncation": "error"});
+    refused(&app, &ask(error), "/messages", "tokens and the model takes 40");
     for (wrong, pointer) in [
         (json!("hey"), "/messages"),
         (json!(["hey"]), "/messages/0"),
@@ -146,7 +152,7 @@ fn templates_begin_and_end_their_prompts_themselves() {
     assert_eq!(words.last().unwrap()["text"], "waited.");
     let none_left = json!([{"role": "user", "content": "a"}, {"role": "user", "content": ""}]);
     let generate = json!({"generate": {"max_new_tokens": 35}});
-    refused(&app, &ask("begins", none_left, generate), "/messages", "the model takes 40");
+    refused(&app, &ask("begins", none_left, generate), "/generate/max_new_tokens", "the model takes 40");
     refused(&app, &ask("begins", user(&long), json!({"truncation": "error"})), "/messages", "the model takes 40");
     refused(&app, &ask("begins", user(&long), json!({"truncation": "window"})), "/truncation", "not read in windows");
 

@@ -109,7 +109,9 @@ fn wrong_requests_say_where_and_what() {
     for (more, pointer, part) in [
         (json!({"labels": null, "hypothesis_template": null}), "/labels", "labels of your own"),
         (json!({"labels": []}), "/labels", "empty"),
-        (json!({"labels": [long]}), "/labels", "tokens"),
+        (json!({"labels": ["a train", long]}), "/labels/1", "tokens"),
+        (json!({"hypothesis_template": format!("{long} {{}}")}), "/hypothesis_template", "tokens"),
+        (json!({"labels": ["a train", "a film", "a train"]}), "/labels/2", "twice"),
         (json!({"multi_label": true}), "/multi_label", "leave it out"),
         (json!({"hypothesis_template": "a photo"}), "/hypothesis_template", "{}"),
         (json!({"target": "a ship"}), "/target", "Trains"),

@@ -381,7 +381,14 @@ fn borders_prompts_and_lengths() {
         refused(&app, &ask(json!({"truncation": "window"})), "/truncation", "not read in windows");
         let mut endless = ask(json!({"completion": "The train is slow. ".repeat(8)}));
         endless["text"] = json!("a");
-        refused(&app, &endless, "/text", "tokens and the model takes 40");
+        refused(&app, &endless, "/completion", "tokens and the model takes 40");
+        endless["truncation"] = json!("error");
+        refused(&app, &endless, "/completion", "tokens and the model takes 40");
+        for truncation in ["truncate", "error"] {
+            let written =
+                ask(json!({"completion": null, "generate": {"max_new_tokens": 60}, "truncation": truncation}));
+            refused(&app, &written, "/generate/max_new_tokens", "tokens and the model takes 40");
+        }
 
         refused(&app, &ask(json!({"completion": ""})), "/completion", "empty");
         refused(
@@ -406,6 +413,9 @@ fn borders_prompts_and_lengths() {
         refused(&app, &request(model, &values, json!({"pair": "x"})), "/pair", "one prompt");
         let generate = json!({"generate": {"top_p": 2}, "completion": null});
         refused(&app, &request(model, &values, generate), "/generate/top_p", "out of range");
+        // A completion leaves it unused; what is wrong with it is said all the same.
+        let unused = json!({"generate": {"max_new_tokens": 0}, "completion": " x"});
+        refused(&app, &request(model, &values, unused), "/generate/max_new_tokens", "out of range");
     }
 }
 

@@ -360,6 +360,7 @@ fn zero_shot_explains_the_text_alone() {
 #[test]
 fn wrong_requests_say_where_and_what() {
     let app = app(&["tokens", "answers", "nli"]);
+    let long = "film ".repeat(80);
     let tokens = |more: Value| merged(json!({"model": "tiny-bert-tokens", "text": "a good film"}), more);
     let answers = |more: Value| merged(json!({"model": "tiny-bert-answers", "text": "what?", "pair": "a film"}), more);
     let labels = |more: Value| {
@@ -379,7 +380,15 @@ fn wrong_requests_say_where_and_what() {
         (answers(json!({"pair": null})), "/pair", "context"),
         (answers(json!({"explain": [{"method": "lime", "output": "probability"}]})), "/explain/0/output", "logit"),
         (labels(json!({"labels": []})), "/labels", "empty"),
-        (labels(json!({"labels": ["a", "a"]})), "/labels", "twice"),
+        (labels(json!({"labels": ["a", "b", "a"]})), "/labels/2", "twice"),
+        (labels(json!({"labels": ["a", " "]})), "/labels/1", "empty"),
+        (labels(json!({"labels": ["a", long]})), "/labels/1", "too few for the text"),
+        (labels(json!({"labels": ["a", long], "truncation": "window"})), "/labels/1", "too few for the text"),
+        (labels(json!({"labels": ["a", long], "truncation": "error"})), "/labels/1", "too few for the text"),
+        (labels(json!({"hypothesis_template": format!("{long} {{}}")})), "/hypothesis_template", "too few"),
+        (labels(json!({"text": long, "truncation": "error"})), "/text", "tokens and the model takes"),
+        (answers(json!({"text": long, "truncation": "error"})), "/text", "tokens and the model takes"),
+        (answers(json!({"pair": long, "truncation": "error"})), "/pair", "tokens and the model takes"),
         (labels(json!({"hypothesis_template": "this"})), "/hypothesis_template", "{}"),
         (labels(json!({"pair": "b"})), "/pair", "hypothesis"),
         (labels(json!({"target": "c"})), "/target", "0 \"a\""),

@@ -153,6 +153,13 @@ fn what_windows_cannot_do_is_said() {
     let long = &case["text"];
     let both = json!({"model": "tiny-bert", "text": long, "pair": long, "truncation": "window"});
     refused(both, "/text", "too few");
+    let second =
+        json!({"model": "tiny-bert", "text": "film ".repeat(90), "pair": "film ".repeat(60), "truncation": "window"});
+    refused(second, "/pair", "too few");
+    // Of the 64 tokens that the model takes, the label's hypothesis leaves too few for a window.
+    let label =
+        json!({"model": "tiny-bert-nli", "text": long, "labels": ["a", "film ".repeat(52)], "truncation": "window"});
+    refused(label, "/labels/1", "too few for the text");
     let question = json!({"model": "tiny-bert-answers", "text": long, "pair": "The train.", "truncation": "window"});
     refused(question, "/text", "shorten the question");
 

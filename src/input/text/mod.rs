@@ -199,8 +199,15 @@ pub enum TextError {
     /// `file` is the name inside the model's folder.
     #[error("{file}: {detail}")]
     Tokenizer { file: &'static str, detail: String },
+    /// `second`: of a pair the second text is the longer.
     #[error("the text has {tokens} tokens and the model takes {max}; shorten it, or send \"truncation\": \"truncate\"")]
-    TooManyTokens { tokens: usize, max: usize },
+    TooManyTokens { tokens: usize, max: usize, second: bool },
+    /// The completion, written or to be written, leaves no room for a prompt, or is the longer of both.
+    #[error(
+        "prompt and completion have {tokens} tokens and the model takes {max}; {follows} of them are the completion's: make \
+         it shorter"
+    )]
+    TooMuchFollows { tokens: usize, max: usize, follows: usize },
     #[error(
         "prompt and completion have {tokens} tokens and the model takes {max}; a prompt is not read in windows: send \
          \"truncation\": \"truncate\", which cuts off its beginning, or shorten it"
@@ -213,12 +220,12 @@ pub enum TextError {
     NoTemplate,
     #[error("the model's chat template does not take these messages: {0}")]
     Chat(String),
-    /// Of windows.
+    /// Of windows. `second`: of the pair the second text is the shorter.
     #[error(
         "the shorter text of the pair leaves {room} of the model's {max} tokens for windows of the longer, which is too \
          few; shorten it, or send \"truncation\": \"truncate\""
     )]
-    NoRoom { room: usize, max: usize },
+    NoRoom { room: usize, max: usize, second: bool },
     #[error("the text could not be tokenised: {0}")]
     Encode(String),
     #[error("the text has no token, and the tokenizer has no bos, unk or eos token that could stand for it")]

@@ -41,6 +41,8 @@ pub struct TextProcessor {
     /// Else every token's type is 0, as in transformers without `token_type_ids`.
     types: bool,
     max_tokens: usize,
+    /// Tokens that the template adds to one text.
+    template: usize,
     vocab_size: usize,
     chat: Option<ChatTemplate>,
     /// Ids that end a text.
@@ -102,14 +104,21 @@ impl TextProcessor {
         tokenizer.with_post_processor(None::<PostProcessorWrapper>);
         let max_tokens = max_length.map_or(max_positions, |length| length.min(max_positions));
         let (ends, vocabulary) = (specials.eos.into_iter().collect(), OnceLock::new());
-        let processor = Self { tokenizer, post, specials, types, max_tokens, vocab_size, chat, ends, vocabulary };
-        processor.check_template()?;
-        Ok(processor)
+        let template = 0;
+        let processor =
+            Self { tokenizer, post, specials, types, max_tokens, template, vocab_size, chat, ends, vocabulary };
+        let template = processor.check_template()?;
+        Ok(Self { template, ..processor })
     }
 
     /// The longest input in tokens, specials included.
     pub fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    /// How many of them a text can have by itself: the template's are not its own.
+    pub fn max_own_tokens(&self) -> usize {
+        self.max_tokens.saturating_sub(self.template)
     }
 
     pub fn specials(&self) -> SpecialIds {
@@ -196,7 +205,8 @@ impl TextProcessor {
         let written = first.len() + second.as_ref().map_or(0, Encoding::len);
         // A template repeats a sequence only in theory, but then the length must be measured, not added up.
         let whole = self.finish(first.clone(), second.clone())?;
-        let tokens = whole.len();
+        let (tokens, second_longer) = (whole.len(), second.as_ref().is_some_and(|second| second.len() > first.len()));
+        let too_many = |tokens| TextError::TooManyTokens { tokens, max, second: second_longer };
         if tokens <= max {
             return Ok(Ok(Cut { encoding: whole, original_tokens: tokens, windows: Vec::new() }));
         }
@@ -207,11 +217,11 @@ impl TextProcessor {
                 let (first, second) = cut(first, second, room)?;
                 let encoding = self.finish(first, second)?;
                 if encoding.len() > max {
-                    return Ok(Err(TextError::TooManyTokens { tokens: encoding.len(), max }));
+                    return Ok(Err(too_many(encoding.len())));
                 }
                 Ok(Ok(Cut { encoding, original_tokens: tokens, windows: Vec::new() }))
             }
-            _ => Ok(Err(TextError::TooManyTokens { tokens, max })),
+            _ => Ok(Err(too_many(tokens))),
         }
     }
 
@@ -230,7 +240,9 @@ impl TextProcessor {
             other => (0, first, other),
         };
         let room = room.saturating_sub(short.as_ref().map_or(0, Encoding::len));
-        let Some(parts) = stretches(long, room) else { return Ok(Err(TextError::NoRoom { room, max })) };
+        let Some(parts) = stretches(long, room) else {
+            return Ok(Err(TextError::NoRoom { room, max, second: cut == 0 && short.is_some() }));
+        };
         let mut windows = Vec::with_capacity(parts.len());
         for (range, part) in parts {
             let part = match (cut, short.clone()) {
@@ -273,8 +285,10 @@ impl TextProcessor {
         }
     }
 
-    /// The template's own tokens, which stand in no vocabulary list, fit the embedding and the model's length.
-    fn check_template(&self) -> Result<(), TextError> {
+    /// The template's own tokens, which stand in no vocabulary list, fit the embedding and the model's length. How many it
+    /// adds to one text.
+    fn check_template(&self) -> Result<usize, TextError> {
+        let mut alone = 0;
         for pair in [None, Some("")] {
             let part = |text: &str| self.tokenizer.encode_char_offsets(text, false);
             let encoding = guarded(|| self.finish(part("")?, pair.map(part).transpose()?)).map_err(broken)?;
@@ -285,8 +299,11 @@ impl TextProcessor {
                     "its template adds {specials} tokens and the model takes {max}, which leaves no room for text"
                 )));
             }
+            if pair.is_none() {
+                alone = specials;
+            }
         }
-        Ok(())
+        Ok(alone)
     }
 
     fn check_ids(&self, encoding: &Encoding) -> Result<(), TextError> {

@@ -191,7 +191,7 @@ fn too_long_is_cut_or_refused() {
     assert_eq!(cut.words.last().map(|word| word.text.as_str()), Some("six"));
     assert_eq!(cut.tokens.last().map(|token| token.id), processor.specials().sep);
     let refused = processor.encode(text, None, Truncation::Error).unwrap_err();
-    assert!(matches!(refused, TextError::TooManyTokens { tokens: 9, max: 8 }), "{refused}");
+    assert!(matches!(refused, TextError::TooManyTokens { tokens: 9, max: 8, second: false }), "{refused}");
     let pair = processor.encode(text, Some("b"), Truncation::Truncate).unwrap();
     assert_eq!((pair.tokens.len(), pair.original_tokens, pair.words.len()), (8, 11, 5));
     // The template of a pair takes three.

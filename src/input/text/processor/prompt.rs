@@ -40,8 +40,8 @@ impl TextProcessor {
     /// length; where that is too little the prompt's beginning is cut off under [`Truncation::Truncate`].
     ///
     /// # Errors
-    /// [`TextError::TooManyTokens`] under [`Truncation::Error`] or where the completion alone is too long;
-    /// [`TextError::NoWindows`]; [`TextError::Encode`] where the tokenizer fails; [`TextError::NoToken`] where nothing
+    /// [`TextError::TooManyTokens`] under [`Truncation::Error`]; [`TextError::TooMuchFollows`] where the completion leaves no
+    /// room, or under [`Truncation::Error`] is the longer; [`TextError::NoWindows`]; [`TextError::Encode`] where the tokenizer fails; [`TextError::NoToken`] where nothing
     /// can stand for an empty prompt.
     pub fn encode_prompt(&self, prompt: Prompt<'_>) -> Result<Prompted, TextError> {
         let (halves, first, original) = guarded(|| self.halves(prompt)).map_err(TextError::Encode)??;
@@ -88,12 +88,21 @@ impl TextProcessor {
         if tokens <= max {
             return Ok(Ok((halves, whole, tokens)));
         }
+        let own = match prompt.chat {
+            Some(_) => whole.0.iter().filter(|token| !token.special).count(),
+            None => halves.prompt.len().min(whole.0.len()),
+        };
+        let template = whole.0.len() - own;
+        let room = max.checked_sub(follows + template).filter(|room| *room > 0);
+        // A template that leaves no room by itself is the prompt's.
+        let too_long = match (template < max && room.is_none()) || follows > own {
+            true => TextError::TooMuchFollows { tokens, max, follows: follows + 1 },
+            false => TextError::TooManyTokens { tokens, max, second: false },
+        };
         if let (Some(chat), Truncation::Truncate) = (prompt.chat, prompt.truncation) {
             let cut = of_chat(&halves.prompt, chat, tokens - max);
-            return Ok(cut.map(|cut| (halves, cut, tokens)).ok_or(TextError::TooManyTokens { tokens, max }));
+            return Ok(cut.map(|cut| (halves, cut, tokens)).ok_or(too_long));
         }
-        let template = whole.0.len() - halves.prompt.len().min(whole.0.len());
-        let room = max.checked_sub(follows + template).filter(|room| *room > 0);
         match (prompt.truncation, room) {
             (Truncation::Window, _) => Ok(Err(TextError::NoWindows { tokens, max })),
             (Truncation::Truncate, Some(room)) => {
@@ -102,7 +111,7 @@ impl TextProcessor {
                 let cut = self.prompt_tokens(halves.prompt.clone(), prompt)?;
                 Ok(Ok((halves, cut, tokens)))
             }
-            _ => Ok(Err(TextError::TooManyTokens { tokens, max })),
+            _ => Ok(Err(too_long)),
         }
     }
 
