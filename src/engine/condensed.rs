@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::evaluate::{Evaluate, Evaluation, Placed, Question, Seed, finite};
-use crate::models::{Batch, Model, Recording, Spec, StateMap};
+use crate::models::{Batch, Model, Recording, Spec};
 use crate::nn::{self, Array, Pace, Rule, Tape};
 use crate::tasks::{Condense, TOLD, likeliest};
 
@@ -96,13 +96,8 @@ fn evaluate_by(
         lens.values = rows().flat_map(|row| &row[..width]).copied().collect();
         lens.width = width;
         if told.count > 0 {
-            told_of.push(StateMap {
-                layer: lens.layer,
-                width: told.width() - width,
-                lengths: lens.lengths.clone(),
-                values: rows().flat_map(|row| &row[width..]).copied().collect(),
-                ..StateMap::default()
-            });
+            let likeliest = rows().flat_map(|row| &row[width..]).copied().collect();
+            told_of.push(lens.beside(told.width() - width, likeliest));
         }
     }
     Ok(Evaluation { logits, labels: width, gradients, taps })

@@ -115,13 +115,7 @@ pub fn finite(logits: &[f32]) -> Result<(), nn::Error> {
 /// The `count` likeliest tokens of every position of `lens`, which are logits.
 fn told(lens: &StateMap, count: usize) -> StateMap {
     let positions = lens.values.chunks(lens.width.max(1));
-    StateMap {
-        layer: lens.layer,
-        width: TOLD * count.min(lens.width),
-        lengths: lens.lengths.clone(),
-        values: positions.flat_map(|logits| likeliest(logits, count)).collect(),
-        ..StateMap::default()
-    }
+    lens.beside(TOLD * count.min(lens.width), positions.flat_map(|logits| likeliest(logits, count)).collect())
 }
 
 /// No objectives: never called.

@@ -109,5 +109,6 @@ fn capability_name(capability: Capability) -> &'static str {
         Capability::Attention => "attention",
         Capability::Hidden => "hidden",
         Capability::FeatureMap => "feature_map",
+        Capability::Relu => "relu",
     }
 }

@@ -100,7 +100,8 @@ impl<M: Method> ErasedMethod for M {
             let path = pointer(error.path());
             SettingError { path, detail: plain(&error.into_inner().to_string()) }
         })?;
-        let inside = |needed: &Capability| !matches!(needed, Capability::Forward | Capability::Gradient);
+        let inside =
+            |needed: &Capability| !matches!(needed, Capability::Forward | Capability::Gradient | Capability::Relu);
         let looks_inside = M::REQUIRES.iter().any(inside);
         let refused = |detail| SettingError { path: String::new(), detail };
         if looks_inside {

@@ -25,7 +25,7 @@ gradient_settings! {
     /// Captum 0.9 `GuidedBackprop`, reduced as above, within 1e-4 of the largest score.
     ///
     /// # Limits
-    /// It is defined for ReLUs: a model without any (GELU, SiLU) is refused with 422, which names the activation. Captum
+    /// It is defined for ReLUs: models without any (GELU, SiLU) cannot serve it, and a request is refused with 422. Captum
     /// changes ReLU modules alone, so that there it returns the plain gradient, with its signs: `gradient` is that. The
     /// picture shows what was found in the image rather than what the target depends on: it changes little from target
     /// to target (Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018).
@@ -38,7 +38,7 @@ gradient_settings! {
 impl Method for GuidedBackprop {
     const NAME: &'static str = "guided_backprop";
     const GROUP: &'static str = "gradients";
-    const REQUIRES: &'static [Capability] = &[Capability::Forward, Capability::Gradient];
+    const REQUIRES: &'static [Capability] = &[Capability::Forward, Capability::Gradient, Capability::Relu];
     const INPUTS: &'static [Kind] = &[Kind::Text, Kind::Image];
     const TARGETED: bool = true;
     const SIGNED: bool = false;

@@ -188,7 +188,7 @@ impl Anatomy {
             token_types: if self.types > 1 { self.types } else { 0 },
             image: None,
             reads: if about == About::Sequence { Reads::First } else { Reads::Each },
-            capabilities: Capabilities::of_transformers(),
+            capabilities: Capabilities::of_transformers().with(&[self.activation]),
         })
     }
 

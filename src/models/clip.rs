@@ -346,7 +346,8 @@ impl Family for Clip {
             token_types: 0,
             image: Some(image),
             reads: Reads::First,
-            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention]),
+            capabilities: Capabilities(vec![Capability::Forward, Capability::Gradient, Capability::Attention])
+                .with(&[pixels.activation()?.0]),
         };
         let text = text(weights, &words, &words.sizes([512, 2_048, 8])?, columns)?;
         let vision = Vision::load(weights, &pixels, &sizes, patches, columns)?;

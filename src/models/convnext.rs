@@ -114,14 +114,15 @@ impl ConvNextModel {
             stages.push(Stage::new(weights, &name, config, &mut maps, (index > 0, width, depth))?);
         }
         let (width, blocks) = (maps.channels, widths.iter().map(|(_, depth)| depth).sum());
-        let spec =
-            vision::spec("convnext", common, vision::maps(size, (maps.rows, maps.cols), blocks), (width, blocks, 0))?;
+        let activation = config::activation(&config.hidden_act)?;
+        let image = vision::maps(size, (maps.rows, maps.cols), blocks);
+        let spec = vision::spec("convnext", common, image, (width, blocks, 0), &[activation])?;
         Ok(Self {
             patches,
             projection,
             first_norm,
             stages,
-            activation: config::activation(&config.hidden_act)?,
+            activation,
             last: maps.rows * maps.cols,
             norm: weights.layer_norm("convnext.layernorm", width, config::epsilon(config.layer_norm_eps)?)?,
             classifier: weights.linear("classifier", width, spec.labels.len(), true)?,

@@ -12,7 +12,7 @@ use super::embeddings::{Embeddings, Step};
 use super::encoder::{Convolution, Encoder, Layer, Mixing, NormPlace};
 use super::head::{Head, HeadNames};
 use super::text_encoder::TextEncoder;
-use super::{Family, LoadError, Model, Weights};
+use super::{Family, LoadError, Model, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::{Array, Disentangled, Distances, Linear, Node, Tape};
 
@@ -196,13 +196,12 @@ fn load(version: Version, folder: &ModelFolder, weights: &Weights<'_>) -> Result
     }
     let spec = anatomy.spec(&common)?;
     let activation = config::activation_of("pooler_hidden_act", &own.pooler_hidden_act)?;
-    Ok(Box::new(TextEncoder {
-        embeddings: embeddings(&anatomy, weights)?,
-        encoder: encoder(version, &anatomy, &own, weights)?,
-        norm: None,
-        head: Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, &spec)?,
-        spec,
-    }))
+    let encoder = encoder(version, &anatomy, &own, weights)?;
+    let head = Head::load(weights, &HEAD, activation, anatomy.sizes.hidden, &spec)?;
+    let convolved = encoder.convolution.iter().map(|convolution| convolution.activation);
+    let capabilities = spec.capabilities.with(&convolved.chain(head.activations()).collect::<Vec<_>>());
+    let spec = Spec { capabilities, ..spec };
+    Ok(Box::new(TextEncoder { embeddings: embeddings(&anatomy, weights)?, encoder, norm: None, head, spec }))
 }
 
 /// Projected before the norm, where ELECTRA projects behind it.

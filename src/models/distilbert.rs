@@ -8,7 +8,7 @@ use super::embeddings::Count;
 use super::encoder::NormPlace;
 use super::head::{Head, HeadNames, MaskNames};
 use super::text_encoder::TextEncoder;
-use super::{About, Family, LoadError, Model, Weights};
+use super::{About, Family, LoadError, Model, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::nn::Activation;
 
@@ -103,6 +103,7 @@ impl Family for DistilBert {
             About::Masked => Head::masks(weights, &MASKS, tied, anatomy.activation, EPSILON, &spec)?,
             _ => Head::load(weights, &HEAD, Activation::RELU, anatomy.sizes.hidden, &spec)?,
         };
+        let spec = Spec { capabilities: spec.capabilities.with(&head.activations()), ..spec };
         Ok(Box::new(TextEncoder {
             embeddings: anatomy.embeddings(weights, &NAMES)?,
             encoder: anatomy.encoder(weights, &NAMES, NormPlace::After)?,

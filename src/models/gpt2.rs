@@ -9,7 +9,7 @@ use super::embeddings::{Count, Embeddings, Positions};
 use super::{About, Capabilities, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
-use crate::nn::Attention;
+use crate::nn::{Activation, Attention};
 
 pub struct Gpt2;
 
@@ -82,8 +82,12 @@ impl Config {
                 About::Next => Reads::Each,
                 _ => Reads::Last { pad: self.pad_token_id.and_then(|id| u32::try_from(id).ok()) },
             },
-            capabilities: Capabilities::of_transformers(),
+            capabilities: Capabilities::of_transformers().with(&[self.activation()?]),
         })
+    }
+
+    fn activation(&self) -> Result<Activation, LoadError> {
+        config::activation_of("activation_function", &self.activation_function)
     }
 
     fn norm(&self, weights: &Weights<'_>, name: &str) -> Result<Norm, LoadError> {
@@ -144,7 +148,7 @@ impl Family for Gpt2 {
         Ok(Box::new(Decoder {
             embeddings: config.embeddings(weights)?,
             layers,
-            activation: config::activation_of("activation_function", &config.activation_function)?,
+            activation: config.activation()?,
             gated: false,
             ropes: Vec::new(),
             norm: config.norm(weights, &format!("{}ln_f", root(weights)))?,

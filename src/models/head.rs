@@ -92,6 +92,11 @@ impl Head {
         Ok(Self { dense: Some(Dense { linear, activation, norm }), out })
     }
 
+    /// What stands before the logits, if anything does.
+    pub fn activations(&self) -> Vec<Activation> {
+        self.dense.iter().map(|dense| dense.activation).collect()
+    }
+
     pub fn forward(&self, tape: &mut Tape<'_>, x: &Node) -> Result<Node, nn::Error> {
         let Some(dense) = &self.dense else { return self.out.forward(tape, x) };
         let mut x = dense.linear.forward_activated(tape, x, dense.activation)?;

@@ -11,7 +11,7 @@ use super::text_encoder::TextEncoder;
 use super::{About, Capabilities, Family, LoadError, Model, Reads, Spec, Weights};
 use crate::hub::ModelFolder;
 use crate::input::Kind;
-use crate::nn::{LayerNorm, Rope, RopeScaling, Window};
+use crate::nn::{Activation, LayerNorm, Rope, RopeScaling, Window};
 
 pub struct ModernBert;
 
@@ -161,7 +161,7 @@ impl Config {
             token_types: 0,
             image: None,
             reads: if about == About::Sequence { self.reads()? } else { Reads::Each },
-            capabilities: Capabilities::of_transformers(),
+            capabilities: Capabilities::of_transformers().with(&[self.activation_of_head()?]),
         })
     }
 
@@ -199,13 +199,17 @@ impl Config {
         Ok(Encoder { gated: true, ropes: self.ropes()?, ..plain })
     }
 
+    fn activation_of_head(&self) -> Result<Activation, LoadError> {
+        config::activation_of("classifier_activation", &self.classifier_activation)
+    }
+
     /// The same for sequences, tokens and spans.
     fn head(&self, weights: &Weights<'_>, labels: usize) -> Result<Head, LoadError> {
         let hidden = self.hidden_size;
         weights.require_head(&["head.dense", "classifier"], self.classifier_bias)?;
         let dense = Dense {
             linear: weights.linear("head.dense", hidden, hidden, self.classifier_bias)?,
-            activation: config::activation_of("classifier_activation", &self.classifier_activation)?,
+            activation: self.activation_of_head()?,
             norm: Some(self.norm(weights, "head.norm")?),
         };
         Ok(Head { dense: Some(dense), out: weights.linear("classifier", hidden, labels, true)? })

@@ -100,7 +100,9 @@ impl ResNetModel {
             }
         }
         let shape = (maps.channels, blocks.len(), 0);
-        let spec = vision::spec("resnet", common, vision::maps(size, (maps.rows, maps.cols), blocks.len()), shape)?;
+        let image = vision::maps(size, (maps.rows, maps.cols), blocks.len());
+        // Between a block's convolutions, whatever config.json says of what stands behind it.
+        let spec = vision::spec("resnet", common, image, shape, &[Activation::RELU])?;
         Ok(Self {
             pixels: vision::as_rows(size),
             stem,

@@ -65,21 +65,78 @@ fn deep_lift_adds_up_in_every_family() {
     }
 }
 
+/// What guided backpropagation makes of the first logit.
+fn guided(model: &dyn Model, row: Row) -> Result<Vec<f32>, nn::Error> {
+    let mut tape = Tape::new(&(), true).under(Rule::Guided);
+    let outputs = model.forward(&mut tape, &Batch::new(vec![row]), &TapPlan::default()).unwrap();
+    let mut seed = vec![0.0; outputs.logits.cols()];
+    seed[0] = 1.0;
+    tape.backward(&outputs.logits, &seed, &outputs.input)
+}
+
+/// The folder with ReLUs wherever its config.json names an activation.
+fn with_relus(name: &str) -> ModelFolder {
+    let mut folder = folder(name);
+    let mut config: serde_json::Value = serde_json::from_slice(folder.file("config.json").unwrap()).unwrap();
+    let towers = ["vision_config", "text_config"];
+    for place in towers.map(Some).into_iter().chain([None]) {
+        let keys = match place {
+            Some(tower) => config.get_mut(tower),
+            None => Some(&mut config),
+        };
+        let Some(keys) = keys else { continue };
+        for key in [
+            "activation",
+            "activation_function",
+            "classifier_activation",
+            "conv_act",
+            "hidden_act",
+            "hidden_activation",
+            "pooler_hidden_act",
+        ] {
+            if keys.get(key).is_some_and(|named| named.is_string()) {
+                keys[key] = "relu".into();
+            }
+        }
+    }
+    let bytes = serde_json::to_vec(&config).unwrap();
+    folder.files.insert("config.json".into(), crate::hub::FileBytes::Owned(std::sync::Arc::new(bytes)));
+    folder
+}
+
+/// Every family says whether it has them, whatever its config.json asks for: `/models` lists what works.
+#[test]
+fn what_has_relus_can_be_guided() {
+    let mut found = [0, 0];
+    for name in TEXT.into_iter().chain(IMAGE).chain(["tiny-clip"]) {
+        for folder in [folder(name), with_relus(name)] {
+            let model = load(&folder).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let spec = model.spec();
+            let row = match (name, &spec.image) {
+                ("tiny-clip", Some(image)) => {
+                    let pixels = (0..3 * image.rows * image.cols).map(|at| (at as f32 * 0.7).sin());
+                    Row { content: Content::Pixels(pixels.collect()), read: vec![0] }
+                }
+                _ => Golden::of(name).row(0),
+            };
+            let works = guided(&*model, row).is_ok();
+            assert_eq!(spec.capabilities.covers(&[Capability::Relu]), works, "{name}");
+            found[usize::from(works)] += 1;
+        }
+    }
+    assert!(found[0] > 20 && found[1] > 20, "{found:?}");
+}
+
 /// A model with ReLUs is guided, one without is refused by its activations' names.
 #[test]
 fn guided_backpropagation_needs_relus() {
-    let mut guided = Vec::new();
+    let mut with = Vec::new();
     for name in TEXT.into_iter().chain(IMAGE) {
         let model = load(&folder(name)).unwrap();
-        let mut tape = Tape::new(&(), true).under(Rule::Guided);
-        let batch = Batch::new(vec![Golden::of(name).row(0)]);
-        let outputs = model.forward(&mut tape, &batch, &TapPlan::default()).unwrap();
-        let mut seed = vec![0.0; outputs.logits.cols()];
-        seed[0] = 1.0;
-        match tape.backward(&outputs.logits, &seed, &outputs.input) {
+        match guided(&*model, Golden::of(name).row(0)) {
             Ok(gradient) => {
                 assert!(gradient.iter().any(|g| *g != 0.0), "{name}");
-                guided.push(name);
+                with.push(name);
             }
             Err(error) => {
                 let text = error.to_string();
@@ -89,7 +146,7 @@ fn guided_backpropagation_needs_relus() {
         }
     }
     let known = ["tiny-resnet", "tiny-resnet-basic", "tiny-vgg", "tiny-vgg-bn", "tiny-bert-multilabel"];
-    assert!(known.iter().all(|name| guided.contains(name)), "{guided:?}");
+    assert!(known.iter().all(|name| with.contains(name)), "{with:?}");
 }
 
 /// Captum's DeepLift from zeros (VGG) and GuidedBackprop (VGG, ResNet) of target 1, within 1e-4 of the largest number.

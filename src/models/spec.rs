@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::input::Kind;
+use crate::nn::Activation;
 
 /// What a model can give. No method names a family, no family names a method: these decide what fits what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,6 +18,8 @@ pub enum Capability {
     Hidden,
     /// Maps over the image that keep its rows and columns.
     FeatureMap,
+    /// ReLUs, beside other activations or not.
+    Relu,
 }
 
 /// A set of [`Capability`].
@@ -28,6 +31,15 @@ impl Capabilities {
     /// What every transformer over text has.
     pub fn of_transformers() -> Self {
         Self(vec![Capability::Forward, Capability::Gradient, Capability::Attention, Capability::Hidden])
+    }
+
+    /// The same and what `activations` add, which are those that stand between the input and the logits. One in a gate
+    /// does not count: gradients go around it as well.
+    pub fn with(mut self, activations: &[Activation]) -> Self {
+        if activations.contains(&Activation::RELU) && !self.0.contains(&Capability::Relu) {
+            self.0.push(Capability::Relu);
+        }
+        self
     }
 
     pub fn covers(&self, required: &[Capability]) -> bool {

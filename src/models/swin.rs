@@ -167,14 +167,16 @@ impl SwinModel {
             stages.push(Stage { layers, grid: own, merging });
         }
         let (width, layers) = (width << (config.depths.len() - 1), config.depths.iter().sum());
-        let spec = vision::spec("swin", common, vision::maps(size, grid, layers), (width, layers, 0))?;
+        let activation = config::activation(&config.hidden_act)?;
+        let image = vision::maps(size, grid, layers);
+        let spec = vision::spec("swin", common, image, (width, layers, 0), &[activation])?;
         Ok(Self {
             patches,
             projection,
             first_norm,
             positions,
             stages,
-            activation: config::activation(&config.hidden_act)?,
+            activation,
             last: grid.0 * grid.1,
             norm: weights.layer_norm("swin.layernorm", width, epsilon)?,
             classifier: weights.linear("classifier", width, spec.labels.len(), true)?,

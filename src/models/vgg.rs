@@ -86,7 +86,13 @@ impl VggModel {
         let grid = (maps.rows, maps.cols);
         let dense = dense(weights, root, &mut maps)?;
         let shape = (maps.channels, depths.iter().sum::<usize>() + dense.len(), 0);
-        let spec = vision::spec(common.architecture(), common, vision::maps(size, grid, features.len()), shape)?;
+        let spec = vision::spec(
+            common.architecture(),
+            common,
+            vision::maps(size, grid, features.len()),
+            shape,
+            &[Activation::RELU],
+        )?;
         Ok(Self {
             pixels: vision::as_rows(size),
             features,

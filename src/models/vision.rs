@@ -9,7 +9,7 @@ use super::{About, Capabilities, Capability, ImageSpec, LoadError, Reads, Sequen
 use crate::hub::ModelFolder;
 use crate::input::Kind;
 use crate::input::image;
-use crate::nn::{self, Array, Linear, Node, Patches, Tape};
+use crate::nn::{self, Activation, Array, Linear, Node, Patches, Tape};
 
 /// The largest image that a family without patches takes: its first maps have a row a pixel.
 const MOST_PIXELS: usize = 1 << 20;
@@ -86,12 +86,13 @@ pub fn sequence<'a>(named: impl Iterator<Item = &'a str>, (rows, cols): (usize, 
     named.map(|name| SequenceItem::Named(name.into())).chain(patches).collect()
 }
 
-/// What a model says about itself: hidden size, layers and heads.
+/// What a model says about itself: hidden size, layers and heads, and its activations that stand in no gate.
 pub fn spec(
     name: &str,
     common: &Common,
     image: ImageSpec,
     (hidden, layers, heads): (usize, usize, usize),
+    activations: &[Activation],
 ) -> Result<Spec, LoadError> {
     let labels = common.labels()?;
     let mut capabilities = vec![Capability::Forward, Capability::Gradient];
@@ -114,7 +115,7 @@ pub fn spec(
         token_types: 0,
         image: Some(image),
         reads: Reads::First,
-        capabilities: Capabilities(capabilities),
+        capabilities: Capabilities(capabilities).with(activations),
     })
 }
 

@@ -11,7 +11,7 @@ use super::tap::Recorder;
 use super::vision::{self, Side};
 use super::vision_stack::Stack;
 use super::{ImageSpec, LoadError, Model, Outputs, Spec, TapPlan, Weights};
-use crate::nn::{self, Array, LayerNorm, Linear, Node, Patches, Tape, mean_rows, prepend, select};
+use crate::nn::{self, Activation, Array, LayerNorm, Linear, Node, Patches, Tape, mean_rows, prepend, select};
 
 /// The keys of config.json that matter to a forward, with the defaults that most families have.
 #[derive(Deserialize)]
@@ -155,7 +155,8 @@ impl VisionTransformer {
         let (tokens, positions) = embedded(design, keys, weights, patch, grid)?;
         let stack = Stack::new(design, keys, weights, (&sizes, epsilon), grid)?;
         let layers = (0..sizes.layers).map(|index| stack.layer(index));
-        let spec = spec(design, common, grid, &sizes)?;
+        let activation = config::activation(if design.gated { "silu" } else { &keys.hidden_act })?;
+        let spec = spec(design, common, grid, &sizes, activation)?;
         let heads = heads(design, weights, hidden, spec.labels.len())?;
         let patches =
             Patches { channels: 3, patch_rows: patch.0, patch_cols: patch.1, grid_rows: grid.0, grid_cols: grid.1 };
@@ -167,12 +168,7 @@ impl VisionTransformer {
             positions,
             encoder: Encoder {
                 gated: design.gated,
-                ..Encoder::new(
-                    layers.collect::<Result<_, _>>()?,
-                    sizes.heads,
-                    config::activation(if design.gated { "silu" } else { &keys.hidden_act })?,
-                    NormPlace::Before,
-                )
+                ..Encoder::new(layers.collect::<Result<_, _>>()?, sizes.heads, activation, NormPlace::Before)
             },
             norm: weights.layer_norm(&format!("{}.{}", design.name, design.norm), hidden, epsilon)?,
             norm_after_mean: design.norm_after_mean,
@@ -213,13 +209,20 @@ impl VisionTransformer {
     }
 }
 
-fn spec(design: &Design, common: &Common, grid: (usize, usize), sizes: &Sizes) -> Result<Spec, LoadError> {
+fn spec(
+    design: &Design,
+    common: &Common,
+    grid: (usize, usize),
+    sizes: &Sizes,
+    activation: Activation,
+) -> Result<Spec, LoadError> {
     let named = design.tokens.iter().flat_map(|token| std::iter::repeat_n(token.name, token.count));
     let (rows, cols) = design.size;
     let sequence = vision::sequence(named, grid);
     let (grid_rows, grid_cols) = grid;
     let image = ImageSpec { channels: 3, rows, cols, grid_rows, grid_cols, sequence, maps: sizes.layers };
-    vision::spec(design.name, common, image, (sizes.hidden, sizes.layers, sizes.heads))
+    let activations = if design.gated { &[][..] } else { &[activation] };
+    vision::spec(design.name, common, image, (sizes.hidden, sizes.layers, sizes.heads), activations)
 }
 
 /// Patches to hidden states: a convolution whose stride is its kernel.

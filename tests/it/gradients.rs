@@ -138,7 +138,13 @@ fn guided_backpropagation_is_for_relus() {
     let refused = problem(app.send("/explain", &text), 422, "invalid-request");
     assert_eq!(pointers(&refused), ["/explain/1"]);
     let detail = refused["errors"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("ReLU") && detail.contains("gelu") && detail.contains("use \"gradient\""), "{detail}");
+    assert!(detail.contains("cannot give: relu;") && detail.contains(" gradient,"), "{detail}");
+    // Nobody is offered what is refused.
+    let models: Value = app.get("/models").send().unwrap().json().unwrap();
+    for (model, guided) in models["models"].as_array().unwrap().iter().zip([true, false, true]) {
+        let has = |list: &str, what: &str| model[list].as_array().unwrap().iter().any(|one| one == what);
+        assert_eq!((has("methods", "guided_backprop"), has("capabilities", "relu")), (guided, guided), "{model}");
+    }
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn settings_are_refused_where_they_stand() {
         (json!({"method": "gradient_shap", "baselines": ["pad", "blur"]}), "/explain/0/baselines/1"),
         (json!({"method": "deep_lift", "baseline": "white"}), "/explain/0/baseline"),
         (json!({"method": "gradient", "cells": 3}), "/explain/0/cells"),
-        (json!({"method": "guided_backprop", "steps": 3}), "/explain/0/steps"),
+        (json!({"method": "input_x_gradient", "steps": 3}), "/explain/0/steps"),
     ] {
         let refused = problem(app.send("/explain", &json!({"text": TEXT, "explain": [item]})), 422, "invalid-request");
         assert_eq!(pointers(&refused), [pointer]);

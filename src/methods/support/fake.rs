@@ -47,6 +47,8 @@ pub struct Fake {
     pub left: Cell<Option<usize>>,
     pub rows: Cell<usize>,
     pub warnings: RefCell<Vec<Warning>>,
+    /// The last pass's.
+    pub rule: Cell<Option<Rule>>,
     /// Whether somebody follows the job, and what was shown to them.
     pub followed: bool,
     pub refined: RefCell<Vec<Vec<Attribution>>>,
@@ -96,7 +98,9 @@ impl Fake {
             token_types: 0,
             image,
             reads: Reads::First,
-            capabilities: Capabilities([Capabilities::of_transformers().0, vec![Capability::FeatureMap]].concat()),
+            capabilities: Capabilities(
+                [Capabilities::of_transformers().0, vec![Capability::FeatureMap, Capability::Relu]].concat(),
+            ),
         };
         Self {
             spec,
@@ -112,6 +116,7 @@ impl Fake {
             left: Cell::new(None),
             rows: Cell::new(0),
             warnings: RefCell::new(Vec::new()),
+            rule: Cell::new(None),
             followed: false,
             refined: RefCell::new(Vec::new()),
             lexicon: FakeLexicon::default(),
@@ -237,6 +242,7 @@ impl Ctx for Fake {
     }
 
     fn pass(&self, pass: &Pass<'_>, sink: &mut dyn FnMut(&RowView<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        self.rule.set(Some(pass.rule));
         for row in 0..pass.rows {
             self.step()?;
             let mut embedding = self.own_embedding();

@@ -73,7 +73,7 @@ fn load(
 fn spec(name: &str, common: &Common, image: &Image) -> Result<Spec, LoadError> {
     vision::check_pixels("input_size", image.size)?;
     let grid = (image.size.0.div_ceil(image.stride), image.size.1.div_ceil(image.stride));
-    let mut spec = vision::spec(name, common, vision::maps(image.size, grid, 0), (0, 0, 0))?;
+    let mut spec = vision::spec(name, common, vision::maps(image.size, grid, 0), (0, 0, 0), &[])?;
     spec.capabilities = Capabilities(vec![Capability::Forward]);
     Ok(spec)
 }

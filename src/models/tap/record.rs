@@ -71,6 +71,11 @@ pub struct StateMap {
 }
 
 impl StateMap {
+    /// Other numbers of the same positions of the layer, `width` a position.
+    pub fn beside(&self, width: usize, values: Vec<f32>) -> Self {
+        Self { layer: self.layer, width, lengths: self.lengths.clone(), values, ..Self::default() }
+    }
+
     /// One row of `of`, which is `values` or one of `gradients`.
     pub fn row<'a>(&self, of: &'a [f32], row: usize) -> &'a [f32] {
         let start: usize = self.lengths[..row].iter().sum();
