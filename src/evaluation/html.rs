@@ -6,27 +6,18 @@ use super::markdown::{Column, checks, columns, cost_columns, estimate, introduct
 use super::plot;
 use super::report::{MethodReport, Report};
 use super::statistics::Estimate;
-use crate::render::escaped;
+use crate::render::{Page, escaped};
 
-/// The policy forbids a browser what the page never does.
-const HEAD: &str = r#"<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<style>
-body { font: 16px/1.6 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+const STYLE: &str = "\
 table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
 td, th { padding: 0.1rem 0.8rem 0.1rem 0; text-align: left; white-space: nowrap; }
 svg { max-width: 100%; height: auto; } li.in { margin-left: 1.5rem; }
-</style>
-"#;
+";
 
 /// Draws `report`.
 pub fn html(report: &Report) -> String {
-    let title = escaped(&format!("Explanations of {}", report.run.model["name"].as_str().unwrap_or_default()));
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    );
+    let title = format!("Explanations of {}", report.run.model["name"].as_str().unwrap_or_default());
+    let mut page = format!("<h1>{}</h1>\n", escaped(&title));
     let _ = writeln!(page, "<p>{}</p>", escaped(&introduction(report)));
     let settings = settings(report);
     if !settings.is_empty() {
@@ -73,8 +64,7 @@ pub fn html(report: &Report) -> String {
     }
     checks(report).iter().for_each(|section| drawn(&mut page, section));
     failures(&mut page, methods);
-    page.push_str("</body>\n</html>\n");
-    page
+    Page { title: &title, width: 72, pictures: false, style: STYLE }.around(&page)
 }
 
 /// A section of the report's Markdown: headings, tables, lists and paragraphs, which is all it is made of.

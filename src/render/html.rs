@@ -1,4 +1,4 @@
-//! An answer as one HTML page that needs nothing else: no script, no style sheet, no font from elsewhere.
+//! An answer as one HTML page.
 
 use std::fmt::Write as _;
 
@@ -7,17 +7,12 @@ use super::chart::Chart;
 use super::colour::diverging;
 use super::findings;
 use super::heat;
+use super::page::Page;
 use super::scored::{self, ScoreMap, Unit, escaped};
 use crate::explain::outcome::InputView;
 use crate::explain::{Answer, Explanation};
 
-/// The policy forbids a browser what the page never does, should an escape ever be missing.
-const HEAD: &str = r#"<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<style>
-body { font: 16px/1.6 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+const STYLE: &str = "\
 .quality, .model { color: #555; font-size: 0.9rem; }
 .words { line-height: 2; overflow-wrap: anywhere; } .words span { padding: 0.15em 0.1em; border-radius: 0.2em; }
 figure { display: inline-block; margin: 0 1rem 1rem 0; } figcaption { font-size: 0.9rem; color: #555; }
@@ -25,8 +20,7 @@ table { border-collapse: collapse; font-size: 0.9rem; } td, th { padding: 0.1rem
 td.score { text-align: right; font-variant-numeric: tabular-nums; }
 pre { background: #f5f5f5; padding: 0.8rem; overflow: auto; }
 .scale { width: 20rem; max-width: 100%; height: 0.6rem; background: linear-gradient(to right, #2166ac, #92c5de, #ffffff, #f4a582, #b2182b); }
-</style>
-"#;
+";
 
 /// Width of a chart.
 const CHART: usize = 640;
@@ -37,9 +31,8 @@ pub fn html(answer: &Answer, image: Option<&[u8]>) -> Result<String, RenderError
         InputView::Text(_) => None,
         InputView::Image(_) => Some(heat::original(image.ok_or(RenderError::MissingImage)?)?),
     };
-    let title = escaped(&format!("{}: {}", answer.model.name, scored::predicted_name(answer)));
-    let mut page =
-        format!("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{HEAD}<title>{title}</title>\n</head>\n<body>\n");
+    let title = format!("{}: {}", answer.model.name, scored::predicted_name(answer));
+    let mut page = String::new();
     let _ = writeln!(page, "<h1>{}</h1>", escaped(&scored::prediction(answer, 5)));
     let _ = writeln!(page, "<p class=\"model\">{}</p>", escaped(&scored::model(answer)));
     if let Some(picture) = &original {
@@ -57,8 +50,7 @@ pub fn html(answer: &Answer, image: Option<&[u8]>) -> Result<String, RenderError
     }
     let version = escaped(&answer.provenance.version);
     let _ = writeln!(page, "<p class=\"model\">explaind {version}, request {}</p>", escaped(&answer.id));
-    page.push_str("</body>\n</html>\n");
-    Ok(page)
+    Ok(Page { title: &title, width: 60, pictures: true, style: STYLE }.around(&page))
 }
 
 fn section(

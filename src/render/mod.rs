@@ -9,6 +9,7 @@ mod colour;
 mod findings;
 mod heat;
 mod html;
+mod page;
 mod png;
 mod scored;
 mod svg;
@@ -17,6 +18,7 @@ mod tests;
 mod text;
 
 pub use html::html;
+pub use page::Page;
 pub use png::png;
 pub use scored::escaped;
 pub use svg::svg;
