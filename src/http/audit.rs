@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::forms::Form;
 use super::problem::{Code, Problem};
 use super::state::StateError;
 use crate::audit::{Entry, Log, RECORD_BYTES, WriteError};
@@ -48,6 +49,14 @@ pub struct Sent {
     completion: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<Picture>,
+}
+
+impl Sent {
+    fn of(form: &Form) -> Self {
+        let ExplainRequest { text, messages, pair, completion, image, .. } = form.request.clone();
+        let image = form.image.clone().map(Picture::Bytes).or(image.map(Picture::Base64));
+        Self { text, messages, pair, completion, image }
+    }
 }
 
 /// An image as it came; base64 in the record.
@@ -115,16 +124,20 @@ impl Audit {
         Ok(Some(Self { log, inputs, room: Arc::new(Semaphore::new(WAITING_KIB)) }))
     }
 
-    /// What of the input will be recorded.
-    pub fn keep(&self, request: &ExplainRequest, image: Option<&[u8]>) -> Sent {
+    /// The request, and what of its input will be recorded.
+    ///
+    /// # Errors
+    /// 500: a shutdown leaves no thread to copy it on.
+    pub async fn keep(&self, form: Form) -> Result<(Form, Sent), Problem> {
         if self.inputs == AuditInputs::Hash {
-            return Sent::default();
+            return Ok((form, Sent::default()));
         }
-        let sent = || request.image.clone().map(Picture::Base64);
-        let image = image.map(|bytes| Picture::Bytes(bytes.to_vec())).or_else(sent);
-        let ExplainRequest { text, messages, pair, completion, .. } = request;
-        let (text, messages) = (text.clone(), messages.clone());
-        Sent { text, messages, pair: pair.clone(), completion: completion.clone(), image }
+        // Copying an image of megabytes is no work for the runtime's threads.
+        let kept = tokio::task::spawn_blocking(move || {
+            let sent = Sent::of(&form);
+            (form, sent)
+        });
+        kept.await.map_err(|_| Problem::internal())
     }
 
     /// Records an answer and gives its bytes back once the record is on the disk.

@@ -125,10 +125,17 @@ pub async fn run(
         Wanted::Prediction => Vec::new(),
     };
     let Asker { id, route, key } = asker;
-    let recorded = state.audit.as_ref().map(|audit| {
-        let input = audit.keep(&form.request, form.image.as_deref());
-        (audit, Asked { id: id.clone(), route, key, input })
-    });
+    let failed = |problem: Problem| {
+        state.metrics.explained(&methods, problem.code.as_str());
+        problem
+    };
+    let (form, recorded) = match &state.audit {
+        Some(audit) => {
+            let (form, input) = audit.keep(form).await.map_err(failed)?;
+            (form, Some((audit, Asked { id: id.clone(), route, key, input })))
+        }
+        None => (form, None),
+    };
     let job = JobRequest {
         id,
         request: form.request,
@@ -138,10 +145,6 @@ pub async fn run(
         wait,
         span: Span::current(),
         feed,
-    };
-    let failed = |problem: Problem| {
-        state.metrics.explained(&methods, problem.code.as_str());
-        problem
     };
     match state.engine.run(job).await {
         Ok(output) => {
