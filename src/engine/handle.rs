@@ -10,6 +10,7 @@ mod phase;
 mod room;
 mod worker;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ use worker::Loaded;
 
 /// Bodies of so many requests of the largest size may be held at once.
 const BODIES: u64 = 16;
+/// How long after its deadline a job may take to say so, as it does between two layers. What lies between two looks at the
+/// deadline may be more than that; who waits is told then all the same, and the job ends by itself.
+const NOTICE: Duration = Duration::from_millis(50);
 /// After a drain's time is up, how long cancelled jobs may take to notice: each stops at its next layer.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -225,8 +229,13 @@ impl Engine {
         let place = within(&due, Arc::clone(&shared.places[lane as usize]).acquire_owned()).await?;
         let place = place.map_err(|_| EngineError::Draining)?;
         let queue_ms = millis(arrived.elapsed()) - plan_ms;
-        let task = worker::Task { id, plan, loaded, due, cancel, permit, place, feed };
-        let mut output = self.work(task, span).await?;
+        // The best answer so far takes what it takes to be put together.
+        let left = if plan.partial { None } else { due.remaining() };
+        let rows = Arc::<AtomicU64>::default();
+        let task = worker::Task { id, plan, loaded, due, cancel, permit, place, feed, rows: Arc::clone(&rows) };
+        let working = timeout(left.map_or(Duration::MAX, |left| left + NOTICE), self.work(task, span));
+        let late = || EngineError::Deadline { done: rows.load(Ordering::Relaxed) };
+        let mut output = working.await.unwrap_or_else(|_| Err(late()))?;
         output.stats.queue_ms = queue_ms.max(0.0);
         output.stats.plan_ms = plan_ms;
         Ok(output)

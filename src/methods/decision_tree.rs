@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::support::settings::{self, Precision, Presentation};
 use super::support::surrogate::{self, Mode, Plan, Sampled, drawing};
 use super::support::units::{self, Choice, Scored, few, perturbation_settings};
-use super::support::{naming, precision};
+use super::support::{naming, precision, time};
 use super::{Attribution, Cost, Ctx, Diagnostics, Error, Method, SettingError, Subject, Tree};
 use crate::input::Kind;
 use crate::input::units::Units;
@@ -162,7 +162,7 @@ impl Resolved {
         };
         // Of a single unit there are two masks, and the kernel gives one of them next to nothing.
         let least = if units.len() == 1 { 0.0 } else { self.min_weight };
-        let tree = regression_tree::grow(&samples, self.depth, least);
+        let tree = regression_tree::grow(&samples, self.depth, least, &|| time::left(ctx).map(drop))?;
         let tree = tree.ok_or(Error::Missing { what: "a mask of any weight" })?;
         let mut scores = vec![0.0; units.len()];
         let explained = credit(&tree.root, tree.spread, &mut scores);

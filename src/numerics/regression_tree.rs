@@ -59,16 +59,24 @@ impl Node {
 }
 
 /// Grows a tree of at most `depth` splits one below another; every leaf has at least `least` of all weight (of 1).
-/// Rows of no weight do not count. `None` where no row has any.
-pub fn grow(samples: &Samples<'_>, depth: usize, least: f64) -> Option<Tree> {
+/// Rows of no weight do not count. `None` where no row has any. `go_on` is asked before each column of each split.
+///
+/// # Errors
+/// Those of `go_on`.
+pub fn grow<E>(
+    samples: &Samples<'_>,
+    depth: usize,
+    least: f64,
+    go_on: &dyn Fn() -> Result<(), E>,
+) -> Result<Option<Tree>, E> {
     let rows: Vec<usize> = (0..samples.rows).filter(|&row| samples.weights[row] > 0.0).collect();
     let total: f64 = rows.iter().map(|&row| samples.weights[row]).sum();
     if rows.is_empty() || !total.is_finite() {
-        return None;
+        return Ok(None);
     }
     let (_, spread) = moments(samples, &rows);
-    let grower = Grower { samples, least: least * total, gain: LEAST_GAIN * spread };
-    Some(Tree { root: grower.node(&rows, depth), spread })
+    let grower = Grower { samples, least: least * total, gain: LEAST_GAIN * spread, go_on };
+    Ok(Some(Tree { root: grower.node(&rows, depth)?, spread }))
 }
 
 /// Σ weight · (value − mean)² with the mean.
@@ -79,32 +87,34 @@ fn moments(samples: &Samples<'_>, rows: &[usize]) -> (f64, f64) {
     (mean, spread)
 }
 
-struct Grower<'a> {
+struct Grower<'a, E> {
     samples: &'a Samples<'a>,
+    go_on: &'a dyn Fn() -> Result<(), E>,
     /// Least weight of a leaf.
     least: f64,
     /// Least gain of a split.
     gain: f64,
 }
 
-impl Grower<'_> {
-    fn node(&self, rows: &[usize], depth: usize) -> Node {
+impl<E> Grower<'_, E> {
+    fn node(&self, rows: &[usize], depth: usize) -> Result<Node, E> {
         let (mean, spread) = moments(self.samples, rows);
         let leaf = || Node::Leaf { mean, mass: rows.iter().map(|&row| self.samples.weights[row]).sum() };
         if depth == 0 || spread <= self.gain {
-            return leaf();
+            return Ok(leaf());
         }
         let mut best: Option<(f64, usize)> = None;
         for column in 0..self.samples.columns {
+            (self.go_on)()?;
             let gain = self.gain_of(rows, column, mean);
             if gain > best.map_or(self.gain, |(gain, _)| gain * (1.0 + EQUAL)) {
                 best = Some((gain, column));
             }
         }
-        let Some((gain, column)) = best else { return leaf() };
+        let Some((gain, column)) = best else { return Ok(leaf()) };
         let (ones, zeros): (Vec<usize>, Vec<usize>) = rows.iter().partition(|&&row| (self.samples.one)(row, column));
-        let (zero, one) = (self.node(&zeros, depth - 1), self.node(&ones, depth - 1));
-        Node::Split { column, gain, zero: Box::new(zero), one: Box::new(one) }
+        let (zero, one) = (self.node(&zeros, depth - 1)?, self.node(&ones, depth - 1)?);
+        Ok(Node::Split { column, gain, zero: Box::new(zero), one: Box::new(one) })
     }
 
     /// What splitting `rows` at `column` explains; 0 where a side has too little weight. Values are taken from `mean`,
@@ -125,6 +135,9 @@ impl Grower<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
     use super::*;
 
     /// All masks of `columns` columns, row r being its binary digits.
@@ -139,7 +152,8 @@ mod tests {
         let values: Vec<f64> = (0..rows).map(value).collect();
         let weights: Vec<f64> = (0..rows).map(weight).collect();
         let one = |row: usize, column: usize| row >> column & 1 == 1;
-        grow(&Samples { rows, columns, one: &one, weights: &weights, values: &values }, depth, least).unwrap()
+        let samples = Samples { rows, columns, one: &one, weights: &weights, values: &values };
+        grow(&samples, depth, least, &|| Ok::<(), Infallible>(())).unwrap().unwrap()
     }
 
     fn gains(node: &Node) -> f64 {
@@ -175,7 +189,24 @@ mod tests {
         assert!(matches!(all(3, |row| row as f64, |_| 1.0, 0, 0.0).root, Node::Leaf { .. }));
         let one = |_: usize, _: usize| true;
         let samples = Samples { rows: 1, columns: 1, one: &one, weights: &[0.0], values: &[1.0] };
-        assert_eq!(grow(&samples, 3, 0.0), None);
+        assert_eq!(grow(&samples, 3, 0.0, &|| Ok::<(), Infallible>(())), Ok(None));
+    }
+
+    #[test]
+    fn who_may_not_go_on_stops_at_the_next_column() {
+        let asked = Cell::new(0);
+        let one = |row: usize, column: usize| row >> column & 1 == 1;
+        let values: Vec<f64> = (0..16).map(f64::from).collect();
+        let samples = Samples { rows: 16, columns: 4, one: &one, weights: &[1.0; 16], values: &values };
+        let until = |most: usize| {
+            asked.set(0);
+            grow(&samples, 2, 0.0, &|| {
+                asked.set(asked.get() + 1);
+                if asked.get() > most { Err("the deadline") } else { Ok(()) }
+            })
+        };
+        assert!(until(12).unwrap().is_some(), "three splits look at four columns each");
+        assert_eq!((until(5), asked.get()), (Err("the deadline"), 6));
     }
 
     proptest::proptest! {

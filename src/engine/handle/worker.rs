@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -17,8 +18,10 @@ use crate::engine::deadline::{Cancel, Deadline, Watch};
 use crate::engine::evaluate::Placed;
 use crate::engine::job::{Means, Spent, run_with};
 use crate::engine::probe::Probe;
-use crate::explain::{Answer, Audience, Catalog, LoadError, Plan, RunError, ServedModel, to_bytes};
+use crate::explain::{Answer, Audience, Catalog, Explanation, LoadError, Plan, RunError, ServedModel, Stage, to_bytes};
+use crate::methods::Attribution;
 use crate::nn::Stopped;
+use crate::tasks::WrittenToken;
 
 /// Nothing recurses over layers, but tokenizers and image decoders are other people's code.
 const STACK: usize = 16 << 20;
@@ -39,6 +42,36 @@ pub(super) struct Task {
     pub permit: Permit,
     pub place: OwnedSemaphorePermit,
     pub feed: Option<Arc<Feed>>,
+    /// Model rows evaluated so far, for who does not wait until it ends.
+    pub rows: Arc<AtomicU64>,
+}
+
+/// An audience, and the rows that it was told of.
+struct Counted<'a> {
+    audience: &'a dyn Audience,
+    rows: &'a AtomicU64,
+}
+
+impl Audience for Counted<'_> {
+    fn listens(&self) -> bool {
+        self.audience.listens()
+    }
+    fn writes(&self, index: usize, token: WrittenToken) {
+        self.audience.writes(index, token);
+    }
+    fn begins(&self, stage: Stage) {
+        self.audience.begins(stage);
+    }
+    fn evaluated(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.audience.evaluated(rows);
+    }
+    fn refines(&self, attributions: Vec<Attribution>, now: f32) {
+        self.audience.refines(attributions, now);
+    }
+    fn explained(&self, index: usize, explanation: &Explanation) {
+        self.audience.explained(index, explanation);
+    }
 }
 
 /// What ended a thread without a result.
@@ -151,6 +184,7 @@ fn run(shared: &Shared, task: Task) -> Result<JobOutput, EngineError> {
     let EngineOptions { threads, tokens_per_turn, device, .. } = &shared.options;
     let (threads, tokens_per_turn) = (*threads, *tokens_per_turn);
     let audience: &dyn Audience = task.feed.as_deref().map_or(&(), |feed| feed);
+    let audience = &Counted { audience, rows: &task.rows };
     let means = Means { turns: &shared.turns, watch, threads, tokens_per_turn, device, audience };
     let answered = catch_unwind(AssertUnwindSafe(|| {
         let answer = run_with(&task.plan, means, &spent)?;

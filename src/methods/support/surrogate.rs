@@ -158,12 +158,12 @@ pub fn explain(plan: &Plan<'_>) -> Result<Vec<Surrogate>, Error> {
         }
         Mode::Fixed { samples, .. } => {
             table.draws.push(FULL);
-            table.draw(plan.draw, samples, usize::MAX);
+            table.draw(plan.ctx, plan.draw, samples, usize::MAX)?;
             table.once(plan, false)
         }
         Mode::Adaptive { tolerance, evaluations } => table.until(plan, tolerance, evaluations),
         Mode::Sparse { samples, .. } => {
-            let exact = table.toss(samples);
+            let exact = table.toss(plan.ctx, samples)?;
             table.once(plan, exact)
         }
     }?;
@@ -263,16 +263,20 @@ impl Table {
     }
 
     /// Draws until there are `samples`; false where that would take more than `masks` distinct ones.
-    fn draw(&mut self, draw: Draw, samples: usize, masks: usize) -> bool {
+    fn draw(&mut self, ctx: &dyn Ctx, draw: Draw, samples: usize, masks: usize) -> Result<bool, Error> {
         while self.draws.len() < samples {
+            // Of a long text many masks take a while; what a deadline leaves of them is seen when they are evaluated.
+            if self.draws.len().is_multiple_of(CHUNK) {
+                time::left(ctx)?;
+            }
             let mask = draw.mask(&mut self.rng, self.units);
             if self.masks.len() >= masks && !self.known.contains_key(&mask) {
-                return false;
+                return Ok(false);
             }
             let index = self.index(mask);
             self.draws.push(index);
         }
-        true
+        Ok(true)
     }
 
     /// Every mask of the plan is known: one evaluation, one fit. `all`: they are all there are.
@@ -295,7 +299,7 @@ impl Table {
         let mut results: Vec<Option<Surrogate>> = self.values.iter().map(|_| None).collect();
         let mut samples = BATCH.max(2 * ROWS_PER_UNKNOWN * (self.units + 1));
         while results.iter().any(Option::is_none) {
-            let more = self.draw_unfull(plan.draw, samples, budget) && samples < budget.saturating_mul(REPEATS);
+            let more = self.draw_unfull(plan, samples, budget)? && samples < budget.saturating_mul(REPEATS);
             // A batch of known masks evaluates nothing, so the deadline is asked for as well.
             let partial = self.evaluate_or_end_early(plan)? || !time::left(plan.ctx)?;
             let targets: Vec<usize> = (0..results.len()).filter(|&target| results[target].is_none()).collect();
@@ -322,16 +326,16 @@ impl Table {
     }
 
     /// As [`Self::draw`], but the full mask, which has no part in the limit, is drawn again.
-    fn draw_unfull(&mut self, draw: Draw, samples: usize, masks: usize) -> bool {
+    fn draw_unfull(&mut self, plan: &Plan<'_>, samples: usize, masks: usize) -> Result<bool, Error> {
         while self.draws.len() < samples {
-            if !self.draw(draw, self.draws.len() + 1, masks) {
-                return false;
+            if !self.draw(plan.ctx, plan.draw, self.draws.len() + 1, masks)? {
+                return Ok(false);
             }
             if self.draws.last() == Some(&FULL) {
                 self.draws.pop();
             }
         }
-        true
+        Ok(true)
     }
 
     /// True where the deadline passed but what is there is enough for an answer that the caller wants.

@@ -30,13 +30,13 @@ pub fn sample(plan: &Plan<'_>) -> Result<Sampled, Error> {
         Mode::Exact => table.enumerate(),
         Mode::Fixed { samples, .. } => {
             table.draws.push(FULL);
-            table.draw(plan.draw, samples, usize::MAX);
+            table.draw(plan.ctx, plan.draw, samples, usize::MAX)?;
         }
         Mode::Sparse { samples, .. } => {
-            table.toss(samples);
+            table.toss(plan.ctx, samples)?;
         }
         Mode::Adaptive { evaluations, .. } => {
-            table.draw_unfull(plan.draw, evaluations.saturating_mul(REPEATS), evaluations);
+            table.draw_unfull(plan, evaluations.saturating_mul(REPEATS), evaluations)?;
         }
     }
     let partial = table.evaluate_or_end_early(plan)?;

@@ -3,6 +3,7 @@
 
 use super::{Draw, FULL, Mode, Table};
 use crate::methods::support::units::few;
+use crate::methods::{Ctx, Error};
 
 /// Draws without which a deadline leaves nothing to say.
 const LEAST: usize = 16;
@@ -10,7 +11,7 @@ const LEAST: usize = 16;
 impl Table {
     /// Draws `samples` masks in which each unit is present with probability one half; where all masks are no more than
     /// that, takes each once (true).
-    pub fn toss(&mut self, samples: usize) -> bool {
+    pub fn toss(&mut self, ctx: &dyn Ctx, samples: usize) -> Result<bool, Error> {
         let all = few(self.units, samples);
         if all {
             self.enumerate();
@@ -18,9 +19,9 @@ impl Table {
                 self.draws.push(FULL);
             }
         } else {
-            self.draw(Draw::Coins, samples, usize::MAX);
+            self.draw(ctx, Draw::Coins, samples, usize::MAX)?;
         }
-        all
+        Ok(all)
     }
 
     /// Draws that an answer at the deadline is made of, at least: least squares need more than there are unknowns.
