@@ -1,5 +1,17 @@
 //! What users of other tools complain about and what must be impossible here, a test a complaint where no other file has
 //! it: each is named by what cannot happen. The threads are in the comments, repository#number.
+//!
+//! | complaint | where it is tested |
+//! |---|---|
+//! | memory that grows with steps, samples and calls; batch sizes to set (captum#245, #632, #1055, #1350) | `memory.rs`, and `engine::job` for the size of a forward |
+//! | NaN in answers (captum#835, captum#1199) | `methods::tests`, `explain::run` |
+//! | models that give other numbers than their authors' (captum#1366, serve#934, lit#27) | `parity.rs`, `tasks.rs`, `language_models.rs`, `models::tests` |
+//! | long explanations behind gateways (kserve#490, MLServer#354), many inputs (serve#910) | `deadline.rs`, `events.rs`, `batch.rs` |
+//! | examples that do not run (MLServer#359, serve#1695) | `pages.rs` |
+//! | pickles (kserve#2965, kserve#1088) | `hub::tests` |
+//! | chats that abort (inseq#278, #271, #296, #286) | below, templates themselves in `chats.rs` |
+//! | a licence that forces removal (kserve#3380) | below for what is allowed; `.ci/run` holds every dependency to it |
+//! | "an interpretability module in transformers" (transformers#15168) | nowhere: it asks for a tool, and nothing can be shown not to happen |
 
 use explaind::engine::{self, Device};
 use explaind::explain::{Answer, ExplainRequest, Wanted, plan};
@@ -286,7 +298,7 @@ fn a_character_of_several_tokens_cannot_be_doubled() {
 #[test]
 fn no_text_can_be_too_short_and_no_sum_can_be_off() {
     let catalog = bundled("sentiment");
-    let methods: Vec<String> = json_of_methods();
+    let methods = methods_of_sentiment();
     for text in ["", "a", "a b", "🙂", "  ", "[PAD]", "\u{0301}", "a\u{0}b"] {
         let items: Vec<Value> = methods.iter().map(|method| json!({"method": method})).collect();
         let found = json_of(&ask_within(&catalog, json!({"text": text, "explain": items})));
@@ -303,10 +315,9 @@ fn no_text_can_be_too_short_and_no_sum_can_be_off() {
     }
 }
 
-/// The methods of the bundled text model that take no ReLU.
-fn json_of_methods() -> Vec<String> {
-    let view = explaind::explain::models_view(&bundled("sentiment"));
-    view.models[0].methods.iter().filter(|name| *name != "guided_backprop").cloned().collect()
+/// The methods of the bundled text model.
+fn methods_of_sentiment() -> Vec<String> {
+    explaind::explain::models_view(&bundled("sentiment")).models[0].methods.clone()
 }
 
 /// With room for all methods at once.
@@ -332,6 +343,97 @@ fn grad_cam_cannot_need_to_be_told_the_layer() {
         assert_eq!(grid.len() as u64, own["grid"]["rows"].as_u64().unwrap(), "{name}");
         assert_eq!(cells["grid"], json!({"rows": 4, "cols": 4}), "{name}");
     }
+}
+
+/// inseq#278, inseq#271, inseq#296, inseq#286: chats whose template, beginning or padding token does not match what is
+/// read, and which abort.
+#[test]
+fn a_chat_cannot_be_read_otherwise_than_it_is_shown() {
+    let catalog = tiny("tiny-llama-lm");
+    for content in
+        ["", " ", "good film", "a\n\nb  c ", "🙂 é", "<s></s>", "<pad> [PAD] <unk>", "{{ bos_token }}", "<assistant>"]
+    {
+        let request = json!({"messages": [{"role": "user", "content": content}], "completion": " waited",
+            "explain": ["input_x_gradient", "attention", {"method": "occlusion", "unit": "token"}]});
+        let found = json_of(&ask(&catalog, request, None));
+        let characters: Vec<char> = found["input"]["text"].as_str().unwrap().chars().collect();
+        let tokens = found["input"]["tokens"].as_array().unwrap();
+        let own: String = tokens
+            .iter()
+            .filter(|token| token["special"] == false)
+            .flat_map(|token| characters[number(&token["start"]) as usize..number(&token["end"]) as usize].iter())
+            .collect();
+        // The template trims what is sent.
+        assert_eq!(own.trim(), content.trim(), "{content:?}: {found}");
+        let [gradient, attention, occlusion] = [0, 1, 2].map(|index| &found["explanations"][index]["scores"]);
+        let completion = found["input"]["completion"].as_array().unwrap().len();
+        assert_eq!(gradient["tokens"].as_array().unwrap().len(), tokens.len(), "{content:?}");
+        // Everything that is read: the last token of the completion is not.
+        let rows = attention["layers"][0][0].as_array().unwrap();
+        assert_eq!(rows.len(), tokens.len() + completion - 1, "{content:?}");
+        // Nothing of the caller's: no unit, and the list is empty.
+        let listed = if own.is_empty() { 0 } else { tokens.len() };
+        assert_eq!(occlusion["tokens"].as_array().unwrap().len(), listed, "{content:?}");
+    }
+}
+
+/// inseq#243: results that take longer to be put together than to be computed.
+#[test]
+fn putting_an_answer_together_cannot_take_longer_than_computing_it() {
+    let catalog = tiny("tiny-llama-lm");
+    // A row a prompt token and one a token of the completion: as many numbers as there are for the model's work.
+    let request = json!({"text": "The train is slow and the teacher waited", "completion": " for us and we waited for the train",
+        "explain": ["integrated_gradients", {"method": "kernel_shap", "unit": "token", "max_evaluations": 200}]});
+    // Of several tries the best, as a machine may be busy with other things in any of them.
+    let shares = (0..5).map(|_| {
+        let began = std::time::Instant::now();
+        let answer = ask(&catalog, request.clone(), None);
+        let bytes = explaind::explain::to_bytes(&answer).unwrap();
+        let all = began.elapsed().as_secs_f32() * 1000.0;
+        let scored = json_of(&answer)["explanations"][0]["scores"]["matrix"].as_array().unwrap().len();
+        assert!(scored > 4 && !bytes.is_empty());
+        let computed: f32 = answer.explanations.iter().flatten().map(|one| one.elapsed_ms).sum();
+        (all - computed) / computed
+    });
+    let best = shares.fold(f32::INFINITY, f32::min);
+    assert!(best < 0.5, "{best} of the time that the explanations took");
+}
+
+/// serve#924, serve#1077, serve#631: models that do not load because a package is not installed.
+#[test]
+fn nothing_can_be_missing_beside_the_program() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_explaind"))
+        .args(["explain", "--text", TEXT, "--method", "integrated_gradients", "--format", "json"])
+        .env_clear()
+        .current_dir(empty.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["explanations"][0]["method"], "integrated_gradients");
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "it leaves nothing behind");
+}
+
+/// kserve#3380, kserve#3443, kserve#3381: an explainer that had to be removed because its licence changed. Here the licences
+/// that may come in are listed, all of them permissive, and CI holds the whole dependency tree to the list.
+#[test]
+fn a_licence_cannot_come_in_that_takes_the_freedom_away() {
+    let file =
+        |name: &str| std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+    let deny: toml::Value = toml::from_str(&file("deny.toml")).unwrap();
+    let allowed: Vec<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().map(|licence| licence.as_str().unwrap()).collect();
+    let permissive =
+        ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "CDLA-Permissive-2.0"];
+    for licence in &allowed {
+        let (own, exception) = licence.split_once(" WITH ").unwrap_or((licence, "LLVM-exception"));
+        assert!(permissive.contains(&own) && exception == "LLVM-exception", "{licence}");
+    }
+    assert!(deny["licenses"].get("exceptions").is_none(), "no dependency is excepted");
+    assert!(file(".ci/run").contains("cargo deny --locked --offline check licenses"));
+    let own: toml::Value = toml::from_str(&file("Cargo.toml")).unwrap();
+    assert!(allowed.contains(&own["package"]["license"].as_str().unwrap()));
 }
 
 /// transformers-interpret#95: a size mismatch where a text is longer than the model's input.

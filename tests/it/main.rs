@@ -28,6 +28,7 @@ mod inside;
 mod language_models;
 mod limits;
 mod logs;
+mod memory;
 mod models_methods;
 mod openapi;
 mod pages;
