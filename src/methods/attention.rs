@@ -40,7 +40,7 @@ pub struct Attention;
 #[schema(as = AttentionSettings)]
 pub struct Settings {
     /// `"all"`, `"last"` (default), or a list of layer indices from 0; negative ones count from the end.
-    /// `scores.layers` keeps their order.
+    /// `scores.layers` keeps their order; `tokens`, `words` and `grid` are the deepest one's, wherever it stands.
     pub layers: Option<LayerChoice>,
     /// `"mean"` (default: one head, the mean of all), `"all"`, or a list of head indices from 0; negative ones count
     /// from the end.

@@ -56,8 +56,8 @@ perturbation_settings! {
     /// `change.found` is false where no set within the budget, or none at all, changes the answer: a model may keep its
     /// answer with everything taken away. `minimal` is about changes of this kind alone: other fills and other words are
     /// not tried. A word of several tokens stays where the model is asked at one of them (token classification, ends of
-    /// answers). `diagnostics.evaluations` counts the explained model's rows alone. `change.image` is rounded to 8 bits; of the fills `blur` and `zero` what
-    /// was evaluated is not.
+    /// answers). `diagnostics.evaluations` counts the explained model's rows alone. `change.image` is rounded to 8 bits; of
+    /// the fills `blur` and `zero` what was evaluated is not.
     ///
     /// Wachter, Mittelstadt and Russell, Counterfactual Explanations without Opening the Black Box, 2018; Martens and
     /// Provost, Explaining Data-Driven Document Classifications, MIS Quarterly 38, 2014.

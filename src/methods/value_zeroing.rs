@@ -42,7 +42,7 @@ pub struct ValueZeroing;
 #[schema(as = ValueZeroingSettings)]
 pub struct Settings {
     /// `"all"`, `"last"` (default), or a list of layer indices from 0; negative ones count from the end.
-    /// `scores.layers` keeps their order.
+    /// `scores.layers` keeps their order; `tokens`, `words` and `grid` are the deepest one's, wherever it stands.
     pub layers: Option<LayerChoice>,
 }
 

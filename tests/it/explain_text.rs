@@ -34,6 +34,29 @@ fn three_methods_answer_in_order_with_their_shapes() {
 }
 
 #[test]
+fn layers_keep_the_order_they_are_asked_in_and_the_deepest_is_summed_up() {
+    let app = TestApp::start();
+    let ask = |method: &str, layers: Value| {
+        let item = json!({"method": method, "layers": layers});
+        app.ask("/explain", &json!({"text": TEXT, "explain": [item]}))["explanations"][0].clone()
+    };
+    for method in ["attention", "value_zeroing"] {
+        let [all, first, last] = [json!("all"), json!([0]), json!([-1])].map(|layers| ask(method, layers));
+        let deepest = all["settings"]["layers"].as_array().unwrap().len() - 1;
+        for (asked, order) in [(json!([-1, 0]), [deepest, 0]), (json!([0, -1]), [0, deepest])] {
+            let found = ask(method, asked);
+            assert_eq!(found["settings"]["layers"], json!(order), "{method}");
+            let layers = order.map(|layer| all["scores"]["layers"][layer].clone());
+            assert_eq!(found["scores"]["layers"], json!(layers), "{method}");
+            for list in ["tokens", "words"] {
+                assert_eq!(found["scores"][list], last["scores"][list], "{method} {list}");
+                assert_ne!(found["scores"][list], first["scores"][list], "{method} {list}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_same_request_has_the_same_bytes() {
     let app = TestApp::start();
     let request =

@@ -160,6 +160,27 @@ fn a_slow_head_ends_the_connection() {
     }
 }
 
+/// The parser's own answers, which nobody can add to: a status and an end.
+#[test]
+fn what_is_no_http_is_refused_by_the_parser() {
+    let app = TestApp::start();
+    let long = format!("GET /livez HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "a".repeat(80 << 10));
+    let many: String = (0..120).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let many = format!("GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n");
+    let broken = "GET /livez HTTP/1.1\r\nno colon\r\n\r\n".to_owned();
+    for (said, status) in [("EXPLAIN\r\n\r\n".to_owned(), "400"), (broken, "400"), (many, "431"), (long, "431")] {
+        let mut stream = TcpStream::connect(app.address).unwrap();
+        // It may hang up before it has read all of it.
+        let _ = stream.write_all(said.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+        assert!(answer.ends_with("\r\n\r\n"), "it has no body: {answer:?}");
+    }
+    app.ask("/predict", &json!({"text": TEXT}));
+}
+
 #[test]
 fn after_many_bad_requests_the_next_good_one_works() {
     let app = TestApp::start();

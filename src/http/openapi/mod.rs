@@ -60,7 +60,9 @@ pub struct BatchProblem {
         title = "explaind",
         description = "Explains what a model did: POST a text or an image, get attention maps, integrated gradients \
             and LIME.\n\nEvery answer carries `x-request-id`: the caller's own where it sent one. Errors are \
-            `application/problem+json` (RFC 9457); the schema `ProblemCode` lists every type.",
+            `application/problem+json` (RFC 9457); the schema `ProblemCode` lists every type. What is no HTTP/1.1, or \
+            has a head of more than 64 KiB or 100 headers, never becomes a request: the parser itself answers 400, 414 \
+            or 431, with neither a body nor an id, and closes the connection.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This service")),
