@@ -152,7 +152,7 @@ fn templates_begin_and_end_their_prompts_themselves() {
     assert_eq!(words.last().unwrap()["text"], "waited.");
     let none_left = json!([{"role": "user", "content": "a"}, {"role": "user", "content": ""}]);
     let generate = json!({"generate": {"max_new_tokens": 35}});
-    refused(&app, &ask("begins", none_left, generate), "/messages", "the model takes 40");
+    refused(&app, &ask("begins", none_left, generate), "/generate/max_new_tokens", "the model takes 40");
     refused(&app, &ask("begins", user(&long), json!({"truncation": "error"})), "/messages", "the model takes 40");
     refused(&app, &ask("begins", user(&long), json!({"truncation": "window"})), "/truncation", "not read in windows");
 

@@ -205,9 +205,9 @@ fn a_language_model_proposes_the_words() {
     let flips = |old: &[u32], new: &[u32]| 0.5 - first(old) + first(new) < 0.0;
     let places: [&[u32]; 2] = [&[10, 11], &[12]];
     let found = explain(&fake, &settings).remove(0);
-    // The language model is asked once; the input itself, which nothing is asked for here, is the other one.
-    let (asked, whole) = (1, 1);
-    assert_eq!(found.diagnostics.evaluations, fake.rows.get() - asked + whole);
+    // Beside what was tried the language model was asked once and the change read again; the input itself counts.
+    let (asked, again, whole) = (1, 1, 1);
+    assert_eq!(found.diagnostics.evaluations, fake.rows.get() - asked - again + whole);
     let change = found.change.unwrap();
     let singles = options.iter().find_map(|(text, ids)| places.iter().any(|own| flips(own, ids)).then_some(*text));
     match singles {
