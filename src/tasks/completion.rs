@@ -11,7 +11,7 @@ pub(super) mod readout;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use self::readout::AtNext;
 pub use self::readout::{TOLD, likeliest};
@@ -214,9 +214,12 @@ impl Task for Completion {
     fn explained(&self, spec: &TargetSpec, input: &Input, targets: &[Target]) -> Vec<Explained> {
         let Some(continuation) = continuation_of(input) else { return Vec::new() };
         let (mut seen, mut all) = (HashSet::new(), Vec::new());
-        let place = |target: &TokenTarget| {
-            targets.iter().position(|known| matches!(known, Target::Token(known) if known == target))
+        let known = |(at, target): (usize, &'_ Target)| match target {
+            Target::Token(target) => Some((target.clone(), at)),
+            _ => None,
         };
+        let places: HashMap<TokenTarget, usize> = targets.iter().enumerate().filter_map(known).collect();
+        let place = |target: &TokenTarget| places.get(target).copied();
         for (path, named) in Self::all(spec).unwrap_or_default() {
             let one = match named {
                 Named::All => {

@@ -29,6 +29,8 @@ pub struct FillMask {
     vocab: usize,
     /// What each token of the vocabulary writes.
     words: Arc<[String]>,
+    /// The tokens in the order of what they write, of equal ones the first in front: a request may name a thousand.
+    order: Arc<[u32]>,
 }
 
 /// A class, and the one that it is compared with.
@@ -48,7 +50,16 @@ fn masks(text: &TextInput) -> impl Iterator<Item = usize> + '_ {
 impl FillMask {
     /// `words` are what the tokens of the vocabulary write, by their ids.
     pub fn new(spec: &Spec, words: Arc<[String]>) -> Self {
-        Self { vocab: spec.vocab, words }
+        let mut order: Vec<u32> = (0..words.len() as u32).collect();
+        order.sort_by_key(|&id| words.get(id as usize));
+        Self { vocab: spec.vocab, words, order: order.into() }
+    }
+
+    /// The first token that writes `text`.
+    fn token_of(&self, text: &str) -> Option<usize> {
+        let written = |id: u32| self.words.get(id as usize).map_or("", String::as_str);
+        let at = self.order.partition_point(|&id| written(id) < text);
+        self.order.get(at).filter(|&&id| written(id) == text).map(|&id| id as usize)
     }
 
     fn label(&self, index: usize) -> String {
@@ -76,7 +87,7 @@ impl FillMask {
             },
             ClassSpec::Label(word) => {
                 let behind = format!(" {word}");
-                let found = [word, &behind].into_iter().find_map(|text| self.words.iter().position(|own| own == text));
+                let found = [word, &behind].into_iter().find_map(|text| self.token_of(text));
                 match found.and_then(known) {
                     Some(class) => Ok(class),
                     None => error(format!(

@@ -44,6 +44,15 @@ fn refused(app: &TestApp, request: &Value) -> Vec<String> {
     refused
 }
 
+/// A question of a context, with the context's first token as target at `end`.
+fn question(app: &TestApp, context: &str, end: &str) -> Value {
+    let mut request = json!({"model": "tiny-bert-answers", "text": "who", "pair": context});
+    let answer = app.ask("/predict", &request);
+    let tokens = answer["input"]["tokens"].as_array().unwrap();
+    request["target"] = json!({end: tokens.iter().position(|token| token["sequence"] == 1).unwrap()});
+    request
+}
+
 #[test]
 fn an_output_is_a_number_or_a_refusal() {
     let app = TestApp::golden(&[
@@ -63,8 +72,8 @@ fn an_output_is_a_number_or_a_refusal() {
         ("tiny-bert-regression", json!({"text": "a good film"}), numbers.clone()),
         ("tiny-bert-multilabel", json!({"text": "a good film"}), vec!["entropy"]),
         ("tiny-bert-tokens", json!({"text": "a good film", "target": {"token": 2}}), vec!["entropy"]),
-        ("tiny-bert-answers", json!({"text": "who", "pair": "a good film", "target": {"start": 3}}), shares.clone()),
-        ("tiny-bert-answers", json!({"text": "who", "pair": "film", "target": {"end": 3}}), shares.clone()),
+        ("tiny-bert-answers", question(&app, "a good film", "start"), shares.clone()),
+        ("tiny-bert-answers", question(&app, "film", "end"), shares),
         ("tiny-bert-answers", json!({"text": "who", "pair": "a good film"}), numbers),
         ("tiny-bert-nli", json!({"text": "a good film", "labels": ["film"]}), vec!["entropy"]),
         ("tiny-bert-nli", json!({"text": "a good film", "labels": ["film", "train"]}), vec!["entropy"]),
@@ -92,10 +101,8 @@ fn one_label_of_an_image_has_no_odds() {
 #[test]
 fn a_sparse_surrogate_of_an_answer_is_of_its_logit() {
     let app = TestApp::golden(&["tiny-bert-answers"]);
-    let answer = app.ask(
-        "/explain",
-        &json!({"text": "who", "pair": "a good film", "target": {"start": 3},
-            "explain": [{"method": "lime", "variant": "sparse"}]}),
-    );
+    let mut request = question(&app, "a good film", "start");
+    request["explain"] = json!([{"method": "lime", "variant": "sparse"}]);
+    let answer = app.ask("/explain", &request);
     assert_eq!(answer["explanations"][0]["settings"]["output"], "logit");
 }

@@ -120,10 +120,10 @@ impl Recall {
                 for (begin, n) in self.squares() {
                     let at = map.len();
                     map.resize(at + n * n, 0.0);
-                    let own = begin..begin + attention.heads * n * n;
-                    let heads =
-                        p[own.clone()].chunks_exact((n * n).max(1)).zip(slopes[own].chunks_exact((n * n).max(1)));
-                    importance.extend(heads.map(|(p, slopes)| related(p, slopes, of, &mut map[at..]) as f32));
+                    importance.extend((0..attention.heads).map(|head| {
+                        let own = begin + head * n * n..begin + (head + 1) * n * n;
+                        related(&p[own.clone()], &slopes[own], of, &mut map[at..]) as f32
+                    }));
                 }
                 Ok((map, importance))
             }

@@ -1,6 +1,7 @@
 //! What is read in front of completion tokens, and prompts with some of their units away.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::input::text::Continuation;
@@ -60,6 +61,8 @@ pub(in crate::tasks) struct AtNext {
     read: Vec<u32>,
     /// The tokens that are asked about: of a completion, or of a text with masks.
     places: Vec<usize>,
+    /// Which of them a token is.
+    place_of: HashMap<usize, usize>,
     /// The ids of what could stand there, for each of them.
     asked: Vec<Vec<usize>>,
     /// Numbers kept of a place.
@@ -82,7 +85,7 @@ impl AtNext {
         let mut readout = Self::default();
         for target in targets {
             let Target::Token(TokenTarget { token, index, against, .. }) = target else { continue };
-            let at = readout.places.iter().position(|place| place == token).unwrap_or_else(|| {
+            let at = *readout.place_of.entry(*token).or_insert_with(|| {
                 readout.places.push(*token);
                 readout.asked.push(Vec::new());
                 readout.places.len() - 1
@@ -107,7 +110,7 @@ impl AtNext {
     }
 
     fn place(&self, token: usize) -> Option<usize> {
-        self.places.iter().position(|place| *place == token)
+        self.place_of.get(&token).copied()
     }
 
     /// What is kept of `index` at the token `token`.
