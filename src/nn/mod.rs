@@ -35,6 +35,7 @@ mod rotary;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
+mod several;
 mod shape;
 mod softcap;
 mod tape;

@@ -26,6 +26,14 @@ pub struct Operand {
 /// Lines fetched ahead at every step.
 pub const AHEAD: usize = 8;
 
+/// What is fetched into the second cache while a block is multiplied: [`AHEAD`] lines at every step. They need not exist.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    pub first: *const Line,
+    /// Lines from step to step.
+    pub step: usize,
+}
+
 macro_rules! left {
     ($place:literal) => {
         concat!(
@@ -96,7 +104,7 @@ macro_rules! run {
             "2:",
             fetch!(),
             $body,
-            "add {ahead}, 512",
+            "add {ahead}, {ahead_step}",
             "add {a}, {a_step}",
             "add {b}, {b_step}",
             "dec {steps}",
@@ -107,7 +115,8 @@ macro_rules! run {
             "tilestored [{c} + {row}*1 + 2112], tmm3",
             a = inout(reg) $a.first => _,
             b = inout(reg) $b.first => _,
-            ahead = inout(reg) $ahead => _,
+            ahead = inout(reg) $ahead.first => _,
+            ahead_step = in(reg) $ahead.step * size_of::<Line>(),
             steps = inout(reg) $steps => _,
             a_step = in(reg) $a.step * size_of::<Line>(),
             b_step = in(reg) $b.step * size_of::<Line>(),
@@ -124,8 +133,7 @@ macro_rules! run {
 
 /// sum (+)= left · right over `steps` ≥ 1 steps of 32, as f32 (six products of three pieces) or as bf16 (the first
 /// pieces alone); `go_on` adds to what `sum` holds. Of at most 16 `rows` the
-/// other half of the block is left as it is or undefined. [`AHEAD`] lines a step from `ahead` on, which need not
-/// exist, are fetched into the second cache.
+/// other half of the block is left as it is or undefined.
 ///
 /// # Safety
 /// Both operands must have `steps` steps of the pieces that `precision` reads.
@@ -134,7 +142,7 @@ pub unsafe fn multiply(
     _tiles: &Tiles,
     precision: Precision,
     (left, right): (Operand, Operand),
-    ahead: *const Line,
+    ahead: Ahead,
     steps: usize,
     rows: usize,
     (sum, go_on): (&mut Block, bool),
