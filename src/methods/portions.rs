@@ -8,6 +8,9 @@ use crate::tasks::Target;
 /// Numbers of gradients that one variant of the input may have (64 MiB).
 const AT_ONCE: usize = 16 << 20;
 
+/// A method's answer about a job.
+type Explain<'e> = &'e dyn Fn(&dyn Ctx) -> Result<Vec<Attribution>, Error>;
+
 /// How many targets of `numbers` numbers each are explained at once.
 pub fn together(numbers: usize) -> usize {
     (AT_ONCE / numbers.max(1)).max(1)
@@ -22,7 +25,7 @@ pub fn together(numbers: usize) -> usize {
 pub fn explain(
     together: usize,
     ctx: &dyn Ctx,
-    explain: &dyn Fn(&dyn Ctx) -> Result<Vec<Attribution>, Error>,
+    explain: Explain<'_>,
 ) -> Result<Vec<Attribution>, Error> {
     let targets = ctx.targets();
     if targets.len() <= together {

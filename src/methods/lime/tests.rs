@@ -258,3 +258,20 @@ fn a_deadline_leaves_a_sparse_fit_of_what_there_is() {
     assert!(found.partial && found.diagnostics.evaluations <= 301, "{}", found.diagnostics.evaluations);
     assert_eq!((found.diagnostics.exact, found.diagnostics.converged), (Some(false), Some(false)));
 }
+
+/// The deadline that passes with the last evaluation ends a fit: it is long where units or targets are many.
+#[test]
+fn a_deadline_is_noticed_while_a_model_is_fitted() {
+    for (units, settings) in [
+        (40, json!({"variant": "sparse", "output": "logit"})),
+        (40, json!({"samples": 100, "output": "logit"})),
+        (4, json!({"output": "logit"})),
+    ] {
+        let (fake, late) = (text(units), text(units));
+        explain(&fake, &settings);
+        late.left.set(Some(fake.rows.get()));
+        let planned = Lime.plan(settings.as_object().unwrap().clone(), &late.subject()).unwrap();
+        let stopped = planned.explain(&late).unwrap_err().stopped();
+        assert_eq!(stopped, Some(crate::nn::Stopped::Deadline), "{settings}");
+    }
+}

@@ -248,3 +248,13 @@ fn plans_join_and_part() {
     assert!(part(&TapPlan { fused: fused(Fusion::Max), ..TapPlan::default() }).is_some());
     assert!(part(&TapPlan { fused: fused(Fusion::Min), ..TapPlan::default() }).is_none());
 }
+
+/// All heads' probabilities are there only where they are the answer.
+#[test]
+fn fused_maps_ask_for_no_heads() {
+    let wanted = |plan: &TapPlan| Recorder::new(plan, 2, &[0, 3], &[0]).probabilities(0);
+    for by in [Fusion::Mean, Fusion::Max, Fusion::Min, Fusion::Relevance] {
+        assert!(!wanted(&TapPlan { fused: Some(Fused { layers: vec![0], by }), ..TapPlan::default() }));
+    }
+    assert!(wanted(&TapPlan::attention(vec![0])) && !wanted(&TapPlan::attention(vec![1])));
+}
