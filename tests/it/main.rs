@@ -29,6 +29,7 @@ mod language_models;
 mod limits;
 mod logs;
 mod models_methods;
+mod narrow;
 mod openapi;
 mod pages;
 mod panics;

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use super::{Line, SIDE, Tiles};
+use super::{Line, PIECES, SIDE, Tiles};
 use crate::nn::Precision;
 
 /// A block of a result, row by row.
@@ -21,6 +21,45 @@ pub struct Operand {
     pub first: *const Line,
     /// Lines from step to step.
     pub step: usize,
+}
+
+/// Which products of pieces a product is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// f32: three pieces each.
+    Six,
+    /// f32 against numbers of two pieces (f16): without the product that would add zeros.
+    Five,
+    /// f32 against numbers of one piece (bf16).
+    Three,
+    /// The first pieces alone.
+    One,
+}
+
+impl Products {
+    /// Those of `precision` against numbers of so many pieces.
+    pub fn of(precision: Precision, right: usize) -> Self {
+        match (precision, right) {
+            (Precision::Bf16, _) => Self::One,
+            (Precision::F32, 1) => Self::Three,
+            (Precision::F32, 2) => Self::Five,
+            (Precision::F32, _) => Self::Six,
+        }
+    }
+
+    /// Pieces of the left operand.
+    pub fn left(self) -> usize {
+        if self == Self::One { 1 } else { PIECES }
+    }
+
+    /// Pieces of the right operand.
+    pub fn right(self) -> usize {
+        match self {
+            Self::Six => 3,
+            Self::Five => 2,
+            Self::Three | Self::One => 1,
+        }
+    }
 }
 
 /// Lines fetched ahead at every step.
@@ -122,17 +161,68 @@ macro_rules! run {
     };
 }
 
-/// sum (+)= left · right over `steps` ≥ 1 steps of 32, as f32 (six products of three pieces) or as bf16 (the first
-/// pieces alone); `go_on` adds to what `sum` holds. Of at most 16 `rows` the
+/// The products of one step, from small ones to large ones; each changes one operand only.
+macro_rules! six {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("4096"),
+            $multiply!(),
+            $left!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+/// Those of [`six`] in whose place zeros would not be added, in the same order: the sums have the same bits.
+macro_rules! five {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+macro_rules! three {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("2048"), right!("0"), $multiply!(), $left!("4096"), $multiply!(), $left!("0"), $multiply!(),)
+    };
+}
+
+macro_rules! one {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("0"), right!("0"), $multiply!(),)
+    };
+}
+
+/// sum (+)= left · right over `steps` ≥ 1 steps of 32; `go_on` adds to what `sum` holds. Of at most 16 `rows` the
 /// other half of the block is left as it is or undefined. [`AHEAD`] lines a step from `ahead` on, which need not
 /// exist, are fetched into the second cache.
 ///
 /// # Safety
-/// Both operands must have `steps` steps of the pieces that `precision` reads.
+/// Both operands must have `steps` steps of the pieces that `products` reads.
 #[inline(always)]
 pub unsafe fn multiply(
     _tiles: &Tiles,
-    precision: Precision,
+    products: Products,
     (left, right): (Operand, Operand),
     ahead: *const Line,
     steps: usize,
@@ -141,63 +231,18 @@ pub unsafe fn multiply(
 ) {
     debug_assert!(steps > 0);
     let sum = &raw mut *sum;
-    // From small products to large ones; each product changes one operand only.
     // SAFETY: the caller's contract; `_tiles` says that the tiles are set up. Tiles are read at 64 bytes a row inside
     // the operands, and `sum` is 32 rows of 128 bytes.
     unsafe {
-        match (precision, rows <= SIDE / 2) {
-            (Precision::F32, false) => run!(
-                left,
-                right,
-                ahead,
-                steps,
-                sum,
-                go_on,
-                concat!(
-                    left!("0"),
-                    right!("0"),
-                    multiply!(),
-                    right!("2048"),
-                    multiply!(),
-                    left!("2048"),
-                    multiply!(),
-                    right!("4096"),
-                    multiply!(),
-                    left!("4096"),
-                    multiply!(),
-                    left!("0"),
-                    multiply!(),
-                )
-            ),
-            (Precision::F32, true) => run!(
-                left,
-                right,
-                ahead,
-                steps,
-                sum,
-                go_on,
-                concat!(
-                    left_upper!("0"),
-                    right!("0"),
-                    multiply_upper!(),
-                    right!("2048"),
-                    multiply_upper!(),
-                    left_upper!("2048"),
-                    multiply_upper!(),
-                    right!("4096"),
-                    multiply_upper!(),
-                    left_upper!("4096"),
-                    multiply_upper!(),
-                    left_upper!("0"),
-                    multiply_upper!(),
-                )
-            ),
-            (Precision::Bf16, false) => {
-                run!(left, right, ahead, steps, sum, go_on, concat!(left!("0"), right!("0"), multiply!(),))
-            }
-            (Precision::Bf16, true) => {
-                run!(left, right, ahead, steps, sum, go_on, concat!(left_upper!("0"), right!("0"), multiply_upper!(),))
-            }
+        match (products, rows <= SIDE / 2) {
+            (Products::Six, false) => run!(left, right, ahead, steps, sum, go_on, six!(left, multiply)),
+            (Products::Six, true) => run!(left, right, ahead, steps, sum, go_on, six!(left_upper, multiply_upper)),
+            (Products::Five, false) => run!(left, right, ahead, steps, sum, go_on, five!(left, multiply)),
+            (Products::Five, true) => run!(left, right, ahead, steps, sum, go_on, five!(left_upper, multiply_upper)),
+            (Products::Three, false) => run!(left, right, ahead, steps, sum, go_on, three!(left, multiply)),
+            (Products::Three, true) => run!(left, right, ahead, steps, sum, go_on, three!(left_upper, multiply_upper)),
+            (Products::One, false) => run!(left, right, ahead, steps, sum, go_on, one!(left, multiply)),
+            (Products::One, true) => run!(left, right, ahead, steps, sum, go_on, one!(left_upper, multiply_upper)),
         }
     }
 }

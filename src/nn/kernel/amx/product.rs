@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::block::{Block, Operand, multiply};
+use super::block::{Block, Operand, Products, multiply};
 use super::pieces::left_tile;
 use super::right::{BLOCK, Right};
-use super::{Line, PIECE, PIECES, SIDE, Tiles};
+use super::{Line, PIECE, SIDE, Tiles};
 use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
 use crate::nn::kernel::panels::Panels;
@@ -133,8 +133,8 @@ impl Part<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn compute(&self, scratch: &mut Scratch) {
         let steps = self.right.steps();
-        let pieces = if self.precision == Precision::F32 { PIECES } else { 1 };
-        debug_assert!(pieces * PIECE <= BLOCK);
+        let products = Products::of(self.precision, self.right.pieces());
+        debug_assert!(products.left().max(products.right()) * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
         let Scratch { holds, left, right, sums } = scratch;
@@ -143,21 +143,21 @@ impl Part<'_> {
         let tiles = unsafe { Tiles::set_up() };
         for first in (0..steps).step_by(CHUNK) {
             let chunk = first..steps.min(first + CHUNK);
-            let step = pieces * PIECE;
+            let step = products.left() * PIECE;
             let left = room(left, heights * chunk.len() * step, Line::ZERO);
-            let right = room(right, chunk.len() * step, Line::ZERO);
+            let right = room(right, chunk.len() * products.right() * PIECE, Line::ZERO);
             // SAFETY: rows, steps and panels are inside the operands; scratch is as long as they need.
             unsafe {
                 // The task before this one often had the same rows.
                 if std::mem::replace(holds, (self.product, self.rows.start, first))
                     != (self.product, self.rows.start, first)
                 {
-                    self.split(chunk.clone(), pieces, left);
+                    self.split(chunk.clone(), products.left(), left);
                 }
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, chunk.clone(), pieces, right);
+                    let operand = self.right.operand(panel, chunk.clone(), products.right(), right);
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;
@@ -165,7 +165,7 @@ impl Part<'_> {
                         let rows_here = Operand { first: left.as_ptr().add(height * chunk.len() * step), step };
                         let sum = (&mut sums[index], first > 0);
                         let next = self.right.ahead(panel, chunk.clone(), height);
-                        multiply(&tiles, self.precision, (rows_here, operand), next, chunk.len(), rows, sum);
+                        multiply(&tiles, products, (rows_here, operand), next, chunk.len(), rows, sum);
                         if chunk.end == steps
                             && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
                         {

@@ -5,9 +5,10 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
 use super::block::{AHEAD, Operand};
-use super::pieces::right_tiles;
+use super::pieces::{right_tiles, right_tiles_of_bf16, widen};
 use super::{Line, PIECE, PIECES, SIDE};
-use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
+use crate::nn::Narrow;
+use crate::nn::kernel::panels::{Kept, NarrowRow, PANEL, PanelRow, Panels};
 use crate::nn::kernel::transpose::block_avx512;
 
 const _: () = assert!(PANEL == SIDE, "a panel is as wide as a block");
@@ -15,15 +16,17 @@ const _: () = assert!(PANEL == SIDE, "a panel is as wide as a block");
 /// Lines of a block's pieces.
 pub const BLOCK: usize = PIECES * PIECE;
 /// Lines of a block's numbers.
-const NUMBERS: usize = SIDE * SIDE * size_of::<f32>() / size_of::<Line>();
+const NUMBERS: usize = SIDE * size_of::<PanelRow>() / size_of::<Line>();
+/// The same of numbers of two bytes.
+const NARROW: usize = SIDE * size_of::<NarrowRow>() / size_of::<Line>();
 
 /// Blocks between the one that is cut and the one that is fetched meanwhile.
 const DISTANCE: usize = 2;
 
-/// Fetches a block's numbers, which need not exist, into the second cache.
+/// Fetches the `lines` of a block's numbers, which need not exist, into the second cache.
 #[inline(always)]
-fn fetch(block: *const Line) {
-    for line in 0..NUMBERS {
+fn fetch(block: *const Line, lines: usize) {
+    for line in 0..lines {
         // SAFETY: a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(block.wrapping_add(line).cast()) };
     }
@@ -56,6 +59,15 @@ impl<'a> Right<'a> {
         self.cols().div_ceil(SIDE)
     }
 
+    /// Into how many pieces a number of the panels can be cut: those after them are zero.
+    pub fn pieces(self) -> usize {
+        match self.panels.kept(0) {
+            Kept::F32(_) => PIECES,
+            Kept::Narrow(Narrow::F16, _) => 2,
+            Kept::Narrow(Narrow::Bf16, _) => 1,
+        }
+    }
+
     /// The pieces of one group's steps, cut into `room`.
     ///
     /// # Safety
@@ -67,19 +79,30 @@ impl<'a> Right<'a> {
             if self.transposed {
                 // SAFETY: the processor has AVX-512.
                 unsafe { self.transposed_block(index, group, pieces, to) };
-            } else {
-                let block = self.block(group, index);
-                fetch(block.as_ptr().cast::<Line>().wrapping_add(DISTANCE * NUMBERS));
-                right_tiles(block, pieces, to);
+                continue;
+            }
+            let block = self.block(group, index);
+            fetch(block.first().wrapping_add(DISTANCE * block.lines()), block.lines());
+            match block {
+                Kept::F32(block) => right_tiles(block, pieces, to),
+                Kept::Narrow(Narrow::Bf16, block) => right_tiles_of_bf16(block, to),
+                Kept::Narrow(Narrow::F16, block) => {
+                    let mut wide = [PanelRow([0.0; PANEL]); SIDE];
+                    widen(Narrow::F16, block, &mut wide);
+                    right_tiles(&wide, pieces, to);
+                }
             }
         }
         Operand { first: room.as_ptr(), step }
     }
 
     /// The rows of one panel that belong to a step; the last one may have fewer than 32.
-    fn block(self, panel: usize, step: usize) -> &'a [PanelRow] {
-        let rows = &self.panels.panel(panel)[step * SIDE..];
-        &rows[..rows.len().min(SIDE)]
+    fn block(self, panel: usize, step: usize) -> Kept<'a> {
+        let first = step * SIDE;
+        match self.panels.kept(panel) {
+            Kept::F32(rows) => Kept::F32(&rows[first..rows.len().min(first + SIDE)]),
+            Kept::Narrow(kind, rows) => Kept::Narrow(kind, &rows[first..rows.len().min(first + SIDE)]),
+        }
     }
 
     /// The pieces of W's block that reduces over `panel`'s columns.
@@ -91,14 +114,19 @@ impl<'a> Right<'a> {
         let block = self.block(panel, step);
         if panel + 1 < self.panels.panels() {
             // The next panel's block is far away in memory.
-            fetch(self.block(panel + 1, step).as_ptr().cast());
+            fetch(self.block(panel + 1, step).first(), block.lines());
         }
         let mut whole = [PanelRow([0.0; PANEL]); SIDE];
-        let from = if block.len() == SIDE {
-            block.as_ptr()
-        } else {
-            whole[..block.len()].copy_from_slice(block);
-            whole.as_ptr()
+        let from = match block {
+            Kept::F32(block) if block.len() == SIDE => block.as_ptr(),
+            Kept::F32(block) => {
+                whole[..block.len()].copy_from_slice(block);
+                whole.as_ptr()
+            }
+            Kept::Narrow(kind, block) => {
+                widen(kind, block, &mut whole);
+                whole.as_ptr()
+            }
         };
         let mut turned = [PanelRow([0.0; PANEL]); SIDE];
         for (row, col) in [(0, 0), (0, 16), (16, 0), (16, 16)] {
@@ -114,9 +142,27 @@ impl<'a> Right<'a> {
     /// What the next group will read, from where the `height`-th block of this one should fetch it.
     pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> *const Line {
         if self.transposed || group + 1 == self.groups() {
-            return self.panels.panel(0).as_ptr().cast();
+            return self.panels.kept(0).first();
         }
-        let offset = (height * steps.len() * AHEAD).min(steps.len() * NUMBERS);
-        self.block(group + 1, steps.start).as_ptr().cast::<Line>().wrapping_add(offset)
+        let block = self.block(group + 1, steps.start);
+        block.first().wrapping_add((height * steps.len() * AHEAD).min(steps.len() * block.lines()))
+    }
+}
+
+impl Kept<'_> {
+    /// The first line of these rows.
+    fn first(&self) -> *const Line {
+        match self {
+            Self::F32(rows) => rows.as_ptr().cast(),
+            Self::Narrow(_, rows) => rows.as_ptr().cast(),
+        }
+    }
+
+    /// Lines of a block of such rows.
+    fn lines(&self) -> usize {
+        match self {
+            Self::F32(_) => NUMBERS,
+            Self::Narrow(..) => NARROW,
+        }
     }
 }
