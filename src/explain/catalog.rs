@@ -12,7 +12,7 @@ use crate::input::Kind;
 use crate::input::image::{ImageError, ImageProcessor};
 use crate::input::text::{Lexicon, TextError, TextProcessor};
 use crate::methods::Helpers;
-use crate::models::{self, About, Model, Randomised, Spec};
+use crate::models::{self, About, Loaded, Memory, Model, Randomised, Spec};
 use crate::nn::Precision;
 use crate::tasks::{self, FillMask, Task, quote};
 
@@ -23,6 +23,8 @@ pub struct ServedModel {
     pub revision: Option<String>,
     pub sha256: String,
     pub model: Box<dyn Model>,
+    /// Of its weights.
+    pub memory: Memory,
     pub task: Arc<dyn Task>,
     pub processor: Processor,
 }
@@ -68,21 +70,18 @@ impl ServedModel {
 
     /// Loads a model whose files are there.
     pub fn from_folder(name: String, folder: ModelFolder) -> Result<Self, LoadError> {
-        Self::with(name, folder, models::load)
+        Self::with(name, folder, None)
     }
 
     /// The same with random numbers in some of its weights, to see whether explanations depend on them.
     pub fn randomised(name: String, folder: ModelFolder, how: Randomised) -> Result<Self, LoadError> {
-        Self::with(name, folder, |folder| models::load_randomised(folder, how))
+        Self::with(name, folder, Some(how))
     }
 
-    fn with(
-        name: String,
-        folder: ModelFolder,
-        load: impl Fn(&ModelFolder) -> Result<Box<dyn Model>, models::LoadError>,
-    ) -> Result<Self, LoadError> {
+    fn with(name: String, folder: ModelFolder, random: Option<Randomised>) -> Result<Self, LoadError> {
         let source_name = || folder.source.clone();
-        let model = load(&folder).map_err(|error| LoadError::Model { source_name: source_name(), error })?;
+        let Loaded { model, memory } = models::load_with(&folder, random)
+            .map_err(|error| LoadError::Model { source_name: source_name(), error })?;
         let processor = Processor::load(&folder, model.spec())?;
         let task: Arc<dyn Task> = match &processor {
             Processor::Text(text) if model.spec().about == About::Masked => {
@@ -96,6 +95,7 @@ impl ServedModel {
             revision: folder.revision,
             sha256: folder.sha256,
             model,
+            memory,
             task,
             processor,
         })

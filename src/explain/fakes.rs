@@ -14,7 +14,9 @@ use crate::input::text::{SpecialIds, Token, Word};
 use crate::input::units::Mask;
 use crate::input::{ImageInput, Input, Kind, TextInput};
 use crate::methods::{Ctx, Error, Masking, Pass, RowView, Variant, Warning};
-use crate::models::{Batch, Capabilities, ImageSpec, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan};
+use crate::models::{
+    Batch, Capabilities, ImageSpec, Memory, Model, Outputs, Problem, Reads, SequenceItem, Spec, TapPlan,
+};
 use crate::nn::{self, Node, Stopped, Tape};
 use crate::tasks::{Classification, Readout, Target};
 
@@ -110,6 +112,7 @@ pub fn model(name: &str, input: Input) -> ServedModel {
         sha256: "model-hash".into(),
         task: Arc::new(Classification::new(&spec)),
         model: Box::new(FakeModel(spec)),
+        memory: Memory::default(),
         processor: Processor::Fixed(Box::new(input)),
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{Catalog, defaults};
 use crate::input::Kind;
 use crate::methods::{ErasedMethod, METHODS};
-use crate::models::Capability;
+use crate::models::{Capability, Memory};
 
 /// The loaded models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -33,6 +33,8 @@ pub struct ModelView {
     pub labels: Vec<String>,
     /// The longest input in tokens; null for images.
     pub max_tokens: Option<usize>,
+    /// What its weights take.
+    pub memory: Memory,
     pub capabilities: Vec<Capability>,
     /// The methods it can serve.
     pub methods: Vec<String>,
@@ -80,6 +82,7 @@ pub fn models_view(catalog: &Catalog) -> ModelsView {
             kind: spec.kind,
             labels: spec.labels.clone(),
             max_tokens: model.max_tokens(),
+            memory: model.memory,
             capabilities: spec.capabilities.0.clone(),
             methods: METHODS.iter().filter(|method| method.fits(spec)).map(|method| method.name().to_owned()).collect(),
         }

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytemuck::AnyBitPattern;
 use sha2::{Digest, Sha256};
 
 /// Read at a time where a whole file passes by.
@@ -113,9 +115,9 @@ impl FileBytes {
 
     /// `range` as numbers that are used where they are: in the binary, or in an immutable blob. `None` where that
     /// cannot be, also for want of alignment.
-    pub fn shared_floats(&self, range: Range<usize>) -> Option<SharedFloats> {
-        let floats = SharedFloats { bytes: self.clone(), range };
-        floats.get().is_some().then_some(floats)
+    pub fn shared<T: AnyBitPattern>(&self, range: Range<usize>) -> Option<Shared<T>> {
+        let shared = Shared { bytes: self.clone(), range, of: PhantomData };
+        shared.get().is_some().then_some(shared)
     }
 
     pub(super) fn sha256(&self) -> io::Result<[u8; 32]> {
@@ -138,13 +140,14 @@ impl std::fmt::Debug for FileBytes {
 
 /// Numbers inside a file, in the order of this machine's bytes.
 #[derive(Debug, Clone)]
-pub struct SharedFloats {
+pub struct Shared<T> {
     bytes: FileBytes,
     range: Range<usize>,
+    of: PhantomData<T>,
 }
 
-impl SharedFloats {
-    fn get(&self) -> Option<&[f32]> {
+impl<T: AnyBitPattern> Shared<T> {
+    fn get(&self) -> Option<&[T]> {
         if cfg!(target_endian = "big") {
             return None;
         }
@@ -158,8 +161,8 @@ impl SharedFloats {
     }
 }
 
-impl AsRef<[f32]> for SharedFloats {
-    fn as_ref(&self) -> &[f32] {
+impl<T: AnyBitPattern> AsRef<[T]> for Shared<T> {
+    fn as_ref(&self) -> &[T] {
         self.get().unwrap_or_default()
     }
 }
@@ -185,13 +188,14 @@ mod tests {
             assert!(bytes.range(5..content.len() + 1).is_err());
             assert!(bytes.read(content.len() - 1, &mut [0; 2]).is_err());
         }
-        assert!(open(false).shared_floats(0..8).is_none());
+        assert!(open(false).shared::<f32>(0..8).is_none());
         #[cfg(feature = "hub")]
         {
-            let floats = open(true).shared_floats(4..12).unwrap();
+            let floats = open(true).shared::<f32>(4..12).unwrap();
             assert_eq!(floats.as_ref(), [f32::from_bits(1), f32::from_bits(2)]);
-            assert!(open(true).shared_floats(3..11).is_none(), "not aligned");
-            assert!(open(true).shared_floats(0..content.len() + 4).is_none());
+            assert!(open(true).shared::<f32>(3..11).is_none(), "not aligned");
+            assert_eq!(open(true).shared::<u16>(6..10).unwrap().as_ref(), [0, 2]);
+            assert!(open(true).shared::<f32>(0..content.len() + 4).is_none());
         }
     }
 }

@@ -14,7 +14,7 @@ mod source;
 mod tests;
 
 pub use bundled::bundled_names;
-pub use bytes::{FileBytes, SharedFloats};
+pub use bytes::{FileBytes, Shared};
 pub use error::{DownloadError, HubError};
 pub use folder::ModelFolder;
 pub use options::{HubOptions, HubOverrides, Secret};

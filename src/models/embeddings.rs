@@ -123,13 +123,15 @@ impl Embeddings {
         };
         if let Some(types) = &self.types {
             let mut places = sum.chunks_exact_mut(self.width);
+            let mut entry = Vec::with_capacity(self.width);
             for row in &batch.rows {
                 let (Content::Tokens { type_ids, .. } | Content::Embedded { type_ids, .. }) = &row.content else {
                     return Err(nn::Error::Shape { op: "embeddings", detail: "rows that are no text".into() });
                 };
                 for (token, place) in places.by_ref().take(row.len()).enumerate() {
-                    let entry = types.entry(type_ids.get(token).map_or(0, |&id| id as usize))?;
-                    place.iter_mut().zip(entry).for_each(|(sum, entry)| *sum += entry);
+                    entry.clear();
+                    types.read(type_ids.get(token).map_or(0, |&id| id as usize), &mut entry)?;
+                    place.iter_mut().zip(&entry).for_each(|(sum, entry)| *sum += entry);
                 }
             }
         }

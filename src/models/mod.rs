@@ -30,6 +30,8 @@ pub(crate) mod lm_tests;
 mod mistral;
 mod modernbert;
 mod mpnet;
+#[cfg(test)]
+mod narrow_tests;
 mod phi3;
 mod positions;
 mod qwen;
@@ -63,7 +65,7 @@ use crate::nn::{self, Node, Tape};
 pub use batch::{Batch, Content, Prefix, Row};
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
-pub use weights::{Part, Randomised, Weights};
+pub use weights::{Memory, Part, Randomised, Weights};
 
 /// What one forward gives.
 pub struct Outputs {
@@ -178,14 +180,26 @@ pub fn is_timm(config_json: &[u8]) -> bool {
     config::read::<config::Common>(config_json).is_ok_and(|common| common.model_type() == config::TIMM)
 }
 
-/// Finds the family that config.json names and loads the model.
-pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
-    family(folder)?.load(folder, &Weights::open(folder)?)
+/// A model, and what its weights take.
+pub struct Loaded {
+    pub model: Box<dyn Model>,
+    pub memory: Memory,
 }
 
-/// The same with random numbers in some of its weights.
-pub fn load_randomised(folder: &ModelFolder, how: Randomised) -> Result<Box<dyn Model>, LoadError> {
-    family(folder)?.load(folder, &Weights::open(folder)?.randomised(how))
+/// Finds the family that config.json names and loads the model.
+pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
+    Ok(load_with(folder, None)?.model)
+}
+
+/// The same, with random numbers in some of its weights where that is asked for.
+pub fn load_with(folder: &ModelFolder, random: Option<Randomised>) -> Result<Loaded, LoadError> {
+    let family = family(folder)?;
+    let mut weights = Weights::open(folder)?;
+    if let Some(how) = random {
+        weights = weights.randomised(how);
+    }
+    let model = family.load(folder, &weights)?;
+    Ok(Loaded { model, memory: weights.memory() })
 }
 
 fn family(folder: &ModelFolder) -> Result<&'static dyn Family, LoadError> {

@@ -30,6 +30,7 @@ mod limits;
 mod logs;
 mod memory;
 mod models_methods;
+mod narrow;
 mod openapi;
 mod outputs;
 mod pages;

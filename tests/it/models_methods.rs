@@ -11,7 +11,7 @@ fn what_is_loaded_is_listed() {
     let names: Vec<&str> =
         list["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["sentiment", "blood-cells"]);
-    for key in ["source", "sha256", "architecture", "task", "kind", "labels", "capabilities", "methods"] {
+    for key in ["source", "sha256", "architecture", "task", "kind", "labels", "memory", "capabilities", "methods"] {
         assert!(!list["models"][0][key].is_null(), "{key}");
     }
 }

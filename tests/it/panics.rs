@@ -46,9 +46,9 @@ impl Model for Faulty {
 fn faulty(forgets: bool) -> TestApp {
     let app = TestApp::unloaded(|_| {});
     app.load_with(move || {
-        let ServedModel { name, source, revision, sha256, model, task, processor } = bundled("sentiment")?;
+        let ServedModel { name, source, revision, sha256, model, memory, task, processor } = bundled("sentiment")?;
         let model = Box::new(Faulty { model, forgets, panicked: AtomicBool::new(false) });
-        Catalog::new(vec![ServedModel { name, source, revision, sha256, model, task, processor }])
+        Catalog::new(vec![ServedModel { name, source, revision, sha256, model, memory, task, processor }])
     });
     app
 }

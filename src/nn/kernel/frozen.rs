@@ -10,7 +10,7 @@ use super::half::HalfPanels;
 use super::made_rows;
 use super::panels::Panels;
 use super::product::{product, product_add};
-use crate::nn::Precision;
+use crate::nn::{Narrow, Precision};
 
 /// Wᵀ of a linear layer, laid out once. Which unit multiplies with it depends on the processor alone, never on how many
 /// rows there are, so a row's bits do not either.
@@ -28,8 +28,21 @@ impl Frozen {
     /// # Panics
     /// Where the lengths do not fit.
     pub fn new(weight: &[f32], inputs: usize, outputs: usize) -> Self {
+        Self::of(Panels::of_transposed(weight, inputs, outputs))
+    }
+
+    /// The same of numbers of two bytes, which stay as they are. Products with them have the bits that they have with
+    /// the same numbers in f32.
+    ///
+    /// # Panics
+    /// Where the lengths do not fit.
+    pub fn narrow(bits: &[u16], kind: Narrow, inputs: usize, outputs: usize) -> Self {
+        Self::of(Panels::of_transposed_narrow(bits, kind, inputs, outputs))
+    }
+
+    fn of(panels: Panels) -> Self {
         Self {
-            panels: Panels::of_transposed(weight, inputs, outputs),
+            panels,
             #[cfg(target_arch = "x86_64")]
             half: OnceLock::new(),
         }
@@ -43,7 +56,7 @@ impl Frozen {
         self.panels.cols()
     }
 
-    /// W, outputs × inputs, row by row: what [`Frozen::new`] was given, for those who compute elsewhere.
+    /// W, outputs × inputs, row by row, in f32: what [`Frozen::new`] was given, for those who compute elsewhere.
     pub fn rows(&self) -> Vec<f32> {
         self.panels.to_rows()
     }
@@ -114,6 +127,7 @@ impl Frozen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::narrow::narrow;
 
     #[test]
     fn rows_of_zeros_change_nothing_for_others() {
@@ -134,6 +148,28 @@ mod tests {
                         let expected = if zeros.contains(&row) { &nothing[..] } else { &all[at.clone()] };
                         assert_eq!(&found[at], expected, "{inputs} × {outputs}, row {row}");
                     }
+                }
+            }
+        }
+    }
+
+    /// Forward and backward, in every precision, on whatever unit this processor has.
+    #[test]
+    fn narrow_weights_give_the_bits_of_the_same_numbers_in_f32() {
+        let numbers = |len: usize| (0..len).map(|at| (at as f32 * 0.37).sin()).collect::<Vec<f32>>();
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 33, 40), (17, 769, 65), (40, 64, 96), (70, 130, 800)] {
+            for kind in [Narrow::Bf16, Narrow::F16] {
+                let (bits, weight) = narrow(kind, &numbers(inputs * outputs));
+                let (wide, own) = (Frozen::new(&weight, inputs, outputs), Frozen::narrow(&bits, kind, inputs, outputs));
+                let (x, grad, sum) = (numbers(rows * inputs), numbers(rows * outputs), numbers(rows * inputs));
+                let name = format!("{kind:?} {rows} × {inputs} × {outputs}");
+                for precision in [Precision::F32, Precision::Bf16] {
+                    let product = |weight: &Frozen| weight.product(&x, precision, Epilogue::default());
+                    assert_eq!(product(&own), product(&wide), "{name} {precision:?}");
+                }
+                for sum in [None, Some(sum)] {
+                    let back = |weight: &Frozen| weight.transposed_product(&grad, sum.clone());
+                    assert_eq!(back(&own), back(&wide), "{name} backward");
                 }
             }
         }

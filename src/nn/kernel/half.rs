@@ -41,7 +41,8 @@ impl HalfPanels {
         let bits = |number: f32| u32::from(::half::bf16::from_f32(number).to_bits());
         let mut pairs = vec![Pairs([0; PANEL]); inner.div_ceil(2) * panels.panels()];
         pairs.par_chunks_mut(inner.div_ceil(2).max(1)).enumerate().for_each(|(panel, pairs)| {
-            for (pair, rows) in pairs.iter_mut().zip(panels.panel(panel).chunks(2)) {
+            let mut room = Vec::new();
+            for (pair, rows) in pairs.iter_mut().zip(panels.wide(panel, 0..inner, &mut room).chunks(2)) {
                 for (col, pair) in pair.0.iter_mut().enumerate() {
                     *pair = bits(rows[0].0[col]) | rows.get(1).map_or(0, |row| bits(row.0[col]) << 16);
                 }

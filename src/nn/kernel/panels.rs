@@ -1,9 +1,12 @@
 //! The right operand of a product, cut into panels of 32 columns: what the innermost loop reads one cache line after
 //! the other. Weights are laid out like this once, when a model is loaded.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::transpose::transpose;
+use crate::nn::Narrow;
 
 /// Columns of a panel.
 pub const PANEL: usize = 32;
@@ -17,52 +20,108 @@ impl PanelRow {
     const ZERO: Self = Self([0.0; PANEL]);
 }
 
+/// The same of a weight that is stored in two bytes a number: one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct NarrowRow(pub [u16; PANEL]);
+
+impl NarrowRow {
+    const ZERO: Self = Self([0; PANEL]);
+}
+
 /// A matrix of `inner × cols`: panel after panel, each `inner` rows of 32 columns, the last one filled up with zeros.
 #[derive(Debug, Clone)]
 pub struct Panels {
-    rows: Vec<PanelRow>,
+    rows: Rows,
     inner: usize,
     cols: usize,
+}
+
+/// The rows of all panels, as they are kept.
+#[derive(Debug, Clone)]
+enum Rows {
+    F32(Vec<PanelRow>),
+    /// Widened whenever they are read: half the memory, and the same numbers.
+    Narrow(Narrow, Vec<NarrowRow>),
+}
+
+/// The rows of one panel, as they are kept.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    F32(&'a [PanelRow]),
+    Narrow(Narrow, &'a [NarrowRow]),
 }
 
 impl Panels {
     /// The transpose of `weight` (cols × inner, row by row), as x · Wᵀ needs it.
     pub fn of_transposed(weight: &[f32], inner: usize, cols: usize) -> Self {
-        let rows = filled(inner, cols, |panel, rows| {
+        let rows = filled(PanelRow::ZERO, inner, cols, |panel, rows| {
             let first = panel * PANEL;
             let used = PANEL.min(cols - first);
-            if used < PANEL {
-                rows.fill(PanelRow::ZERO);
-            }
             transpose(&weight[first * inner..], inner, used, inner, rows.as_flattened_mut(), PANEL);
         });
-        Self { rows, inner, cols }
+        Self { rows: Rows::F32(rows), inner, cols }
     }
 
-    /// The transpose of this matrix, laid out anew.
-    pub fn transposed(&self) -> Self {
-        let (inner, cols) = (self.cols, self.inner);
-        let rows = filled(inner, cols, |panel, rows| {
+    /// The same of a weight of two bytes a number, which stay as they are.
+    pub fn of_transposed_narrow(bits: &[u16], kind: Narrow, inner: usize, cols: usize) -> Self {
+        let rows = filled(NarrowRow::ZERO, inner, cols, |panel, rows| {
             let first = panel * PANEL;
             let used = PANEL.min(cols - first);
-            if used < PANEL {
-                rows.fill(PanelRow::ZERO);
+            // By blocks: rows of the weight are far apart.
+            for (block, rows) in rows.chunks_mut(PANEL).enumerate() {
+                for (col, weight) in bits[first * inner..].chunks_exact(inner).take(used).enumerate() {
+                    for (row, bits) in rows.iter_mut().zip(&weight[block * PANEL..]) {
+                        row.0[col] = *bits;
+                    }
+                }
             }
+        });
+        Self { rows: Rows::Narrow(kind, rows), inner, cols }
+    }
+
+    /// The transpose of this matrix, laid out anew, in f32.
+    pub fn transposed(&self) -> Self {
+        let (inner, cols) = (self.cols, self.inner);
+        let rows = filled(PanelRow::ZERO, inner, cols, |panel, rows| {
+            let first = panel * PANEL;
+            let used = PANEL.min(cols - first);
+            let mut room = Vec::new();
             for (source, block) in rows.chunks_mut(PANEL).enumerate() {
-                let from = &self.panel(source)[first..][..used];
+                let from = self.wide(source, first..first + used, &mut room);
                 transpose(from.as_flattened(), PANEL, used, block.len(), block.as_flattened_mut(), PANEL);
             }
         });
-        Self { rows, inner, cols }
+        Self { rows: Rows::F32(rows), inner, cols }
     }
 
-    /// The transpose of this matrix, row by row: what [`Panels::of_transposed`] was given.
+    /// The transpose of this matrix, row by row: what [`Panels::of_transposed`] was given, in f32.
     pub fn to_rows(&self) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.cols * self.inner);
-        for col in 0..self.cols {
-            out.extend(self.panel(col / PANEL).iter().map(|row| row.0[col % PANEL]));
+        let mut room = Vec::new();
+        for panel in 0..self.panels() {
+            let rows = self.wide(panel, 0..self.inner, &mut room);
+            for col in 0..PANEL.min(self.cols - panel * PANEL) {
+                out.extend(rows.iter().map(|row| row.0[col]));
+            }
         }
         out
+    }
+
+    /// Some rows of one panel in f32: where they are, or widened into `room`.
+    pub fn wide<'a>(&'a self, panel: usize, rows: Range<usize>, room: &'a mut Vec<PanelRow>) -> &'a [PanelRow] {
+        match self.kept(panel) {
+            Kept::F32(all) => &all[rows],
+            Kept::Narrow(kind, all) => {
+                let narrow = &all[rows];
+                if room.len() < narrow.len() {
+                    room.resize(narrow.len(), PanelRow::ZERO);
+                }
+                let room = &mut room[..narrow.len()];
+                kind.widen(narrow.as_flattened(), room.as_flattened_mut());
+                room
+            }
+        }
     }
 
     pub fn inner(&self) -> usize {
@@ -77,18 +136,23 @@ impl Panels {
         self.cols.div_ceil(PANEL)
     }
 
-    pub fn panel(&self, panel: usize) -> &[PanelRow] {
-        &self.rows[panel * self.inner..][..self.inner]
+    /// The rows of one panel.
+    pub fn kept(&self, panel: usize) -> Kept<'_> {
+        let place = panel * self.inner..(panel + 1) * self.inner;
+        match &self.rows {
+            Rows::F32(rows) => Kept::F32(&rows[place]),
+            Rows::Narrow(kind, rows) => Kept::Narrow(*kind, &rows[place]),
+        }
     }
 }
 
 /// Numbers of a panel's rows behind one another.
-trait Flattened {
-    fn as_flattened(&self) -> &[f32];
-    fn as_flattened_mut(&mut self) -> &mut [f32];
+trait Flattened<T> {
+    fn as_flattened(&self) -> &[T];
+    fn as_flattened_mut(&mut self) -> &mut [T];
 }
 
-impl Flattened for [PanelRow] {
+impl Flattened<f32> for [PanelRow] {
     fn as_flattened(&self) -> &[f32] {
         // SAFETY: a `PanelRow` is PANEL numbers and nothing else (its size is a multiple of its alignment).
         unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * PANEL) }
@@ -100,9 +164,21 @@ impl Flattened for [PanelRow] {
     }
 }
 
-/// The panels of an `inner × cols` matrix, each filled by `fill(panel, rows)` on some thread.
-fn filled(inner: usize, cols: usize, fill: impl Fn(usize, &mut [PanelRow]) + Sync) -> Vec<PanelRow> {
-    let mut rows = vec![PanelRow::ZERO; inner * cols.div_ceil(PANEL)];
+impl Flattened<u16> for [NarrowRow] {
+    fn as_flattened(&self) -> &[u16] {
+        // SAFETY: as of a `PanelRow`.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * PANEL) }
+    }
+
+    fn as_flattened_mut(&mut self) -> &mut [u16] {
+        // SAFETY: as of a `PanelRow`.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * PANEL) }
+    }
+}
+
+/// The panels of an `inner × cols` matrix, rows of `zero`, each filled by `fill(panel, rows)` on some thread.
+fn filled<T: Copy + Send>(zero: T, inner: usize, cols: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
+    let mut rows = vec![zero; inner * cols.div_ceil(PANEL)];
     if inner > 0 {
         rows.par_chunks_mut(inner).enumerate().for_each(|(panel, rows)| fill(panel, rows));
     }
@@ -162,13 +238,14 @@ impl Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::narrow::narrow;
 
     fn numbers(len: usize) -> Vec<f32> {
         (0..len).map(|i| i as f32 + 1.0).collect()
     }
 
     fn at(panels: &Panels, row: usize, col: usize) -> f32 {
-        panels.panel(col / PANEL)[row].0[col % PANEL]
+        panels.wide(col / PANEL, row..row + 1, &mut Vec::new())[0].0[col % PANEL]
     }
 
     #[test]
@@ -185,8 +262,25 @@ mod tests {
                     assert_eq!(at(&back, col, row), weight[col * inner + row], "{inner} × {cols}");
                 }
             }
-            let unused = panels.panel(panels.panels() - 1).iter().flat_map(|row| &row.0[(cols - 1) % PANEL + 1..]);
-            assert!(unused.into_iter().all(|&x| x == 0.0));
+            let mut room = Vec::new();
+            let last = panels.wide(panels.panels() - 1, 0..inner, &mut room);
+            assert!(last.iter().flat_map(|row| &row.0[(cols - 1) % PANEL + 1..]).all(|&x| x == 0.0));
+        }
+    }
+
+    #[test]
+    fn narrow_numbers_have_the_same_places() {
+        for (inner, cols) in [(1, 1), (3, 33), (16, 16), (17, 31), (40, 70), (64, 64)] {
+            let numbers = numbers(inner * cols);
+            for kind in [Narrow::Bf16, Narrow::F16] {
+                let (bits, numbers) = narrow(kind, &numbers);
+                let wide = Panels::of_transposed(&numbers, inner, cols);
+                let narrow = Panels::of_transposed_narrow(&bits, kind, inner, cols);
+                assert_eq!(narrow.to_rows(), numbers, "{kind:?} {inner} × {cols}");
+                assert_eq!(narrow.transposed().to_rows(), wide.transposed().to_rows(), "{kind:?} {inner} × {cols}");
+                let Kept::Narrow(_, last) = narrow.kept(narrow.panels() - 1) else { panic!("widened") };
+                assert!(last.iter().flat_map(|row| &row.0[(cols - 1) % PANEL + 1..]).all(|&x| x == 0));
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! Products of activations with weights, dealt out to threads, with what follows them done while the numbers are in
 //! the first cache.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use super::epilogue::{Epilogue, Sink, made};
 use super::math::{ActivationKind, activate_row};
-use super::panels::{PANEL, Panels};
+use super::panels::{Kept, PANEL, PanelRow, Panels};
 use super::tile::{After, Block, Finish, TALLEST, compute};
 
 /// Multiplications below which a product stays on one thread.
@@ -31,6 +33,11 @@ pub fn product_add(left: &[f32], right: &Panels, sum: &mut [f32]) {
     assert_eq!(sum.len(), rows * right.cols(), "a sum of another shape");
     // SAFETY: as in `product`; each number is read as residual by the task that then overwrites it.
     unsafe { run(left, right, rows, &Sink::adding_to(sum, right.cols())) };
+}
+
+thread_local! {
+    /// The numbers of a panel that is kept in two bytes a number, widened once a task.
+    static WIDE: RefCell<Vec<PanelRow>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What all tasks of one product share.
@@ -67,11 +74,26 @@ unsafe fn run(left: &[f32], right: &Panels, rows: usize, sink: &Sink) {
 
 impl Shared<'_> {
     fn task(&self, task: usize) {
-        let (inner, stride) = (self.right.inner(), self.right.cols());
         let first_row = task / self.columns_of_tasks * self.rows_a_task;
-        let first_panel = task % self.columns_of_tasks * self.panels_a_task;
-        let (rows, first_col) = (self.rows_a_task.min(self.rows - first_row), first_panel * PANEL);
-        let cols = (self.panels_a_task * PANEL).min(stride - first_col);
+        let first = task % self.columns_of_tasks * self.panels_a_task;
+        let panels = first..self.right.panels().min(first + self.panels_a_task);
+        if let Kept::F32(rows) = self.right.kept(first) {
+            // The panels after the first lie behind it.
+            return self.block(first_row, first, panels.len(), rows.as_ptr());
+        }
+        WIDE.with_borrow_mut(|room| {
+            for panel in panels {
+                let rows = self.right.wide(panel, 0..self.right.inner(), room);
+                self.block(first_row, panel, 1, rows.as_ptr());
+            }
+        });
+    }
+
+    /// The task's rows from `first_row` on against some `panels` from the `first` on, whose rows are at `right`.
+    fn block(&self, first_row: usize, first: usize, panels: usize, right: *const PanelRow) {
+        let (inner, stride) = (self.right.inner(), self.right.cols());
+        let (rows, first_col) = (self.rows_a_task.min(self.rows - first_row), first * PANEL);
+        let cols = (panels * PANEL).min(stride - first_col);
         let offset = first_row * stride + first_col;
         // SAFETY: the task's rows and columns are inside the arrays by the contract of `run`, and its own.
         unsafe {
@@ -87,7 +109,7 @@ impl Shared<'_> {
                 left: self.left.as_ptr().add(first_row * inner),
                 left_row: inner,
                 left_col: 1,
-                panels: self.right.panel(first_panel).as_ptr(),
+                panels: right,
                 panel_step: inner,
                 cols,
                 out: out.add(offset),
@@ -127,6 +149,8 @@ impl After for Activate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Narrow;
+    use crate::nn::narrow::narrow;
 
     fn numbers(len: usize, salt: usize) -> Vec<f32> {
         (0..len).map(|i| (((i + salt) * 7919) % 1009) as f32 / 1009.0 - 0.5).collect()
@@ -168,6 +192,23 @@ mod tests {
                 let tolerance = 2f64.powi(-24) * sizes * (4.0 + (k as f64).sqrt());
                 assert!((f64::from(sum) - exact).abs() < tolerance, "{m} {k} {n} at {at}");
                 assert!((f64::from(y) - exact - f64::from(bias[col])).abs() < tolerance, "{m} {k} {n} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn narrow_weights_give_the_bits_of_the_same_numbers_in_f32() {
+        for (m, k, n) in shapes() {
+            let (x, bias, residual) = (numbers(m * k, 0), numbers(n, 2), numbers(m * n, 3));
+            for kind in [Narrow::Bf16, Narrow::F16] {
+                let (bits, w) = narrow(kind, &numbers(n * k, 1));
+                let (wide, own) = (Panels::of_transposed(&w, k, n), Panels::of_transposed_narrow(&bits, kind, k, n));
+                let all = |panels: &Panels| {
+                    let gelu = Epilogue { activation: Some(ActivationKind::Gelu), ..Epilogue::default() };
+                    let biased = Epilogue { bias: Some(&bias), residual: Some(&residual), ..Epilogue::default() };
+                    [product(&x, panels, gelu), product(&x, panels, biased)]
+                };
+                assert_eq!(all(&own), all(&wide), "{kind:?} {m} {k} {n}");
             }
         }
     }

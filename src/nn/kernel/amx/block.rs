@@ -3,7 +3,6 @@
 use std::arch::asm;
 
 use super::{Line, SIDE, Tiles};
-use crate::nn::Precision;
 
 /// A block of a result, row by row.
 #[derive(Debug, Clone)]
@@ -21,6 +20,36 @@ pub struct Operand {
     pub first: *const Line,
     /// Lines from step to step.
     pub step: usize,
+}
+
+/// Which products of pieces a product is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// f32: three pieces each.
+    Six,
+    /// f32 against numbers of two pieces (f16) on the right: without the product that would add zeros.
+    RightTwo,
+    /// f32 against numbers of one piece (bf16) on the right.
+    RightOne,
+    /// The same with these on the left.
+    LeftTwo,
+    LeftOne,
+    /// The first pieces alone.
+    One,
+}
+
+impl Products {
+    /// Those of operands that are cut into so many pieces.
+    pub fn of(left: usize, right: usize) -> Self {
+        match (left, right) {
+            (1, 1) => Self::One,
+            (1, _) => Self::LeftOne,
+            (2, _) => Self::LeftTwo,
+            (_, 1) => Self::RightOne,
+            (_, 2) => Self::RightTwo,
+            _ => Self::Six,
+        }
+    }
 }
 
 /// Lines fetched ahead at every step.
@@ -131,16 +160,92 @@ macro_rules! run {
     };
 }
 
-/// sum (+)= left · right over `steps` ≥ 1 steps of 32, as f32 (six products of three pieces) or as bf16 (the first
-/// pieces alone); `go_on` adds to what `sum` holds. Of at most 16 `rows` the
+/// The products of one step, from small ones to large ones; each changes one operand only.
+macro_rules! six {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("4096"),
+            $multiply!(),
+            $left!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+/// Those of [`six`] in whose place zeros would not be added, in the same order: the sums have the same bits.
+macro_rules! right_two {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+macro_rules! right_one {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("2048"), right!("0"), $multiply!(), $left!("4096"), $multiply!(), $left!("0"), $multiply!(),)
+    };
+}
+
+/// The same where it is the left operand that has fewer pieces.
+macro_rules! left_two {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+macro_rules! left_one {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("0"), right!("0"), $multiply!(), right!("2048"), $multiply!(), right!("4096"), $multiply!(),)
+    };
+}
+
+macro_rules! one {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("0"), right!("0"), $multiply!(),)
+    };
+}
+
+/// sum (+)= left · right over `steps` ≥ 1 steps of 32; `go_on` adds to what `sum` holds. Of at most 16 `rows` the
 /// other half of the block is left as it is or undefined.
 ///
 /// # Safety
-/// Both operands must have `steps` steps of the pieces that `precision` reads.
+/// Both operands must have `steps` steps of the pieces that `products` reads.
 #[inline(always)]
 pub unsafe fn multiply(
     _tiles: &Tiles,
-    precision: Precision,
+    products: Products,
     (left, right): (Operand, Operand),
     ahead: Ahead,
     steps: usize,
@@ -149,63 +254,30 @@ pub unsafe fn multiply(
 ) {
     debug_assert!(steps > 0);
     let sum = &raw mut *sum;
-    // From small products to large ones; each product changes one operand only.
     // SAFETY: the caller's contract; `_tiles` says that the tiles are set up. Tiles are read at 64 bytes a row inside
     // the operands, and `sum` is 32 rows of 128 bytes.
     unsafe {
-        match (precision, rows <= SIDE / 2) {
-            (Precision::F32, false) => run!(
-                left,
-                right,
-                ahead,
-                steps,
-                sum,
-                go_on,
-                concat!(
-                    left!("0"),
-                    right!("0"),
-                    multiply!(),
-                    right!("2048"),
-                    multiply!(),
-                    left!("2048"),
-                    multiply!(),
-                    right!("4096"),
-                    multiply!(),
-                    left!("4096"),
-                    multiply!(),
-                    left!("0"),
-                    multiply!(),
-                )
-            ),
-            (Precision::F32, true) => run!(
-                left,
-                right,
-                ahead,
-                steps,
-                sum,
-                go_on,
-                concat!(
-                    left_upper!("0"),
-                    right!("0"),
-                    multiply_upper!(),
-                    right!("2048"),
-                    multiply_upper!(),
-                    left_upper!("2048"),
-                    multiply_upper!(),
-                    right!("4096"),
-                    multiply_upper!(),
-                    left_upper!("4096"),
-                    multiply_upper!(),
-                    left_upper!("0"),
-                    multiply_upper!(),
-                )
-            ),
-            (Precision::Bf16, false) => {
-                run!(left, right, ahead, steps, sum, go_on, concat!(left!("0"), right!("0"), multiply!(),))
+        match (products, rows <= SIDE / 2) {
+            (Products::Six, false) => run!(left, right, ahead, steps, sum, go_on, six!(left, multiply)),
+            (Products::Six, true) => run!(left, right, ahead, steps, sum, go_on, six!(left_upper, multiply_upper)),
+            (Products::RightTwo, false) => run!(left, right, ahead, steps, sum, go_on, right_two!(left, multiply)),
+            (Products::RightTwo, true) => {
+                run!(left, right, ahead, steps, sum, go_on, right_two!(left_upper, multiply_upper))
             }
-            (Precision::Bf16, true) => {
-                run!(left, right, ahead, steps, sum, go_on, concat!(left_upper!("0"), right!("0"), multiply_upper!(),))
+            (Products::RightOne, false) => run!(left, right, ahead, steps, sum, go_on, right_one!(left, multiply)),
+            (Products::RightOne, true) => {
+                run!(left, right, ahead, steps, sum, go_on, right_one!(left_upper, multiply_upper))
             }
+            (Products::LeftTwo, false) => run!(left, right, ahead, steps, sum, go_on, left_two!(left, multiply)),
+            (Products::LeftTwo, true) => {
+                run!(left, right, ahead, steps, sum, go_on, left_two!(left_upper, multiply_upper))
+            }
+            (Products::LeftOne, false) => run!(left, right, ahead, steps, sum, go_on, left_one!(left, multiply)),
+            (Products::LeftOne, true) => {
+                run!(left, right, ahead, steps, sum, go_on, left_one!(left_upper, multiply_upper))
+            }
+            (Products::One, false) => run!(left, right, ahead, steps, sum, go_on, one!(left, multiply)),
+            (Products::One, true) => run!(left, right, ahead, steps, sum, go_on, one!(left_upper, multiply_upper)),
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::arch::x86_64::*;
 
 use super::{Line, PIECE, PIECES, SIDE};
-use crate::nn::kernel::panels::PanelRow;
+use crate::nn::Narrow;
+use crate::nn::kernel::panels::{NarrowRow, PanelRow};
 
 /// The pieces of 32 numbers, largest first.
 #[inline]
@@ -62,7 +63,7 @@ pub unsafe fn left_tile(from: *const f32, stride: usize, rows: usize, cols: usiz
                 _mm512_store_si512(to.add(row).cast(), first(low, high));
                 continue;
             }
-            for (piece, bits) in split(low, high).into_iter().enumerate() {
+            for (piece, bits) in split(low, high).into_iter().enumerate().take(pieces) {
                 _mm512_store_si512(to.add(piece * PIECE + row).cast(), bits);
             }
         }
@@ -86,6 +87,43 @@ pub fn right_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
                 for (piece, bits) in pieces_of.into_iter().enumerate().take(pieces) {
                     _mm512_store_si512(to.add((pieces - 1 - piece) * PIECE).cast(), bits);
                 }
+            }
+        }
+    }
+}
+
+/// A block of bf16 as a right operand's one piece: [`right_tiles`] without anything to cut.
+#[target_feature(enable = "avx512f")]
+pub fn right_tiles_of_bf16(block: &[NarrowRow], to: &mut [Line]) {
+    assert!(block.len() <= SIDE && to.len() == PIECE, "a block and its piece");
+    let zero = NarrowRow([0; SIDE]);
+    for pair in 0..SIDE / 2 {
+        let row = |index: usize| block.get(index).unwrap_or(&zero).0.as_ptr();
+        let (even, odd) = (row(2 * pair), row(2 * pair + 1));
+        for tile in 0..2 {
+            // SAFETY: a row is 32 numbers; the lines are inside `to`, whose length was checked.
+            unsafe {
+                let widened = |row: *const u16| _mm512_cvtepu16_epi32(_mm256_load_si256(row.add(tile * 16).cast()));
+                let pairs = _mm512_or_si512(widened(even), _mm512_slli_epi32::<16>(widened(odd)));
+                _mm512_store_si512(to.as_mut_ptr().add(tile * 16 + pair).cast(), pairs);
+            }
+        }
+    }
+}
+
+/// A block of numbers of two bytes in f32: as many rows of `to` as it has.
+#[target_feature(enable = "avx512f")]
+pub fn widen(kind: Narrow, block: &[NarrowRow], to: &mut [PanelRow; SIDE]) {
+    for (row, to) in block.iter().zip(to) {
+        for half in 0..2 {
+            // SAFETY: halves of rows of 32 numbers.
+            unsafe {
+                let bits = _mm256_load_si256(row.0.as_ptr().add(half * 16).cast());
+                let wide = match kind {
+                    Narrow::Bf16 => widened(bits),
+                    Narrow::F16 => _mm512_cvtph_ps(bits),
+                };
+                _mm512_store_ps(to.0.as_mut_ptr().add(half * 16), wide);
             }
         }
     }

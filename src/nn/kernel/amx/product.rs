@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::block::{Block, Operand, multiply};
+use super::block::{Block, Operand, Products, multiply};
 use super::pieces::{left_tile, right_tiles};
 use super::right::{BLOCK, Right};
 use super::{Line, PIECE, PIECES, SIDE, Tiles};
@@ -140,8 +140,13 @@ impl Part<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn compute(&self, scratch: &mut Scratch) {
         let steps = self.right.steps();
-        let pieces = if self.precision == Precision::F32 { PIECES } else { 1 };
-        debug_assert!(pieces * PIECE <= BLOCK);
+        // Of the rows, and of the weight.
+        let (pieces, own) = match self.precision {
+            Precision::F32 => (PIECES, self.right.pieces()),
+            Precision::Bf16 => (1, 1),
+        };
+        let products = if self.right.transposed { Products::of(own, pieces) } else { Products::of(pieces, own) };
+        debug_assert!(pieces.max(own) * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
         let Scratch { holds, left, right, sums } = scratch;
@@ -152,7 +157,7 @@ impl Part<'_> {
             let chunk = first..steps.min(first + CHUNK);
             let step = pieces * PIECE;
             let left = room(left, heights * chunk.len() * step, Line::ZERO);
-            let right = room(right, chunk.len() * step, Line::ZERO);
+            let right = room(right, chunk.len() * own * PIECE, Line::ZERO);
             // SAFETY: rows, steps and panels are inside the operands; scratch is as long as they need.
             unsafe {
                 // The task before this one often had the same rows.
@@ -167,7 +172,7 @@ impl Part<'_> {
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, (chunk.clone(), heights), pieces, right);
+                    let operand = self.right.operand(panel, (chunk.clone(), heights), own, right);
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;
@@ -179,7 +184,7 @@ impl Part<'_> {
                             false => ((rows_here, operand), rows),
                             true => ((operand, rows_here), SIDE.min(self.right.cols() - panel * SIDE)),
                         };
-                        multiply(&tiles, self.precision, operands, next, chunk.len(), lines, sum);
+                        multiply(&tiles, products, operands, next, chunk.len(), lines, sum);
                         if chunk.end == steps
                             && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
                         {

@@ -9,9 +9,10 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
 use super::block::{AHEAD, Ahead, Operand};
-use super::pieces::{left_tile, right_tiles};
+use super::pieces::{left_tile, right_tiles, right_tiles_of_bf16, widen};
 use super::{Line, PIECE, PIECES, SIDE};
-use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
+use crate::nn::Narrow;
+use crate::nn::kernel::panels::{Kept, NarrowRow, PANEL, PanelRow, Panels};
 
 const _: () = assert!(PANEL == SIDE, "a panel is as wide as a block");
 
@@ -20,15 +21,17 @@ const TILE: usize = SIDE / 2;
 /// Lines of a block's pieces.
 pub const BLOCK: usize = PIECES * PIECE;
 /// Lines of a block's numbers.
-const NUMBERS: usize = SIDE * SIDE * size_of::<f32>() / size_of::<Line>();
+const NUMBERS: usize = SIDE * size_of::<PanelRow>() / size_of::<Line>();
+/// The same of numbers of two bytes.
+const NARROW: usize = SIDE * size_of::<NarrowRow>() / size_of::<Line>();
 
 /// Blocks between the one that is cut and the one that is fetched meanwhile.
 const DISTANCE: usize = 2;
 
-/// Fetches a block's numbers, which need not exist, into the second cache.
+/// Fetches the `lines` of a block's numbers, which need not exist, into the second cache.
 #[inline(always)]
-fn fetch(block: *const Line) {
-    for line in 0..NUMBERS {
+fn fetch(block: *const Line, lines: usize) {
+    for line in 0..lines {
         // SAFETY: a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(block.wrapping_add(line).cast()) };
     }
@@ -61,6 +64,15 @@ impl<'a> Right<'a> {
         self.cols().div_ceil(SIDE)
     }
 
+    /// Into how many pieces a number of the panels can be cut: those after them are zero.
+    pub fn pieces(self) -> usize {
+        match self.panels.kept(0) {
+            Kept::F32(_) => PIECES,
+            Kept::Narrow(Narrow::F16, _) => 2,
+            Kept::Narrow(Narrow::Bf16, _) => 1,
+        }
+    }
+
     /// The pieces of one group's steps, cut into `room`, for `heights` blocks to be multiplied with. Many of them fetch the
     /// next group's numbers ahead; where they are few, cutting does.
     ///
@@ -78,42 +90,59 @@ impl<'a> Right<'a> {
         for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
             if self.transposed {
                 // SAFETY: the unit is there, and `to` is a step's lines.
-                unsafe { self.transposed_block(group, (index, heights * AHEAD < NUMBERS), pieces, to) };
-            } else {
-                let block = self.block(group, index);
-                fetch(block.as_ptr().cast::<Line>().wrapping_add(DISTANCE * NUMBERS));
-                right_tiles(block, pieces, to);
+                unsafe { self.transposed_block(group, (index, heights), pieces, to) };
+                continue;
+            }
+            let block = self.block(group, index);
+            fetch(block.first().wrapping_add(DISTANCE * block.lines()), block.lines());
+            match block {
+                Kept::F32(block) => right_tiles(block, pieces, to),
+                Kept::Narrow(Narrow::Bf16, block) => right_tiles_of_bf16(block, to),
+                Kept::Narrow(Narrow::F16, block) => {
+                    let mut wide = [PanelRow([0.0; PANEL]); SIDE];
+                    widen(Narrow::F16, block, &mut wide);
+                    right_tiles(&wide, pieces, to);
+                }
             }
         }
         Operand { first: room.as_ptr(), step }
     }
 
     /// The rows of one panel that belong to a step; the last one may have fewer than 32.
-    fn block(self, panel: usize, step: usize) -> &'a [PanelRow] {
-        let rows = &self.panels.panel(panel)[step * SIDE..];
-        &rows[..rows.len().min(SIDE)]
+    fn block(self, panel: usize, step: usize) -> Kept<'a> {
+        let first = step * SIDE;
+        match self.panels.kept(panel) {
+            Kept::F32(rows) => Kept::F32(&rows[first..rows.len().min(first + SIDE)]),
+            Kept::Narrow(kind, rows) => Kept::Narrow(kind, &rows[first..rows.len().min(first + SIDE)]),
+        }
     }
 
     /// The pieces of W's block that reduces over the columns of the `step`-th panel, as a left operand: its rows are those
-    /// of the panel. `fetches` a later step's numbers meanwhile.
+    /// of the panel. Where few blocks are multiplied with it, it fetches a later step's numbers meanwhile.
     ///
     /// # Safety
     /// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    unsafe fn transposed_block(self, group: usize, (step, fetches): (usize, bool), pieces: usize, to: &mut [Line]) {
+    unsafe fn transposed_block(self, group: usize, (step, heights): (usize, usize), pieces: usize, to: &mut [Line]) {
         let block = self.block(step, group);
-        if fetches && step + DISTANCE < self.panels.panels() {
+        if heights * AHEAD < block.lines() && step + DISTANCE < self.panels.panels() {
             // The next panels' blocks are far away in memory.
-            fetch(self.block(step + DISTANCE, group).as_ptr().cast());
+            fetch(self.block(step + DISTANCE, group).first(), block.lines());
         }
-        for tile in 0..2 {
-            let rows = block.len().saturating_sub(tile * TILE).min(TILE);
-            if rows > 0 {
-                // SAFETY: rows of the block, 32 numbers each; the lines of `to` that a tile has in every piece.
-                unsafe {
-                    let from = block.as_ptr().add(tile * TILE).cast::<f32>();
-                    left_tile(from, PANEL, rows, PANEL, pieces, to.as_mut_ptr().add(tile * TILE));
+        match block {
+            // SAFETY: as the caller's.
+            Kept::F32(block) => unsafe { left_tiles(block, pieces, to) },
+            Kept::Narrow(Narrow::Bf16, block) => {
+                // A row is a line of a tile as it is.
+                for (to, row) in to.iter_mut().zip(block) {
+                    *to = Line(row.0);
                 }
+            }
+            Kept::Narrow(Narrow::F16, block) => {
+                let mut wide = [PanelRow([0.0; PANEL]); SIDE];
+                widen(Narrow::F16, block, &mut wide);
+                // SAFETY: as the caller's.
+                unsafe { left_tiles(&wide[..block.len()], pieces, to) }
             }
         }
     }
@@ -123,12 +152,48 @@ impl<'a> Right<'a> {
         let next = if group + 1 < self.groups() { group + 1 } else { 0 };
         if self.transposed {
             // A step's block lies a panel behind the one before it.
-            let first = self.block(steps.start, next).as_ptr().cast::<Line>();
-            let step = self.panels.inner() * size_of::<PanelRow>() / size_of::<Line>();
-            return Ahead { first: first.wrapping_add((height * AHEAD).min(NUMBERS - AHEAD)), step };
+            let block = self.block(steps.start, next);
+            let (lines, step) = (block.lines(), self.panels.inner() * block.lines() / SIDE);
+            return Ahead { first: block.first().wrapping_add((height * AHEAD).min(lines - AHEAD)), step };
         }
-        let offset = (height * steps.len() * AHEAD).min(steps.len() * NUMBERS);
-        let first = self.block(next, steps.start).as_ptr().cast::<Line>();
-        Ahead { first: first.wrapping_add(offset), step: AHEAD }
+        let block = self.block(next, steps.start);
+        let offset = (height * steps.len() * AHEAD).min(steps.len() * block.lines());
+        Ahead { first: block.first().wrapping_add(offset), step: AHEAD }
+    }
+}
+
+/// The pieces of up to 32 rows as a left operand's.
+///
+/// # Safety
+/// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn left_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
+    for tile in 0..2 {
+        let rows = block.len().saturating_sub(tile * TILE).min(TILE);
+        if rows > 0 {
+            // SAFETY: rows of the block, 32 numbers each; the lines of `to` that a tile has in every piece.
+            unsafe {
+                let from = block.as_ptr().add(tile * TILE).cast::<f32>();
+                left_tile(from, PANEL, rows, PANEL, pieces, to.as_mut_ptr().add(tile * TILE));
+            }
+        }
+    }
+}
+
+impl Kept<'_> {
+    /// The first line of these rows.
+    fn first(&self) -> *const Line {
+        match self {
+            Self::F32(rows) => rows.as_ptr().cast(),
+            Self::Narrow(_, rows) => rows.as_ptr().cast(),
+        }
+    }
+
+    /// Lines of a block of such rows.
+    fn lines(&self) -> usize {
+        match self {
+            Self::F32(_) => NUMBERS,
+            Self::Narrow(..) => NARROW,
+        }
     }
 }
