@@ -37,9 +37,9 @@ fn who_waits_is_told_in_time_whatever_the_job_is_in_the_midst_of() {
     let app = TestApp::unloaded(|_| {});
     let (end, go_on) = mpsc::channel();
     app.load_with(move || {
-        let ServedModel { name, source, revision, sha256, model, task, processor } = bundled("sentiment")?;
+        let ServedModel { name, source, revision, sha256, model, memory, task, processor } = bundled("sentiment")?;
         let model = Box::new(Deaf { model, go_on: Mutex::new(go_on) });
-        Catalog::new(vec![ServedModel { name, source, revision, sha256, model, task, processor }])
+        Catalog::new(vec![ServedModel { name, source, revision, sha256, model, memory, task, processor }])
     });
     // Seven tokens beside the two specials.
     let request = json!({"text": "a a a a a a a", "method": "gradient", "deadline_ms": 100});
