@@ -13,6 +13,8 @@
 //! | a licence that forces removal (kserve#3380) | below for what is allowed; `.ci/run` holds every dependency to it |
 //! | "an interpretability module in transformers" (transformers#15168) | nowhere: it asks for a tool, and nothing can be shown not to happen |
 
+use std::collections::BTreeSet;
+
 use explaind::engine::{self, Device};
 use explaind::explain::{Answer, ExplainRequest, Wanted, plan};
 use serde_json::{Value, json};
@@ -358,11 +360,13 @@ fn a_chat_cannot_be_read_otherwise_than_it_is_shown() {
         let found = json_of(&ask(&catalog, request, None));
         let characters: Vec<char> = found["input"]["text"].as_str().unwrap().chars().collect();
         let tokens = found["input"]["tokens"].as_array().unwrap();
-        let place = |token: &Value| number(&token["start"]) as usize..number(&token["end"]) as usize;
-        let mut places: Vec<_> = tokens.iter().filter(|token| token["special"] == false).map(place).collect();
-        // Bytes of one character all have its place.
-        places.dedup();
-        let own: String = places.into_iter().flat_map(|place| characters[place].iter()).collect();
+        // Tokens of bytes share their character.
+        let own: BTreeSet<usize> = tokens
+            .iter()
+            .filter(|token| token["special"] == false)
+            .flat_map(|token| number(&token["start"]) as usize..number(&token["end"]) as usize)
+            .collect();
+        let own: String = own.into_iter().map(|place| characters[place]).collect();
         // The template trims what is sent.
         assert_eq!(own.trim(), content.trim(), "{content:?}: {found}");
         let [gradient, attention, occlusion] = [0, 1, 2].map(|index| &found["explanations"][index]["scores"]);

@@ -6,7 +6,8 @@ use crate::app::{TEXT, TestApp, events, eventually, problem, slow, stable, told}
 
 #[test]
 fn the_work_is_told_and_the_answer_is_the_usual_one() {
-    let app = TestApp::start();
+    // However busy the machine is.
+    let app = TestApp::with(|settings| settings.limits.deadline_ms = 600_000);
     let text = "a gripping and funny film with a cast that never once disappoints anybody who came to see it";
     let lime = json!({"method": "lime", "tolerance": 0.001, "max_evaluations": 1000});
     let request = json!({"text": text, "target": [0, 1], "explain": ["attention", lime]});
