@@ -12,7 +12,7 @@ use super::right::{BLOCK, Right};
 use super::{Line, PIECE, SIDE, Tiles};
 use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
-use crate::nn::kernel::panels::Panels;
+use crate::nn::kernel::panels::{PanelRow, Panels};
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
@@ -59,6 +59,8 @@ struct Scratch {
     holds: (u64, usize, usize),
     left: Vec<Line>,
     right: Vec<Line>,
+    /// Numbers of the right operand that are not kept in f32.
+    wide: Vec<PanelRow>,
     sums: Vec<Block>,
 }
 
@@ -137,7 +139,7 @@ impl Part<'_> {
         debug_assert!(products.left().max(products.right()) * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
-        let Scratch { holds, left, right, sums } = scratch;
+        let Scratch { holds, left, right, wide, sums } = scratch;
         let sums = room(sums, if several { heights * self.panels.len() } else { 2 }, Block::ZERO);
         // SAFETY: the caller's contract.
         let tiles = unsafe { Tiles::set_up() };
@@ -157,7 +159,7 @@ impl Part<'_> {
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, chunk.clone(), products.right(), right);
+                    let operand = self.right.operand(panel, chunk.clone(), products.right(), (&mut *right, &mut *wide));
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;

@@ -20,6 +20,9 @@ const NUMBERS: usize = SIDE * size_of::<PanelRow>() / size_of::<Line>();
 /// The same of numbers of two bytes.
 const NARROW: usize = SIDE * size_of::<NarrowRow>() / size_of::<Line>();
 
+/// What is fetched ahead where nothing can be.
+static NOTHING: Line = Line::ZERO;
+
 /// Blocks between the one that is cut and the one that is fetched meanwhile.
 const DISTANCE: usize = 2;
 
@@ -62,23 +65,37 @@ impl<'a> Right<'a> {
     /// Into how many pieces a number of the panels can be cut: those after them are zero.
     pub fn pieces(self) -> usize {
         match self.panels.kept(0) {
-            Kept::F32(_) => PIECES,
+            Kept::F32(_) | Kept::Stored => PIECES,
             Kept::Narrow(Narrow::F16, _) => 2,
             Kept::Narrow(Narrow::Bf16, _) => 1,
         }
     }
 
-    /// The pieces of one group's steps, cut into `room`.
+    /// The pieces of one group's steps, cut into `room`; in `wide` is room for numbers in f32.
     ///
     /// # Safety
     /// The unit must be there; `room` has `pieces` × [`PIECE`] lines a step.
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub unsafe fn operand(self, group: usize, steps: Range<usize>, pieces: usize, room: &mut [Line]) -> Operand {
+    pub unsafe fn operand(
+        self,
+        group: usize,
+        steps: Range<usize>,
+        pieces: usize,
+        (room, wide): (&mut [Line], &mut Vec<PanelRow>),
+    ) -> Operand {
         let step = pieces * PIECE;
+        if !self.transposed && matches!(self.panels.kept(group), Kept::Stored) {
+            let rows = steps.start * SIDE..self.panels.inner().min(steps.end * SIDE);
+            let rows = self.panels.wide(group, rows, wide);
+            for (block, to) in rows.chunks(SIDE).zip(room.chunks_exact_mut(step)) {
+                right_tiles(block, pieces, to);
+            }
+            return Operand { first: room.as_ptr(), step };
+        }
         for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
             if self.transposed {
                 // SAFETY: the processor has AVX-512.
-                unsafe { self.transposed_block(index, group, pieces, to) };
+                unsafe { self.transposed_block(index, group, pieces, (to, &mut *wide)) };
                 continue;
             }
             let block = self.block(group, index);
@@ -91,6 +108,7 @@ impl<'a> Right<'a> {
                     widen(Narrow::F16, block, &mut wide);
                     right_tiles(&wide, pieces, to);
                 }
+                Kept::Stored => {}
             }
         }
         Operand { first: room.as_ptr(), step }
@@ -102,6 +120,7 @@ impl<'a> Right<'a> {
         match self.panels.kept(panel) {
             Kept::F32(rows) => Kept::F32(&rows[first..rows.len().min(first + SIDE)]),
             Kept::Narrow(kind, rows) => Kept::Narrow(kind, &rows[first..rows.len().min(first + SIDE)]),
+            Kept::Stored => Kept::Stored,
         }
     }
 
@@ -110,7 +129,13 @@ impl<'a> Right<'a> {
     /// # Safety
     /// The processor has AVX-512.
     #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn transposed_block(self, panel: usize, step: usize, pieces: usize, to: &mut [Line]) {
+    unsafe fn transposed_block(
+        self,
+        panel: usize,
+        step: usize,
+        pieces: usize,
+        (to, wide): (&mut [Line], &mut Vec<PanelRow>),
+    ) {
         let block = self.block(panel, step);
         if panel + 1 < self.panels.panels() {
             // The next panel's block is far away in memory.
@@ -125,6 +150,12 @@ impl<'a> Right<'a> {
             }
             Kept::Narrow(kind, block) => {
                 widen(kind, block, &mut whole);
+                whole.as_ptr()
+            }
+            Kept::Stored => {
+                let first = step * SIDE;
+                let block = self.panels.wide(panel, first..self.panels.inner().min(first + SIDE), wide);
+                whole[..block.len()].copy_from_slice(block);
                 whole.as_ptr()
             }
         };
@@ -150,11 +181,12 @@ impl<'a> Right<'a> {
 }
 
 impl Kept<'_> {
-    /// The first line of these rows.
+    /// The first line of these rows; of what is read out of a file, a line that is there.
     fn first(&self) -> *const Line {
         match self {
             Self::F32(rows) => rows.as_ptr().cast(),
             Self::Narrow(_, rows) => rows.as_ptr().cast(),
+            Self::Stored => &raw const NOTHING,
         }
     }
 
@@ -163,6 +195,7 @@ impl Kept<'_> {
         match self {
             Self::F32(_) => NUMBERS,
             Self::Narrow(..) => NARROW,
+            Self::Stored => 0,
         }
     }
 }
