@@ -79,12 +79,11 @@ fn evaluate_by(
     let (by, width) = (condensed.by, condensed.by.width());
     let logits = head.condense(by, states)?;
     let (mut tapped, mut gradients) = (outputs.tapped, Vec::new());
-    for (objective, &place) in condensed.places.iter().take(objectives).enumerate() {
-        let seed = head.back(states, (objective, place), seed)?;
-        match taps.gradients {
-            true => tapped.differentiate(&whole, &outputs.logits, &seed)?,
-            false => gradients.push(whole.backward(&outputs.logits, &seed, &outputs.input)?),
-        }
+    let places = &condensed.places[..objectives.min(condensed.places.len())];
+    let seeds = head.back(states, places, seed)?;
+    match taps.gradients {
+        true => seeds.iter().try_for_each(|seed| tapped.differentiate(&whole, &outputs.logits, seed))?,
+        false => gradients = whole.backward_all(&outputs.logits, &seeds, &outputs.input)?,
     }
     let mut taps = tapped.record()?;
     let Recording { lens, likeliest: told_of, .. } = &mut taps;
@@ -158,30 +157,50 @@ impl Head<'_> {
         Ok(kept)
     }
 
-    /// d `objective` / d `states`, which are of several rows: all zeros but at `place`.
-    fn back(&self, states: &[f32], (objective, place): (usize, usize), seed: Seed<'_>) -> Result<Vec<f32>, nn::Error> {
-        let cols = states.len() / self.read.len().max(1);
-        let rows: Vec<usize> = (0..self.read.len()).filter(|&row| self.read[row] == place).collect();
-        let mut slopes = vec![0.0; states.len()];
-        for rows in rows.chunks(self.at_once) {
-            let own: Vec<f32> = rows.iter().flat_map(|row| &states[row * cols..][..cols]).copied().collect();
-            let slopes_by = |rule: Rule| {
-                let mut tape = (self.tape)(true, rule);
-                let own = tape.variable(Array::new(own.clone(), rows.len(), cols));
-                let logits = self.model.head(&mut tape, &own)?;
-                let seeds = seed(objective, logits.numbers()?)?;
-                tape.backward(&logits, &seeds, &own)
-            };
-            let found = match slopes_by(self.rule) {
-                // Guided backpropagation wants a ReLU: most heads have none, and the layers say whether they do.
-                Err(nn::Error::NoRule { .. }) if self.rule == Rule::Guided => slopes_by(Rule::Gradient),
-                found => found,
-            }?;
-            for (row, found) in rows.iter().zip(found.chunks(cols.max(1))) {
-                slopes[row * cols..][..cols].copy_from_slice(found);
+    /// For each objective d objective / d `states`, which are of several rows: all zeros but at its place. Objectives go
+    /// through the head together, as many as may be there at once; DeepLIFT's alone, whose rows are pairs.
+    fn back(&self, states: &[f32], places: &[usize], seed: Seed<'_>) -> Result<Vec<Vec<f32>>, nn::Error> {
+        let mut slopes = vec![vec![0.0; states.len()]; places.len()];
+        let rows_of = |place: usize| (0..self.read.len()).filter(move |&row| self.read[row] == place);
+        let most = places.iter().map(|&place| rows_of(place).count()).max().unwrap_or(0);
+        let together = if self.rule == Rule::DeepLift { 1 } else { (self.at_once / most.max(1)).max(1) };
+        for (chunk, places) in places.chunks(together).enumerate() {
+            let objectives = places.iter().enumerate();
+            let own: Vec<(usize, usize)> = objectives
+                .flat_map(|(at, &place)| rows_of(place).map(move |row| (chunk * together + at, row)))
+                .collect();
+            for own in own.chunks(self.at_once) {
+                let found = self.back_through(states, own, seed)?;
+                let cols = found.len() / own.len();
+                for (&(objective, row), found) in own.iter().zip(found.chunks(cols.max(1))) {
+                    slopes[objective][row * cols..][..cols].copy_from_slice(found);
+                }
             }
         }
         Ok(slopes)
+    }
+
+    /// The same at some rows of the states, each for the objective beside it; an objective's rows stand together.
+    fn back_through(&self, states: &[f32], own: &[(usize, usize)], seed: Seed<'_>) -> Result<Vec<f32>, nn::Error> {
+        let cols = states.len() / self.read.len().max(1);
+        let numbers: Vec<f32> = own.iter().flat_map(|(_, row)| &states[row * cols..][..cols]).copied().collect();
+        let slopes_by = |rule: Rule| {
+            let mut tape = (self.tape)(true, rule);
+            let numbers = tape.variable(Array::new(numbers.clone(), own.len(), cols));
+            let logits = self.model.head(&mut tape, &numbers)?;
+            let (all, labels) = (logits.numbers()?, logits.cols());
+            let (mut seeds, mut first) = (Vec::with_capacity(all.len()), 0);
+            for rows in own.chunk_by(|a, b| a.0 == b.0) {
+                seeds.extend(seed(rows[0].0, &all[first * labels..][..rows.len() * labels])?);
+                first += rows.len();
+            }
+            tape.backward(&logits, &seeds, &numbers)
+        };
+        match slopes_by(self.rule) {
+            // Guided backpropagation wants a ReLU: most heads have none, and the layers say whether they do.
+            Err(nn::Error::NoRule { .. }) if self.rule == Rule::Guided => slopes_by(Rule::Gradient),
+            found => found,
+        }
     }
 }
 

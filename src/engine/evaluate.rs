@@ -91,12 +91,10 @@ impl Evaluate for Placed<'_> {
             let logits = outputs.logits.numbers()?.to_vec();
             finite(&logits)?;
             let (labels, mut tapped, mut gradients) = (outputs.logits.cols(), outputs.tapped, Vec::new());
-            for objective in 0..objectives {
-                let seed = seed(objective, &logits)?;
-                match taps.gradients {
-                    true => tapped.differentiate(&tape, &outputs.logits, &seed)?,
-                    false => gradients.push(tape.backward(&outputs.logits, &seed, &outputs.input)?),
-                }
+            let seeds = (0..objectives).map(|objective| seed(objective, &logits)).collect::<Result<Vec<_>, _>>()?;
+            match taps.gradients {
+                true => seeds.iter().try_for_each(|seed| tapped.differentiate(&tape, &outputs.logits, seed))?,
+                false => gradients = tape.backward_all(&outputs.logits, &seeds, &outputs.input)?,
             }
             let mut recording = tapped.record()?;
             if taps.likeliest > 0 {

@@ -18,7 +18,9 @@ pub enum HubError {
     /// `id` is the model's, with `@revision` where one was given.
     #[error("{id}: {why}")]
     Download { id: String, why: DownloadError },
-    #[error("\"{0}\" is no model source: give an id (org/name, org/name@revision or org/name/FILE.gguf), a folder, a GGUF file, or bundled:NAME")]
+    #[error(
+        "\"{0}\" is no model source: give an id (org/name, org/name@revision or org/name/FILE.gguf), a folder, a GGUF file, or bundled:NAME"
+    )]
     BadSource(String),
 }
 

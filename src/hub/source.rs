@@ -10,7 +10,11 @@ use super::layout::GGUF;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// `file` is a GGUF file among the model's.
-    Hub { id: String, file: Option<String>, revision: Option<String> },
+    Hub {
+        id: String,
+        file: Option<String>,
+        revision: Option<String>,
+    },
     Folder(PathBuf),
     Bundled(String),
 }
@@ -26,7 +30,10 @@ impl Source {
             return Ok(Self::Bundled(name.to_owned()));
         }
         let path = Path::new(text);
-        if text.starts_with(['.', '/', '~']) || path.is_absolute() || (!text.is_empty() && (path.is_dir() || is_gguf(path))) {
+        if text.starts_with(['.', '/', '~'])
+            || path.is_absolute()
+            || (!text.is_empty() && (path.is_dir() || is_gguf(path)))
+        {
             return Ok(Self::Folder(path.to_owned()));
         }
         let (id, revision) = match text.split_once('@') {

@@ -56,7 +56,21 @@ fn sources_are_told_apart() {
     assert_eq!(parse(here.path().to_str().unwrap()), Source::Folder(here.path().to_owned()));
     // An existing folder wins over an id of the same spelling.
     assert_eq!(parse("src/hub"), Source::Folder("src/hub".into()));
-    for bad in ["", "a/b/c.gguf/d", "a/b/..gguf", "a/b/c d.gguf", "a/b/c", "a b", "org/", "/", "org/name@", "org/name@../x", "org/na..me", "-x/y", "org/name@a//b"] {
+    for bad in [
+        "",
+        "a/b/c.gguf/d",
+        "a/b/..gguf",
+        "a/b/c d.gguf",
+        "a/b/c",
+        "a b",
+        "org/",
+        "/",
+        "org/name@",
+        "org/name@../x",
+        "org/na..me",
+        "-x/y",
+        "org/name@a//b",
+    ] {
         assert!(bad == "/" || matches!(Source::parse(bad), Err(HubError::BadSource(_))), "{bad}");
     }
 }

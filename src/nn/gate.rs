@@ -3,7 +3,7 @@
 use super::kernel::{for_rows, gate_row, gate_row_backward, made_rows, secant, value};
 use super::rule::{Unit, both};
 use super::tape::{Backward, Inputs};
-use super::{Activation, Array, Error, Node, Tape};
+use super::{Activation, Array, Error, Node, Rule, Tape};
 
 /// activation(gate) ∘ up: SwiGLU with SiLU (Llama, Qwen, Phi 3), GeGLU with GELU (ModernBERT, Gemma, T5 1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,16 @@ impl Backward for GateBackward {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         let width = self.x.cols() / 2;
         let row = |row: usize, out: &mut [std::mem::MaybeUninit<f32>]| {
-            let factors = self.x.data()[row * 2 * width..][..2 * width].split_at(width);
+            let factors = self.x.data()[row % self.x.rows() * 2 * width..][..2 * width].split_at(width);
             let grad = &grad[row * width..][..width];
             gate_row_backward(self.gate.activation.kind(), factors, grad, out.split_at_mut(width));
         };
         // SAFETY: gate, up and gradient have as many numbers as each half of the row written.
-        inputs.add(0, unsafe { made_rows(self.x.rows(), 2 * width, row) });
+        inputs.add(0, unsafe { made_rows(grad.len() / width.max(1), 2 * width, row) });
+    }
+
+    fn takes_several(&self, rule: Rule) -> bool {
+        rule != Rule::DeepLift
     }
 
     /// The product rule, and the rescale rule for the activation.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::device::{self, After, Uploaded};
 use super::kernel::{Epilogue, Frozen, multiply_assign};
 use super::tape::{Backward, Inputs};
-use super::{Activation, Array, Error, Narrow, Node, StoredRows, Tape};
+use super::{Activation, Array, Error, Narrow, Node, Rule, StoredRows, Tape};
 
 /// A frozen linear layer, as `torch.nn.Linear`. Its weight is held once, in the order in which products read it.
 #[derive(Debug, Clone)]
@@ -176,10 +176,14 @@ struct LinearBackward {
 impl Backward for LinearBackward {
     fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         if let Some(slope) = &self.slope {
-            multiply_assign(&mut grad, slope);
+            grad.chunks_mut(slope.len().max(1)).for_each(|grad| multiply_assign(grad, slope));
         }
         inputs.add_with(0, |sum| self.weight.transposed_product(&grad, sum));
         inputs.add(1, grad);
+    }
+
+    fn takes_several(&self, _rule: Rule) -> bool {
+        true
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

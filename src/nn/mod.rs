@@ -36,6 +36,7 @@ mod rotary;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
+mod several;
 mod shape;
 mod softcap;
 mod stored;

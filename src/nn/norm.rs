@@ -7,7 +7,7 @@ use super::device::{self, Uploaded};
 use super::kernel::{dot_with_deviation, for_rows, made_rows, sum, sum_of_squares, vectorised};
 use super::rule::{for_pairs, lift_norm};
 use super::tape::{Backward, Inputs};
-use super::{Array, Error, Node, Tape};
+use super::{Array, Error, Node, Rule, Tape};
 
 /// As `torch.nn.LayerNorm` over the last dimension, with constant weight and bias.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Backward for NormBackward {
         let cols = self.weight.len();
         let n = cols as f32;
         for_rows(&mut grad, cols, |row, grad| {
-            let x = &self.x.data()[row * cols..][..cols];
+            let x = &self.x.data()[row % self.x.rows() * cols..][..cols];
             vectorised(
                 #[inline(always)]
                 || {
@@ -97,6 +97,10 @@ impl Backward for NormBackward {
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn takes_several(&self, rule: Rule) -> bool {
+        rule != Rule::DeepLift
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

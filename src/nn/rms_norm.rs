@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::kernel::{dot, for_rows, made_rows, sum_of_squares, vectorised};
 use super::rule::{for_pairs, lift_norm};
 use super::tape::{Backward, Inputs};
-use super::{Array, Error, Node, Tape};
+use super::{Array, Error, Node, Rule, Tape};
 
 /// x / √(mean(x²) + ε) ∘ (offset + weight) over the last dimension, with a constant weight: transformers'
 /// `LlamaRMSNorm` with offset 0, `GemmaRMSNorm` with offset 1.
@@ -98,13 +98,17 @@ impl Backward for RmsNormBackward {
     fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         let cols = self.norm.weight.len();
         for_rows(&mut grad, cols, |row, grad| {
-            let x = &self.x.data()[row * cols..][..cols];
+            let x = &self.x.data()[row % self.x.rows() * cols..][..cols];
             vectorised(
                 #[inline(always)]
                 || self.norm.gradient(x, grad),
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn takes_several(&self, rule: Rule) -> bool {
+        rule != Rule::DeepLift
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
@@ -172,7 +176,7 @@ impl Backward for QueryKeyNormBackward {
     fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         let (depth, cols) = (self.norm.query.weight.len(), self.qkv.cols());
         for_rows(&mut grad, cols, |row, grad| {
-            let x = &self.qkv.data()[row * cols..][..cols];
+            let x = &self.qkv.data()[row % self.qkv.rows() * cols..][..cols];
             vectorised(
                 #[inline(always)]
                 || {
@@ -184,6 +188,10 @@ impl Backward for QueryKeyNormBackward {
             );
         });
         inputs.add(0, grad);
+    }
+
+    fn takes_several(&self, rule: Rule) -> bool {
+        rule != Rule::DeepLift
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::device;
 use super::kernel::add_assign;
 use super::tape::{Backward, Inputs};
-use super::{Array, Error, Node, Tape};
+use super::{Array, Error, Node, Rule, Tape};
 
 /// x + constant, of the same shape.
 pub fn add_constant(tape: &mut Tape<'_>, x: &Node, constant: &Array) -> Result<Node, Error> {
@@ -27,6 +27,10 @@ struct Pass;
 impl Backward for Pass {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, grad);
+    }
+
+    fn takes_several(&self, _rule: Rule) -> bool {
+        true
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {
@@ -52,6 +56,10 @@ impl Backward for PassBoth {
     fn backward(&self, grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         inputs.add(0, grad.clone());
         inputs.add(1, grad);
+    }
+
+    fn takes_several(&self, _rule: Rule) -> bool {
+        true
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

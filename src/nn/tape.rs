@@ -66,6 +66,11 @@ impl Node {
         self.array.cols()
     }
 
+    /// Its place on the tape, where gradients may be asked for.
+    pub(super) fn entry(&self) -> Option<usize> {
+        self.entry
+    }
+
     pub(crate) fn array(&self) -> &Array {
         &self.array
     }
@@ -91,6 +96,11 @@ pub(super) trait Backward: Send {
     /// What [`Rule::Guided`] has to know.
     fn unit(&self) -> Unit {
         Unit::None
+    }
+    /// Whether, by this rule, gradients of several seeds one behind another are taken as one: what was kept of a row is then
+    /// that of the same row of each seed.
+    fn takes_several(&self, _rule: Rule) -> bool {
+        false
     }
 }
 
@@ -175,6 +185,14 @@ impl<'a> Tape<'a> {
         self.rule = rule;
         self.session = self.session.take().filter(|_| self.fuses());
         self
+    }
+
+    pub(super) fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// Whether a layer may keep an activation's slopes alone: other rules than the gradient ask for more, of an
@@ -291,7 +309,7 @@ impl<'a> Tape<'a> {
     }
 
     /// One step back through `op`, by the tape's rule.
-    fn back(&self, op: &dyn Backward, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) -> Result<(), Error> {
+    pub(super) fn back(&self, op: &dyn Backward, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) -> Result<(), Error> {
         if self.rule == Rule::Guided && op.unit() == Unit::Relu {
             grad.iter_mut().for_each(|grad| *grad = grad.max(0.0));
         }
@@ -303,7 +321,7 @@ impl<'a> Tape<'a> {
     }
 
     /// Whether the rule has a meaning for these operations, the last of which has `rows` rows.
-    fn check_rule(&self, entries: &[Entry], rows: usize) -> Result<(), Error> {
+    pub(super) fn check_rule(&self, entries: &[Entry], rows: usize) -> Result<(), Error> {
         if self.rule == Rule::DeepLift && !rows.is_multiple_of(2) {
             return Err(Error::shape("backward", format!("{rows} rows, which are no pairs")));
         }

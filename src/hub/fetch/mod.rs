@@ -52,9 +52,8 @@ pub(super) fn fetch_with_pause(
     let cache = RepoCache::new(&options.cache, id);
     let name = if revision == "main" { id.to_owned() } else { format!("{id}@{revision}") };
     let result = if options.offline {
-        from_cache(&cache, revision, file).map_err(|file| {
-            Stop::Download(DownloadError::Offline { file, cache: options.cache.clone() })
-        })
+        from_cache(&cache, revision, file)
+            .map_err(|file| Stop::Download(DownloadError::Offline { file, cache: options.cache.clone() }))
     } else {
         Client::new(id, options, pause)
             .map_err(Stop::Download)
@@ -101,7 +100,9 @@ impl Fetch<'_> {
         // A commit never changes. That a reader of inputs is there shows that not somebody else fetched weights alone.
         if let Some(snapshot) = cached {
             let has = |file: &str| snapshot.folder.join(file).exists();
-            if snapshot.commit == self.revision && (has("tokenizer.json") || has("preprocessor_config.json") || self.file.is_some()) {
+            if snapshot.commit == self.revision
+                && (has("tokenizer.json") || has("preprocessor_config.json") || self.file.is_some())
+            {
                 return Ok(snapshot);
             }
             return match self.client.hurried(ANSWER).listing(self.revision, 1) {

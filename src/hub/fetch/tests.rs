@@ -288,8 +288,10 @@ fn an_endpoint_that_is_no_address_is_named() {
 /// One file of many, without config.json: nothing else is fetched, and offline it is found again.
 #[test]
 fn a_gguf_file_is_fetched_by_its_name() {
-    let (hub, cache) =
-        (FakeHub::start(&[("a.gguf", b"GGUF a"), ("b.gguf", b"GGUF b"), ("README.md", b"#")]), tempfile::tempdir().unwrap());
+    let (hub, cache) = (
+        FakeHub::start(&[("a.gguf", b"GGUF a"), ("b.gguf", b"GGUF b"), ("README.md", b"#")]),
+        tempfile::tempdir().unwrap(),
+    );
     let online = options(&hub, cache.path());
     let get = |file: Option<&str>, options: &HubOptions| {
         let snapshot = fetch_with_pause(("org/name", file), "main", options, Duration::ZERO)?;

@@ -119,13 +119,7 @@ impl Header {
     }
 }
 
-fn placed(
-    name: String,
-    stored: Stored,
-    shape: Vec<usize>,
-    start: Option<usize>,
-    len: usize,
-) -> Result<Tensor, String> {
+fn placed(name: String, stored: Stored, shape: Vec<usize>, start: Option<usize>, len: usize) -> Result<Tensor, String> {
     let numbers = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
     // A row is whole blocks.
     let whole = shape.last().is_some_and(|width| stored.size(*width).is_some());
@@ -247,7 +241,8 @@ impl Reader<'_> {
         shape.reverse();
         let kind = self.u32()?;
         let stored = stored(kind).ok_or_else(|| {
-            let kind = UNREAD.iter().find(|(known, _)| *known == kind).map_or_else(|| kind.to_string(), |it| it.1.into());
+            let kind =
+                UNREAD.iter().find(|(known, _)| *known == kind).map_or_else(|| kind.to_string(), |it| it.1.into());
             format!("tensor \"{name}\" is stored as {kind}, which is not read; read are {READ}")
         })?;
         Ok((name, stored, shape, self.size()?))

@@ -83,9 +83,9 @@ fn a_byte_level_tokenizer_is_read_out_of_the_file() {
     let settings = folder.file("tokenizer_config.json").unwrap();
     let own = TextProcessor::new(own, Some(settings), 40, 400).unwrap();
     let file = |name: &str| std::fs::read(golden(&format!("tiny-qwen2/{name}"))).unwrap();
-    let theirs =
-        TextProcessor::new(&file("tokenizer.json"), Some(&file("tokenizer_config.json")), 40, 400).unwrap();
-    for text in ["The teacher was", " a café: 4 € in 東京 🙂!", "12345  x\n\n y's", "<|endoftext|>a", "Cafe\u{301}"] {
+    let theirs = TextProcessor::new(&file("tokenizer.json"), Some(&file("tokenizer_config.json")), 40, 400).unwrap();
+    for text in ["The teacher was", " a café: 4 € in 東京 🙂!", "12345  x\n\n y's", "<|endoftext|>a", "Cafe\u{301}"]
+    {
         let ids = |processor: &TextProcessor| -> Vec<u32> {
             processor.encode(text, None, Truncation::Truncate).unwrap().ids().collect()
         };
@@ -173,5 +173,8 @@ fn what_cannot_be_served_is_said() {
         Ok(_) => panic!("a tokenizer that is not read"),
         Err(error) => error.to_string(),
     };
-    assert!(missing.contains("kind \"llama\"") && missing.contains("put the model's tokenizer.json beside it"), "{missing}");
+    assert!(
+        missing.contains("kind \"llama\"") && missing.contains("put the model's tokenizer.json beside it"),
+        "{missing}"
+    );
 }

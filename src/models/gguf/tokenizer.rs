@@ -20,7 +20,9 @@ pub fn files(header: &Header) -> Result<(Value, Value), String> {
     let beside = |why: String| format!("{why}; put the model's tokenizer.json beside it");
     let model = header.text(&own("model")).ok_or_else(|| beside("it has no tokenizer".into()))?;
     if model != "gpt2" {
-        return Err(beside(format!("its tokenizer is of the kind \"{model}\", and only \"gpt2\" can be read out of it")));
+        return Err(beside(format!(
+            "its tokenizer is of the kind \"{model}\", and only \"gpt2\" can be read out of it"
+        )));
     }
     let cut = Cut::of(header.text(&own("pre")).unwrap_or("default")).map_err(beside)?;
     let (Some(tokens), Some(merges)) = (header.texts(&own("tokens")), header.texts(&own("merges"))) else {
@@ -115,9 +117,7 @@ fn added(id: usize, token: &str, special: bool) -> Value {
 /// What is added to a text: the token that begins it, if any.
 fn template(begins: Option<(usize, &str)>) -> Value {
     let Some((id, token)) = begins else { return byte_level(false) };
-    let of = |sequence: &str, kind: usize| {
-        json!([{"SpecialToken": {"id": token, "type_id": kind}}, {"Sequence": {"id": sequence, "type_id": kind}}])
-    };
+    let of = |sequence: &str, kind: usize| json!([{"SpecialToken": {"id": token, "type_id": kind}}, {"Sequence": {"id": sequence, "type_id": kind}}]);
     let pair: Vec<Value> =
         [of("A", 0), of("B", 1)].into_iter().flat_map(|part| part.as_array().cloned().unwrap_or_default()).collect();
     json!({"type": "TemplateProcessing", "single": of("A", 0), "pair": pair,

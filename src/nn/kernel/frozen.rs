@@ -1,11 +1,13 @@
 //! A frozen weight, and the fastest product with it that this processor has.
 
+use std::mem::MaybeUninit;
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
 use super::epilogue::Epilogue;
 #[cfg(target_arch = "x86_64")]
 use super::half::HalfPanels;
+use super::made_rows;
 use super::panels::{Kept, PANEL, Panels};
 use super::product::{product, product_add};
 use crate::nn::stored::StoredRows;
@@ -81,7 +83,7 @@ impl Frozen {
         product(x, &self.panels, epilogue)
     }
 
-    /// grad W, added to `sum` where there is one. Rows of zeros give none and are not computed: with a decoder the tokens
+    /// grad W, added to `sum` where there is one. Rows of zeros give none; where they are many they are not computed: with a decoder the tokens
     /// behind the one that is explained, and at its head all others.
     pub fn transposed_product(&self, grad: &[f32], sum: Option<Vec<f32>>) -> Vec<f32> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
@@ -92,11 +94,16 @@ impl Frozen {
             .filter(|(_, row)| row.iter().any(|x| *x != 0.0))
             .map(|(at, _)| at)
             .collect();
-        if kept.len() == rows {
+        // Some rows more to multiply with are less than all others to copy.
+        if kept.len() * 4 > rows * 3 {
             return self.transposed_product_of_all(grad, sum);
         }
         let picked = |all: &[f32], width: usize| {
-            kept.iter().flat_map(|row| &all[row * width..][..width]).copied().collect::<Vec<f32>>()
+            let row = |row: usize, to: &mut [MaybeUninit<f32>]| {
+                to.write_copy_of_slice(&all[kept[row] * width..][..width]);
+            };
+            // SAFETY: every row is written whole.
+            unsafe { made_rows(kept.len(), width, row) }
         };
         let part = sum.as_deref().map(|sum| picked(sum, inputs));
         let mut all = sum.unwrap_or_else(|| vec![0.0; rows * inputs]);

@@ -10,7 +10,7 @@ pub use table::{Angles, Rope, RopeScaling};
 
 use super::kernel::{for_rows, vectorised};
 use super::tape::{Backward, Inputs};
-use super::{Array, Error, Node, Tape};
+use super::{Array, Error, Node, Rule, Tape};
 
 /// Turns every head's queries and keys by their token's angles: the columns i and i + dimension / 2 of a head's first
 /// `dimension` are a pair (transformers' `rotate_half`), what stands behind them passes as it is, and so do values.
@@ -48,11 +48,11 @@ impl Rotary {
         Ok(tape.record(Array::new(y, rows, cols), [Some(&place), None], op))
     }
 
-    /// Forwards (1) or backwards (−1).
+    /// Forwards (1) or backwards (−1); the tokens once or several times behind one another.
     fn turn(&self, qkv: &mut [f32], angles: &Angles, direction: f32) {
         let half = angles.dimension() / 2;
         for_rows(qkv, (self.heads + 2 * self.kv_heads) * self.depth, |token, row| {
-            let (cos, sin) = angles.of_token(token);
+            let (cos, sin) = angles.of_token(token % angles.tokens());
             vectorised(
                 #[inline(always)]
                 || {
@@ -80,6 +80,10 @@ impl Backward for RotaryBackward {
     fn backward(&self, mut grad: Vec<f32>, inputs: &mut Inputs<'_>) {
         self.rotary.turn(&mut grad, &self.angles, -1.0);
         inputs.add(0, grad);
+    }
+
+    fn takes_several(&self, _rule: Rule) -> bool {
+        true
     }
 
     fn lift(&self, multiplier: Vec<f32>, inputs: &mut Inputs<'_>) {

@@ -43,7 +43,10 @@ fn every_block_reads_as_candles() {
         kind.widen(&blocks, &mut own);
         assert!(own.iter().filter(|x| x.is_finite() && **x != 0.0).count() > numbers / 2, "{kind:?}");
         for (at, (own, expected)) in own.iter().zip(&expected).enumerate() {
-            assert!(own.to_bits() == expected.to_bits() || own.is_nan() && expected.is_nan(), "{kind:?} {at}: {own} for {expected}");
+            assert!(
+                own.to_bits() == expected.to_bits() || own.is_nan() && expected.is_nan(),
+                "{kind:?} {at}: {own} for {expected}"
+            );
         }
     }
 }

@@ -38,6 +38,9 @@ fn check_gradient_on(device: &Device, name: &str, (rows, cols): (usize, usize), 
     let seed = random(&mut rng, output.value().len());
     let gradient = tape.backward(&output, &seed, &input).unwrap();
     assert_eq!(gradient, tape.backward(&output, &seed, &input).unwrap(), "{name}: backward consumes the tape");
+    let seeds = [seed.clone(), random(&mut rng, seed.len()), vec![0.0; seed.len()]];
+    let alone: Vec<_> = seeds.iter().map(|seed| tape.backward(&output, seed, &input).unwrap()).collect();
+    assert_eq!(tape.backward_all(&output, &seeds, &input).unwrap(), alone, "{name}: seeds beside one another");
     for _ in 0..4 {
         let v = random(&mut rng, x.len());
         let h = 5e-3f32;

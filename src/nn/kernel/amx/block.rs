@@ -2,8 +2,7 @@
 
 use std::arch::asm;
 
-use super::{Line, PIECES, SIDE, Tiles};
-use crate::nn::Precision;
+use super::{Line, SIDE, Tiles};
 
 /// A block of a result, row by row.
 #[derive(Debug, Clone)]
@@ -28,42 +27,41 @@ pub struct Operand {
 pub enum Products {
     /// f32: three pieces each.
     Six,
-    /// f32 against numbers of two pieces (f16): without the product that would add zeros.
-    Five,
-    /// f32 against numbers of one piece (bf16).
-    Three,
+    /// f32 against numbers of two pieces (f16) on the right: without the product that would add zeros.
+    RightTwo,
+    /// f32 against numbers of one piece (bf16) on the right.
+    RightOne,
+    /// The same with these on the left.
+    LeftTwo,
+    LeftOne,
     /// The first pieces alone.
     One,
 }
 
 impl Products {
-    /// Those of `precision` against numbers of so many pieces.
-    pub fn of(precision: Precision, right: usize) -> Self {
-        match (precision, right) {
-            (Precision::Bf16, _) => Self::One,
-            (Precision::F32, 1) => Self::Three,
-            (Precision::F32, 2) => Self::Five,
-            (Precision::F32, _) => Self::Six,
-        }
-    }
-
-    /// Pieces of the left operand.
-    pub fn left(self) -> usize {
-        if self == Self::One { 1 } else { PIECES }
-    }
-
-    /// Pieces of the right operand.
-    pub fn right(self) -> usize {
-        match self {
-            Self::Six => 3,
-            Self::Five => 2,
-            Self::Three | Self::One => 1,
+    /// Those of operands that are cut into so many pieces.
+    pub fn of(left: usize, right: usize) -> Self {
+        match (left, right) {
+            (1, 1) => Self::One,
+            (1, _) => Self::LeftOne,
+            (2, _) => Self::LeftTwo,
+            (_, 1) => Self::RightOne,
+            (_, 2) => Self::RightTwo,
+            _ => Self::Six,
         }
     }
 }
 
 /// Lines fetched ahead at every step.
 pub const AHEAD: usize = 8;
+
+/// What is fetched into the second cache while a block is multiplied: [`AHEAD`] lines at every step. They need not exist.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    pub first: *const Line,
+    /// Lines from step to step.
+    pub step: usize,
+}
 
 macro_rules! left {
     ($place:literal) => {
@@ -135,7 +133,7 @@ macro_rules! run {
             "2:",
             fetch!(),
             $body,
-            "add {ahead}, 512",
+            "add {ahead}, {ahead_step}",
             "add {a}, {a_step}",
             "add {b}, {b_step}",
             "dec {steps}",
@@ -146,7 +144,8 @@ macro_rules! run {
             "tilestored [{c} + {row}*1 + 2112], tmm3",
             a = inout(reg) $a.first => _,
             b = inout(reg) $b.first => _,
-            ahead = inout(reg) $ahead => _,
+            ahead = inout(reg) $ahead.first => _,
+            ahead_step = in(reg) $ahead.step * size_of::<Line>(),
             steps = inout(reg) $steps => _,
             a_step = in(reg) $a.step * size_of::<Line>(),
             b_step = in(reg) $b.step * size_of::<Line>(),
@@ -183,7 +182,7 @@ macro_rules! six {
 }
 
 /// Those of [`six`] in whose place zeros would not be added, in the same order: the sums have the same bits.
-macro_rules! five {
+macro_rules! right_two {
     ($left:ident, $multiply:ident) => {
         concat!(
             $left!("0"),
@@ -201,9 +200,34 @@ macro_rules! five {
     };
 }
 
-macro_rules! three {
+macro_rules! right_one {
     ($left:ident, $multiply:ident) => {
         concat!($left!("2048"), right!("0"), $multiply!(), $left!("4096"), $multiply!(), $left!("0"), $multiply!(),)
+    };
+}
+
+/// The same where it is the left operand that has fewer pieces.
+macro_rules! left_two {
+    ($left:ident, $multiply:ident) => {
+        concat!(
+            $left!("0"),
+            right!("0"),
+            $multiply!(),
+            right!("2048"),
+            $multiply!(),
+            $left!("2048"),
+            $multiply!(),
+            right!("4096"),
+            $multiply!(),
+            $left!("0"),
+            $multiply!(),
+        )
+    };
+}
+
+macro_rules! left_one {
+    ($left:ident, $multiply:ident) => {
+        concat!($left!("0"), right!("0"), $multiply!(), right!("2048"), $multiply!(), right!("4096"), $multiply!(),)
     };
 }
 
@@ -214,8 +238,7 @@ macro_rules! one {
 }
 
 /// sum (+)= left · right over `steps` ≥ 1 steps of 32; `go_on` adds to what `sum` holds. Of at most 16 `rows` the
-/// other half of the block is left as it is or undefined. [`AHEAD`] lines a step from `ahead` on, which need not
-/// exist, are fetched into the second cache.
+/// other half of the block is left as it is or undefined.
 ///
 /// # Safety
 /// Both operands must have `steps` steps of the pieces that `products` reads.
@@ -224,7 +247,7 @@ pub unsafe fn multiply(
     _tiles: &Tiles,
     products: Products,
     (left, right): (Operand, Operand),
-    ahead: *const Line,
+    ahead: Ahead,
     steps: usize,
     rows: usize,
     (sum, go_on): (&mut Block, bool),
@@ -237,10 +260,22 @@ pub unsafe fn multiply(
         match (products, rows <= SIDE / 2) {
             (Products::Six, false) => run!(left, right, ahead, steps, sum, go_on, six!(left, multiply)),
             (Products::Six, true) => run!(left, right, ahead, steps, sum, go_on, six!(left_upper, multiply_upper)),
-            (Products::Five, false) => run!(left, right, ahead, steps, sum, go_on, five!(left, multiply)),
-            (Products::Five, true) => run!(left, right, ahead, steps, sum, go_on, five!(left_upper, multiply_upper)),
-            (Products::Three, false) => run!(left, right, ahead, steps, sum, go_on, three!(left, multiply)),
-            (Products::Three, true) => run!(left, right, ahead, steps, sum, go_on, three!(left_upper, multiply_upper)),
+            (Products::RightTwo, false) => run!(left, right, ahead, steps, sum, go_on, right_two!(left, multiply)),
+            (Products::RightTwo, true) => {
+                run!(left, right, ahead, steps, sum, go_on, right_two!(left_upper, multiply_upper))
+            }
+            (Products::RightOne, false) => run!(left, right, ahead, steps, sum, go_on, right_one!(left, multiply)),
+            (Products::RightOne, true) => {
+                run!(left, right, ahead, steps, sum, go_on, right_one!(left_upper, multiply_upper))
+            }
+            (Products::LeftTwo, false) => run!(left, right, ahead, steps, sum, go_on, left_two!(left, multiply)),
+            (Products::LeftTwo, true) => {
+                run!(left, right, ahead, steps, sum, go_on, left_two!(left_upper, multiply_upper))
+            }
+            (Products::LeftOne, false) => run!(left, right, ahead, steps, sum, go_on, left_one!(left, multiply)),
+            (Products::LeftOne, true) => {
+                run!(left, right, ahead, steps, sum, go_on, left_one!(left_upper, multiply_upper))
+            }
             (Products::One, false) => run!(left, right, ahead, steps, sum, go_on, one!(left, multiply)),
             (Products::One, true) => run!(left, right, ahead, steps, sum, go_on, one!(left_upper, multiply_upper)),
         }

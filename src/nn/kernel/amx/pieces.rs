@@ -63,7 +63,7 @@ pub unsafe fn left_tile(from: *const f32, stride: usize, rows: usize, cols: usiz
                 _mm512_store_si512(to.add(row).cast(), first(low, high));
                 continue;
             }
-            for (piece, bits) in split(low, high).into_iter().enumerate() {
+            for (piece, bits) in split(low, high).into_iter().enumerate().take(pieces) {
                 _mm512_store_si512(to.add(piece * PIECE + row).cast(), bits);
             }
         }

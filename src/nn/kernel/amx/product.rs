@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::block::{Block, Operand, Products, multiply};
-use super::pieces::left_tile;
+use super::pieces::{left_tile, right_tiles};
 use super::right::{BLOCK, Right};
-use super::{Line, PIECE, SIDE, Tiles};
+use super::{Line, PIECE, PIECES, SIDE, Tiles};
 use crate::nn::Precision;
 use crate::nn::kernel::epilogue::{Epilogue, Sink, made};
-use crate::nn::kernel::panels::{PanelRow, Panels};
+use crate::nn::kernel::panels::{PANEL, PanelRow, Panels};
+use crate::nn::kernel::transpose::block_avx512;
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_FROM: usize = 256 * 1024;
+/// Rows of a tile.
+const TILE: usize = SIDE / 2;
 /// Rows of a task at most: with the steps of a chunk their pieces are 1.2 MB, which stay in a second cache of two.
 const ROWS: usize = 256;
 /// Rows that are worth a task of their own.
@@ -24,6 +27,8 @@ const SHARE: usize = 3 * SIDE;
 const CHUNK: usize = 24;
 /// Tasks a thread should find, so that none waits long for the last.
 const TASKS_A_THREAD: usize = 8;
+/// The same where the inner dimension is taken in chunks: every task cuts its rows anew then.
+const LONG_TASKS_A_THREAD: usize = 3;
 /// Groups of columns of a task at least: a thread cuts rows into pieces that another one has cut as well.
 const PANELS: usize = 2;
 
@@ -57,6 +62,7 @@ pub fn product_transposed(left: &[f32], panels: &Panels, precision: Precision, s
 struct Scratch {
     /// What `left` holds: the product, its first row and its first step.
     holds: (u64, usize, usize),
+    /// Pieces of rows, and of a weight: left and right operand but for transposed products, where it is the other way.
     left: Vec<Line>,
     right: Vec<Line>,
     /// Numbers of the right operand that are not kept in f32.
@@ -90,7 +96,8 @@ fn run(left: &[f32], rows: usize, right: Right<'_>, precision: Precision, sink: 
     let shares = if alone || rows < right.cols() { 1 } else { threads.min(rows / SHARE) };
     let row_groups = rows.div_ceil(ROWS).max(shares);
     let rows_a_task = rows.div_ceil(row_groups).next_multiple_of(SIDE);
-    let wanted = if alone { 1 } else { (TASKS_A_THREAD * threads).div_ceil(row_groups) };
+    let each = if right.steps() > CHUNK { LONG_TASKS_A_THREAD } else { TASKS_A_THREAD };
+    let wanted = if alone { 1 } else { (each * threads).div_ceil(row_groups) };
     let wanted = if alone { 1 } else { wanted.min(panels / PANELS).max(1).next_multiple_of(threads) };
     let panels_a_task = panels.div_ceil(wanted);
     let panel_groups = panels.div_ceil(panels_a_task);
@@ -135,8 +142,13 @@ impl Part<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn compute(&self, scratch: &mut Scratch) {
         let steps = self.right.steps();
-        let products = Products::of(self.precision, self.right.pieces());
-        debug_assert!(products.left().max(products.right()) * PIECE <= BLOCK);
+        // Of the rows, and of the weight.
+        let (pieces, own) = match self.precision {
+            Precision::F32 => (PIECES, self.right.pieces()),
+            Precision::Bf16 => (1, 1),
+        };
+        let products = if self.right.transposed { Products::of(own, pieces) } else { Products::of(pieces, own) };
+        debug_assert!(pieces.max(own) * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
         let Scratch { holds, left, right, wide, sums } = scratch;
@@ -145,21 +157,24 @@ impl Part<'_> {
         let tiles = unsafe { Tiles::set_up() };
         for first in (0..steps).step_by(CHUNK) {
             let chunk = first..steps.min(first + CHUNK);
-            let step = products.left() * PIECE;
+            let step = pieces * PIECE;
             let left = room(left, heights * chunk.len() * step, Line::ZERO);
-            let right = room(right, chunk.len() * products.right() * PIECE, Line::ZERO);
+            let right = room(right, chunk.len() * own * PIECE, Line::ZERO);
             // SAFETY: rows, steps and panels are inside the operands; scratch is as long as they need.
             unsafe {
                 // The task before this one often had the same rows.
                 if std::mem::replace(holds, (self.product, self.rows.start, first))
                     != (self.product, self.rows.start, first)
                 {
-                    self.split(chunk.clone(), products.left(), left);
+                    match self.right.transposed {
+                        false => self.split(chunk.clone(), pieces, left),
+                        true => self.split_turned(chunk.clone(), pieces, left),
+                    }
                 }
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, chunk.clone(), products.right(), (&mut *right, &mut *wide));
+                    let operand = self.right.operand(panel, (chunk.clone(), heights), own, (&mut *right, &mut *wide));
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;
@@ -167,7 +182,11 @@ impl Part<'_> {
                         let rows_here = Operand { first: left.as_ptr().add(height * chunk.len() * step), step };
                         let sum = (&mut sums[index], first > 0);
                         let next = self.right.ahead(panel, chunk.clone(), height);
-                        multiply(&tiles, products, (rows_here, operand), next, chunk.len(), rows, sum);
+                        let (operands, lines) = match self.right.transposed {
+                            false => ((rows_here, operand), rows),
+                            true => ((operand, rows_here), SIDE.min(self.right.cols() - panel * SIDE)),
+                        };
+                        multiply(&tiles, products, operands, next, chunk.len(), lines, sum);
                         if chunk.end == steps
                             && let Some((index, height, rows, panel)) = ready.replace((index, height, rows, panel))
                         {
@@ -192,8 +211,8 @@ impl Part<'_> {
         let step = pieces * PIECE;
         for (height, to) in to.chunks_exact_mut(chunk.len() * step).enumerate() {
             for tile in 0..2 {
-                let first = self.rows.start + height * SIDE + tile * 16;
-                let rows = self.rows.end.saturating_sub(first).min(16);
+                let first = self.rows.start + height * SIDE + tile * TILE;
+                let rows = self.rows.end.saturating_sub(first).min(TILE);
                 if rows == 0 {
                     continue;
                 }
@@ -202,9 +221,39 @@ impl Part<'_> {
                     // SAFETY: these rows and columns are inside the left operand.
                     unsafe {
                         let from = self.left.as_ptr().add(first * inner + index * SIDE);
-                        left_tile(from, inner, rows, cols, pieces, to.as_mut_ptr().add(tile * 16));
+                        left_tile(from, inner, rows, cols, pieces, to.as_mut_ptr().add(tile * TILE));
                     }
                 }
+            }
+        }
+    }
+
+    /// The same as a right operand's: of 32 rows each, turned round.
+    ///
+    /// # Safety
+    /// As [`Part::compute`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    unsafe fn split_turned(&self, chunk: Range<usize>, pieces: usize, to: &mut [Line]) {
+        let inner = self.right.inner();
+        let step = pieces * PIECE;
+        for (height, to) in to.chunks_exact_mut(chunk.len() * step).enumerate() {
+            let first = self.rows.start + height * SIDE;
+            let rows = self.rows.end.saturating_sub(first).min(SIDE);
+            for (index, to) in chunk.clone().zip(to.chunks_exact_mut(step)) {
+                let cols = SIDE.min(inner - index * SIDE);
+                let mut turned = [PanelRow([0.0; PANEL]); SIDE];
+                let start = first * inner + index * SIDE;
+                if rows == SIDE && cols == SIDE {
+                    // SAFETY: 32 rows of 32 numbers inside the left operand.
+                    unsafe { turn(self.left.as_ptr().add(start), inner, turned.as_mut_ptr().cast()) };
+                } else {
+                    for row in 0..rows {
+                        for (col, x) in self.left[start + row * inner..][..cols].iter().enumerate() {
+                            turned[col].0[row] = *x;
+                        }
+                    }
+                }
+                right_tiles(&turned, pieces, to);
             }
         }
     }
@@ -215,7 +264,26 @@ impl Part<'_> {
     unsafe fn finish(&self, sum: &mut Block, height: usize, rows: usize, panel: usize) {
         let first_col = panel * SIDE;
         let cols = SIDE.min(self.right.cols() - first_col);
+        if self.right.transposed {
+            let mut turned = Block::ZERO;
+            // SAFETY: two blocks of 32 × 32.
+            unsafe { turn(sum.0.as_ptr().cast(), SIDE, turned.0.as_mut_ptr().cast()) };
+            *sum = turned;
+        }
         // SAFETY: the caller's contract.
         unsafe { self.sink.store(&mut sum.0, (self.rows.start + height * SIDE, rows), (first_col, cols)) }
+    }
+}
+
+/// Turns 32 × 32 numbers round; those written lie behind one another.
+///
+/// # Safety
+/// The processor has AVX-512; rows of 32 numbers must be readable `stride` apart, and 1024 numbers writable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn turn(from: *const f32, stride: usize, to: *mut f32) {
+    for (row, col) in [(0, 0), (0, TILE), (TILE, 0), (TILE, TILE)] {
+        // SAFETY: corners of 16 × 16 numbers of both.
+        unsafe { block_avx512(from.add(row * stride + col), stride, to.add(col * SIDE + row), SIDE) };
     }
 }

@@ -1,18 +1,23 @@
-//! A frozen weight's panels as the right operand: blocks of 32 × 32 are cut into pieces when they are multiplied. Pieces
-//! take half as much memory again as the numbers do, and reading them takes longer than cutting.
+//! A frozen weight's panels as an operand: blocks of 32 × 32 are cut into pieces when they are multiplied. Pieces take half
+//! as much memory again as the numbers do, and reading them takes longer than cutting.
+//!
+//! Forward a weight is the right operand: pairs of a panel's rows. Backward reduces over a panel's columns, which lie beside
+//! one another in its rows as a *left* operand's do: there the weight stands on the left and the gradient on the right, so
+//! that no block of a weight has to be turned round.
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
-use super::block::{AHEAD, Operand};
-use super::pieces::{right_tiles, right_tiles_of_bf16, widen};
+use super::block::{AHEAD, Ahead, Operand};
+use super::pieces::{left_tile, right_tiles, right_tiles_of_bf16, widen};
 use super::{Line, PIECE, PIECES, SIDE};
 use crate::nn::Narrow;
 use crate::nn::kernel::panels::{Kept, NarrowRow, PANEL, PanelRow, Panels};
-use crate::nn::kernel::transpose::block_avx512;
 
 const _: () = assert!(PANEL == SIDE, "a panel is as wide as a block");
 
+/// Rows of a tile.
+const TILE: usize = SIDE / 2;
 /// Lines of a block's pieces.
 pub const BLOCK: usize = PIECES * PIECE;
 /// Lines of a block's numbers.
@@ -71,15 +76,16 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// The pieces of one group's steps, cut into `room`; in `wide` is room for numbers in f32.
+    /// The pieces of one group's steps, cut into `room`, for `heights` blocks to be multiplied with. Many of them fetch the
+    /// next group's numbers ahead; where they are few, cutting does. In `wide` is room for numbers in f32.
     ///
     /// # Safety
     /// The unit must be there; `room` has `pieces` × [`PIECE`] lines a step.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     pub unsafe fn operand(
         self,
         group: usize,
-        steps: Range<usize>,
+        (steps, heights): (Range<usize>, usize),
         pieces: usize,
         (room, wide): (&mut [Line], &mut Vec<PanelRow>),
     ) -> Operand {
@@ -94,8 +100,8 @@ impl<'a> Right<'a> {
         }
         for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
             if self.transposed {
-                // SAFETY: the processor has AVX-512.
-                unsafe { self.transposed_block(index, group, pieces, (to, &mut *wide)) };
+                // SAFETY: the unit is there, and `to` is a step's lines.
+                unsafe { self.transposed_block(group, (index, heights), pieces, (to, &mut *wide)) };
                 continue;
             }
             let block = self.block(group, index);
@@ -124,59 +130,80 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// The pieces of W's block that reduces over `panel`'s columns.
+    /// The pieces of W's block that reduces over the columns of the `step`-th panel, as a left operand: its rows are those
+    /// of the panel. Where few blocks are multiplied with it, it fetches a later step's numbers meanwhile.
     ///
     /// # Safety
-    /// The processor has AVX-512.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    /// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
     unsafe fn transposed_block(
         self,
-        panel: usize,
-        step: usize,
+        group: usize,
+        (step, heights): (usize, usize),
         pieces: usize,
         (to, wide): (&mut [Line], &mut Vec<PanelRow>),
     ) {
-        let block = self.block(panel, step);
-        if panel + 1 < self.panels.panels() {
-            // The next panel's block is far away in memory.
-            fetch(self.block(panel + 1, step).first(), block.lines());
+        let block = self.block(step, group);
+        if heights * AHEAD < block.lines() && step + DISTANCE < self.panels.panels() {
+            // The next panels' blocks are far away in memory.
+            fetch(self.block(step + DISTANCE, group).first(), block.lines());
         }
-        let mut whole = [PanelRow([0.0; PANEL]); SIDE];
-        let from = match block {
-            Kept::F32(block) if block.len() == SIDE => block.as_ptr(),
-            Kept::F32(block) => {
-                whole[..block.len()].copy_from_slice(block);
-                whole.as_ptr()
+        match block {
+            // SAFETY: as the caller's.
+            Kept::F32(block) => unsafe { left_tiles(block, pieces, to) },
+            Kept::Narrow(Narrow::Bf16, block) => {
+                // A row is a line of a tile as it is.
+                for (to, row) in to.iter_mut().zip(block) {
+                    *to = Line(row.0);
+                }
             }
-            Kept::Narrow(kind, block) => {
-                widen(kind, block, &mut whole);
-                whole.as_ptr()
+            Kept::Narrow(Narrow::F16, block) => {
+                let mut wide = [PanelRow([0.0; PANEL]); SIDE];
+                widen(Narrow::F16, block, &mut wide);
+                // SAFETY: as the caller's.
+                unsafe { left_tiles(&wide[..block.len()], pieces, to) }
             }
             Kept::Stored => {
-                let first = step * SIDE;
-                let block = self.panels.wide(panel, first..self.panels.inner().min(first + SIDE), wide);
-                whole[..block.len()].copy_from_slice(block);
-                whole.as_ptr()
-            }
-        };
-        let mut turned = [PanelRow([0.0; PANEL]); SIDE];
-        for (row, col) in [(0, 0), (0, 16), (16, 0), (16, 16)] {
-            // SAFETY: corners of 16 × 16 numbers of two blocks of 32 × 32.
-            unsafe {
-                let from = from.cast::<f32>().add(row * PANEL + col);
-                block_avx512(from, PANEL, turned.as_mut_ptr().cast::<f32>().add(col * PANEL + row), PANEL);
+                let rows = group * SIDE..self.panels.inner().min(group * SIDE + SIDE);
+                // SAFETY: as the caller's.
+                unsafe { left_tiles(self.panels.wide(step, rows, wide), pieces, to) }
             }
         }
-        right_tiles(&turned, pieces, to);
     }
 
     /// What the next group will read, from where the `height`-th block of this one should fetch it.
-    pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> *const Line {
-        if self.transposed || group + 1 == self.groups() {
-            return self.panels.kept(0).first();
+    pub fn ahead(self, group: usize, steps: Range<usize>, height: usize) -> Ahead {
+        let next = if group + 1 < self.groups() { group + 1 } else { 0 };
+        if self.transposed {
+            // A step's block lies a panel behind the one before it.
+            let block = self.block(steps.start, next);
+            let (lines, step) = (block.lines(), self.panels.inner() * block.lines() / SIDE);
+            return Ahead {
+                first: block.first().wrapping_add((height * AHEAD).min(lines.saturating_sub(AHEAD))),
+                step,
+            };
         }
-        let block = self.block(group + 1, steps.start);
-        block.first().wrapping_add((height * steps.len() * AHEAD).min(steps.len() * block.lines()))
+        let block = self.block(next, steps.start);
+        let offset = (height * steps.len() * AHEAD).min(steps.len() * block.lines());
+        Ahead { first: block.first().wrapping_add(offset), step: AHEAD.min(block.lines()) }
+    }
+}
+
+/// The pieces of up to 32 rows as a left operand's.
+///
+/// # Safety
+/// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn left_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
+    for tile in 0..2 {
+        let rows = block.len().saturating_sub(tile * TILE).min(TILE);
+        if rows > 0 {
+            // SAFETY: rows of the block, 32 numbers each; the lines of `to` that a tile has in every piece.
+            unsafe {
+                let from = block.as_ptr().add(tile * TILE).cast::<f32>();
+                left_tile(from, PANEL, rows, PANEL, pieces, to.as_mut_ptr().add(tile * TILE));
+            }
+        }
     }
 }
 
