@@ -81,7 +81,9 @@ pub(super) fn helpers(recorded: &Recorded, settings: &Settings) -> Result<Vec<Se
 /// A model by its name, from its source, a hub's at the same commit.
 fn again((name, source, revision): (&str, &str, Option<&str>), settings: &Settings) -> Result<ServedModel, LoadError> {
     let parsed = match Source::parse(source)? {
-        Source::Hub { id, .. } if revision.is_some() => Source::Hub { id, revision: revision.map(str::to_owned) },
+        Source::Hub { id, file, .. } if revision.is_some() => {
+            Source::Hub { id, file, revision: revision.map(str::to_owned) }
+        }
         // A hub's model has a commit, so this was a folder, which is not where it was.
         Source::Hub { .. } => Source::Folder(source.into()),
         parsed => parsed,

@@ -79,9 +79,10 @@ impl ServedModel {
     }
 
     fn with(name: String, folder: ModelFolder, random: Option<Randomised>) -> Result<Self, LoadError> {
-        let source_name = || folder.source.clone();
-        let Loaded { model, memory } = models::load_with(&folder, random)
-            .map_err(|error| LoadError::Model { source_name: source_name(), error })?;
+        let source_name = folder.source.clone();
+        let wrong = |error| LoadError::Model { source_name: source_name.clone(), error };
+        let folder = models::completed(&folder).map_err(wrong)?.into_owned();
+        let Loaded { model, memory } = models::load_with(&folder, random).map_err(wrong)?;
         let processor = Processor::load(&folder, model.spec())?;
         let task: Arc<dyn Task> = match &processor {
             Processor::Text(text) if model.spec().about == About::Masked => {

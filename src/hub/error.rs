@@ -18,7 +18,9 @@ pub enum HubError {
     /// `id` is the model's, with `@revision` where one was given.
     #[error("{id}: {why}")]
     Download { id: String, why: DownloadError },
-    #[error("\"{0}\" is no model source: give an id (org/name or org/name@revision), a folder, or bundled:NAME")]
+    #[error(
+        "\"{0}\" is no model source: give an id (org/name, org/name@revision or org/name/FILE.gguf), a folder, a GGUF file, or bundled:NAME"
+    )]
     BadSource(String),
 }
 
@@ -51,6 +53,11 @@ pub enum DownloadError {
     NoRevision { revision: String },
     #[error("the model has no {file}, which is needed; choose one with config.json and model.safetensors")]
     NoFile { file: String },
+    #[error(
+        "the model has no safetensors and several GGUF files; name one of them behind the id, as in ORG/NAME/FILE.gguf: \
+         {files}"
+    )]
+    SeveralGguf { files: String },
     #[error("cannot reach {host}: {detail}; check the network, HTTPS_PROXY and HF_ENDPOINT")]
     Unreachable { host: String, detail: String },
     #[error("{host} answered {status} while {file} was asked for; this passes as a rule, try again later")]

@@ -13,7 +13,7 @@ use super::bytes::{FileBytes, OnDisk};
 use super::{HubError, layout};
 
 /// A model in Hugging Face layout.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ModelFolder {
     /// As given: an id, a path, or `bundled:NAME`.
     pub source: String,
@@ -21,7 +21,8 @@ pub struct ModelFolder {
     pub revision: Option<String>,
     /// config.json, tokenizer.json, preprocessor_config.json, … and the safetensors files.
     pub files: BTreeMap<String, FileBytes>,
-    /// The safetensors files in order: one, or the shards of model.safetensors.index.json.
+    /// The safetensors files in order: one, or the shards of model.safetensors.index.json; or one GGUF file, beside
+    /// which there is no config.json: it describes itself.
     pub weights: Vec<String>,
     /// SHA-256 (hex) over the weights: of the file, or of the shards' hashes (32 bytes each) in order.
     pub sha256: String,
@@ -85,12 +86,26 @@ pub(super) fn read(
     kept: Kept,
 ) -> Result<ModelFolder, HubError> {
     let folder = &expand_home(folder);
+    if let Some((folder, name)) = gguf_file(folder) {
+        return read_gguf(folder, name, source, revision, kept);
+    }
     let wrong = |detail: String| HubError::Folder { path: folder.clone(), detail };
     let entries = std::fs::read_dir(folder)
         .map_err(|error| wrong(format!("cannot open this model folder: {error}; give the path of an existing one")))?;
     let names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     let has = |name: &str| folder.join(name).exists();
 
+    if !has(layout::SINGLE) && !has(layout::INDEX) {
+        match layout::ggufs(names.iter().map(String::as_str)).as_slice() {
+            [] => {}
+            [name] => return read_gguf(folder, name, source, revision, kept),
+            several => {
+                let several = several.join(", ");
+                let detail = format!("there are several .gguf files; give the path of one of {several}");
+                return Err(wrong(detail));
+            }
+        }
+    }
     if !has(layout::CONFIG) {
         return Err(wrong(format!("{} is missing; a model folder needs it", layout::CONFIG)));
     }
@@ -117,6 +132,29 @@ pub(super) fn read(
         files.insert(name.clone(), open_weights(&folder.join(name), kept)?);
     }
     ModelFolder::new(source, revision, files, weights).map_err(|(name, error)| unreadable(&folder.join(name), &error))
+}
+
+/// The folder and the name of a path that leads to a GGUF file.
+fn gguf_file(path: &Path) -> Option<(&Path, &str)> {
+    let name = path.file_name()?.to_str().filter(|name| name.ends_with(layout::GGUF))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (!path.is_dir()).then_some((folder, name))
+}
+
+/// A GGUF file, with the tokenizer that lies beside it.
+fn read_gguf(
+    folder: &Path,
+    name: &str,
+    source: String,
+    revision: Option<String>,
+    kept: Kept,
+) -> Result<ModelFolder, HubError> {
+    let mut files = BTreeMap::from([(name.to_owned(), open_weights(&folder.join(name), kept)?)]);
+    for beside in layout::OPTIONAL.into_iter().filter(|beside| folder.join(beside).exists()) {
+        files.insert(beside.to_owned(), FileBytes::Owned(Arc::new(read_json(&folder.join(beside))?)));
+    }
+    ModelFolder::new(source, revision, files, vec![name.to_owned()])
+        .map_err(|(name, error)| unreadable(&folder.join(name), &error))
 }
 
 /// `~` and `~/…` as a shell would read them; a shell itself leaves `--model=name=~/…` alone.

@@ -17,6 +17,9 @@ pub(super) const OPTIONAL: [&str; 6] = [
     "generation_config.json",
 ];
 
+/// The end of the name of a file of llama.cpp's, which holds a whole model.
+pub(super) const GGUF: &str = ".gguf";
+
 /// The usual name of pickled weights.
 #[cfg(feature = "hub")]
 pub(super) const PICKLE: &str = "pytorch_model.bin";
@@ -26,6 +29,13 @@ pub(super) const JSON_BYTES: u64 = 64 << 20;
 
 /// Largest number of shards that an index may name.
 const SHARDS: usize = 1000;
+
+/// The GGUF files among a model's.
+pub(super) fn ggufs<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut found: Vec<&str> = names.filter(|name| name.ends_with(GGUF) && is_plain_name(name)).collect();
+    found.sort_unstable();
+    found
+}
 
 /// Formats that run code when they are read, or may.
 pub(super) fn is_pickle(name: &str) -> bool {

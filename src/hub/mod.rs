@@ -29,10 +29,11 @@ pub fn open(source: &Source, options: &HubOptions) -> Result<ModelFolder, HubErr
         Source::Bundled(name) => bundled::open(name, source.to_string()),
         Source::Folder(path) => folder::read(path, source.to_string(), None, folder::Kept::Changeable),
         #[cfg(feature = "hub")]
-        Source::Hub { id, revision } => {
+        Source::Hub { id, file, revision } => {
             let revision = revision.as_deref().unwrap_or("main");
-            let snapshot = fetch::fetch(id, revision, options)?;
-            folder::read(&snapshot.folder, source.to_string(), Some(snapshot.commit), folder::Kept::Immutable)
+            let snapshot = fetch::fetch((id, file.as_deref()), revision, options)?;
+            let path = file.iter().fold(snapshot.folder, |folder, file| folder.join(file));
+            folder::read(&path, source.to_string(), Some(snapshot.commit), folder::Kept::Immutable)
         }
         #[cfg(not(feature = "hub"))]
         Source::Hub { .. } => {

@@ -4,18 +4,24 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::HubError;
+use super::layout::GGUF;
 
 /// Where a model comes from. `Display` gives it back as a user would write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    Hub { id: String, revision: Option<String> },
+    /// `file` is a GGUF file among the model's.
+    Hub {
+        id: String,
+        file: Option<String>,
+        revision: Option<String>,
+    },
     Folder(PathBuf),
     Bundled(String),
 }
 
 impl Source {
-    /// `bundled:NAME`; an existing folder, or a path that begins with `.`, `/` or `~`; else `org/name[@revision]` or
-    /// `name[@revision]`.
+    /// `bundled:NAME`; an existing folder or GGUF file, or a path that begins with `.`, `/` or `~`; else `org/name[@revision]`,
+    /// `name[@revision]` or `org/name/FILE.gguf[@revision]`.
     ///
     /// # Errors
     /// [`HubError::BadSource`] for all else: what a URL or a file path cannot be made of safely is no id.
@@ -24,26 +30,36 @@ impl Source {
             return Ok(Self::Bundled(name.to_owned()));
         }
         let path = Path::new(text);
-        if text.starts_with(['.', '/', '~']) || path.is_absolute() || (!text.is_empty() && path.is_dir()) {
+        if text.starts_with(['.', '/', '~'])
+            || path.is_absolute()
+            || (!text.is_empty() && (path.is_dir() || is_gguf(path)))
+        {
             return Ok(Self::Folder(path.to_owned()));
         }
         let (id, revision) = match text.split_once('@') {
             Some((id, revision)) => (id, Some(revision)),
             None => (text, None),
         };
-        if !is_id(id) || !revision.is_none_or(is_revision) {
+        let (id, file) = match id.rsplit_once('/') {
+            Some((id, file)) if id.contains('/') && file.ends_with(GGUF) => (id, Some(file)),
+            _ => (id, None),
+        };
+        if !is_id(id) || !file.is_none_or(is_plain_name) || !revision.is_none_or(is_revision) {
             return Err(HubError::BadSource(text.to_owned()));
         }
-        Ok(Self::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) })
+        let [file, revision] = [file, revision].map(|part| part.map(str::to_owned));
+        Ok(Self::Hub { id: id.to_owned(), file, revision })
     }
 
     /// The name a model is served under unless one is given: the last part, without `@…`; characters other than
     /// letters, digits, `.`, `_` and `-` become `-`. Never empty.
     pub fn default_name(&self) -> String {
         let last = match self {
+            Self::Hub { file: Some(file), .. } => file.trim_end_matches(GGUF).to_owned(),
             Self::Hub { id, .. } => id.rsplit('/').next().unwrap_or(id).to_owned(),
             // `.` and `..` have no name of their own; the folder they lead to has.
             Self::Folder(path) => match path.file_name() {
+                Some(_) if is_gguf(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
                 Some(name) => name.to_string_lossy().into_owned(),
                 None => std::fs::canonicalize(path)
                     .ok()
@@ -63,12 +79,20 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hub { id, revision: Some(revision) } => write!(formatter, "{id}@{revision}"),
-            Self::Hub { id, revision: None } => formatter.write_str(id),
+            Self::Hub { id, file, revision } => {
+                formatter.write_str(id)?;
+                file.iter().try_for_each(|file| write!(formatter, "/{file}"))?;
+                revision.iter().try_for_each(|revision| write!(formatter, "@{revision}"))
+            }
             Self::Folder(path) => path.display().fmt(formatter),
             Self::Bundled(name) => write!(formatter, "bundled:{name}"),
         }
     }
+}
+
+/// An existing GGUF file.
+fn is_gguf(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(GGUF)) && path.is_file()
 }
 
 /// As the hub itself limits ids: one or two parts of letters, digits, `.`, `_`, `-`, neither beginning nor ending with

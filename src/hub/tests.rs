@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn hub(id: &str, revision: Option<&str>) -> Source {
-    Source::Hub { id: id.to_owned(), revision: revision.map(str::to_owned) }
+    Source::Hub { id: id.to_owned(), file: None, revision: revision.map(str::to_owned) }
 }
 
 fn options() -> HubOptions {
@@ -41,6 +41,14 @@ fn sources_are_told_apart() {
     assert_eq!(parse("gpt2"), hub("gpt2", None));
     assert_eq!(parse("org/name@v1.0"), hub("org/name", Some("v1.0")));
     assert_eq!(parse("org/name@refs/pr/3"), hub("org/name", Some("refs/pr/3")));
+    let file = |text: &str| match parse(text) {
+        Source::Hub { id, file, revision } => (id, file.unwrap_or_default(), revision.unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    let of = |id: &str, file: &str, revision: &str| (id.to_owned(), file.to_owned(), revision.to_owned());
+    assert_eq!(file("org/name/m.Q8_0.gguf"), of("org/name", "m.Q8_0.gguf", ""));
+    assert_eq!(file("org/name/m.gguf@v1"), of("org/name", "m.gguf", "v1"));
+    assert_eq!(file("org/name.gguf"), of("org/name.gguf", "", ""));
     for path in ["./x", "../x", "/x/y", "~/models/x", "."] {
         assert_eq!(parse(path), Source::Folder(path.into()), "{path}");
     }
@@ -48,9 +56,45 @@ fn sources_are_told_apart() {
     assert_eq!(parse(here.path().to_str().unwrap()), Source::Folder(here.path().to_owned()));
     // An existing folder wins over an id of the same spelling.
     assert_eq!(parse("src/hub"), Source::Folder("src/hub".into()));
-    for bad in ["", "a/b/c", "a b", "org/", "/", "org/name@", "org/name@../x", "org/na..me", "-x/y", "org/name@a//b"] {
+    for bad in [
+        "",
+        "a/b/c.gguf/d",
+        "a/b/..gguf",
+        "a/b/c d.gguf",
+        "a/b/c",
+        "a b",
+        "org/",
+        "/",
+        "org/name@",
+        "org/name@../x",
+        "org/na..me",
+        "-x/y",
+        "org/name@a//b",
+    ] {
         assert!(bad == "/" || matches!(Source::parse(bad), Err(HubError::BadSource(_))), "{bad}");
     }
+}
+
+#[test]
+fn a_gguf_file_is_a_model_with_what_lies_beside_it() {
+    let here = folder(&[("m.gguf", "GGUF"), ("tokenizer.json", "{}"), ("config.json", "{}"), ("notes.md", "x")]);
+    for path in [here.path().to_owned(), here.path().join("m.gguf")] {
+        let model = open_folder(&path).unwrap();
+        assert_eq!(model.weights, ["m.gguf"]);
+        // It describes itself.
+        assert_eq!(model.files.keys().collect::<Vec<_>>(), ["m.gguf", "tokenizer.json"]);
+    }
+    std::fs::write(here.path().join("n.gguf"), "GGUF").unwrap();
+    let error = open_folder(here.path()).unwrap_err().to_string();
+    assert!(error.contains("several .gguf files") && error.contains("m.gguf, n.gguf"), "{error}");
+    assert_eq!(open_folder(&here.path().join("n.gguf")).unwrap().weights, ["n.gguf"]);
+    let source = Source::parse(here.path().join("n.gguf").to_str().unwrap()).unwrap();
+    assert_eq!(source.default_name(), "n");
+    // Where there is safetensors too, a folder means that.
+    std::fs::write(here.path().join("model.safetensors"), "x").unwrap();
+    assert_eq!(open_folder(here.path()).unwrap().weights, ["model.safetensors"]);
+    let missing = open_folder(&here.path().join("o.gguf")).unwrap_err().to_string();
+    assert!(missing.contains("o.gguf"), "{missing}");
 }
 
 #[test]
@@ -58,6 +102,7 @@ fn default_names_are_the_last_part() {
     let name = |text: &str| Source::parse(text).unwrap().default_name();
     assert_eq!(name("org/name@v1"), "name");
     assert_eq!(name("bundled:blood-cells"), "blood-cells");
+    assert_eq!(name("org/name/m.Q8_0.gguf@v1"), "m.Q8_0");
     assert_eq!(name("/models/my model/"), "my-model");
     assert_eq!(Source::Folder("src/hub/.".into()).default_name(), "hub");
     assert_eq!(Source::Folder("src/..".into()).default_name(), Source::Folder(".".into()).default_name());
@@ -188,7 +233,8 @@ proptest! {
         if let Ok(source) = Source::parse(&text) {
             let name = source.default_name();
             prop_assert!(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
-            if let Source::Hub { id, revision } = &source {
+            if let Source::Hub { id, file, revision } = &source {
+                prop_assert!(!file.as_ref().is_some_and(|file| file.contains("..") || file.contains('/')));
                 prop_assert!(!id.contains("..") && !revision.as_ref().is_some_and(|text| text.contains("..")));
                 prop_assert_eq!(source.to_string(), text);
             }

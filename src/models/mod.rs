@@ -21,6 +21,7 @@ mod electra;
 mod embeddings;
 mod encoder;
 mod gemma;
+mod gguf;
 mod gpt2;
 mod head;
 mod llama;
@@ -63,6 +64,7 @@ use crate::input::image::ImageError;
 use crate::nn::{self, Node, Tape};
 
 pub use batch::{Batch, Content, Prefix, Row};
+pub use gguf::completed;
 pub use spec::{About, Capabilities, Capability, ImageSpec, Problem, Reads, SequenceItem, Spec};
 pub use tap::{AttentionMap, Fused, FusedMap, Fusion, Recording, Replacement, StateMap, TapPlan, Tapped};
 pub use weights::{Memory, Part, Randomised, Weights};
@@ -193,13 +195,17 @@ pub fn load(folder: &ModelFolder) -> Result<Box<dyn Model>, LoadError> {
 
 /// The same, with random numbers in some of its weights where that is asked for.
 pub fn load_with(folder: &ModelFolder, random: Option<Randomised>) -> Result<Loaded, LoadError> {
-    let family = family(folder)?;
-    let mut weights = Weights::open(folder)?;
-    if let Some(how) = random {
-        weights = weights.randomised(how);
-    }
-    let model = family.load(folder, &weights)?;
-    Ok(Loaded { model, memory: weights.memory() })
+    let folder = &*completed(folder)?;
+    let load = || {
+        let family = family(folder)?;
+        let mut weights = Weights::open(folder)?;
+        if let Some(how) = random {
+            weights = weights.randomised(how);
+        }
+        let model = family.load(folder, &weights)?;
+        Ok(Loaded { model, memory: weights.memory() })
+    };
+    load().map_err(|error| gguf::of_its_file(folder, error))
 }
 
 fn family(folder: &ModelFolder) -> Result<&'static dyn Family, LoadError> {

@@ -1,8 +1,8 @@
-//! Tensors of a model folder, read from safetensors one by one.
+//! Tensors of a model folder, read from safetensors or GGUF one by one.
 //!
 //! Every tensor is asked for with the shape that config.json implies, so a wrong or damaged file is an error that
 //! names the tensor; nothing is ever filled in. A tensor is read when it is asked for, so loading takes the memory of
-//! the model and of one tensor. Matrices and tables of half precision stay so; all else is widened to f32.
+//! the model and of one tensor. Matrices and tables of half precision, or quantised, stay so; all else is widened to f32.
 //!
 //! `file` reads one file, `layers` makes the layers of `nn`, `random` changes what is read.
 
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::LoadError;
+use super::{LoadError, gguf};
 use crate::hub::ModelFolder;
 use file::{Entry, WeightsFile};
 
@@ -57,8 +57,12 @@ impl<'a> Weights<'a> {
         for name in &folder.weights {
             let damaged = |detail: String| LoadError::Weights { file: name.clone(), detail };
             let bytes = folder.bytes(name).ok_or_else(|| damaged("is missing".into()))?;
-            let file = WeightsFile::safetensors(name, bytes)
-                .map_err(|detail| damaged(format!("is no safetensors file or is cut short ({detail})")))?;
+            let file = match name.ends_with(gguf::ENDING) {
+                true => WeightsFile::gguf(name, bytes)
+                    .map_err(|detail| damaged(format!("is no GGUF file that can be read: {detail}")))?,
+                false => WeightsFile::safetensors(name, bytes)
+                    .map_err(|detail| damaged(format!("is no safetensors file or is cut short ({detail})")))?,
+            };
             places.extend(file.tensors.keys().map(|tensor| (tensor.clone(), files.len())));
             files.push(file);
         }
@@ -77,11 +81,16 @@ impl<'a> Weights<'a> {
         self.memory.get()
     }
 
-    /// Notes that `numbers` numbers of `bytes` bytes each are kept.
-    fn keeps(&self, numbers: usize, bytes: usize) {
+    /// Notes that `numbers` numbers of type `T` are kept.
+    fn keeps<T>(&self, numbers: usize) {
+        self.keeps_in(numbers, numbers * size_of::<T>());
+    }
+
+    /// Notes that `numbers` numbers are kept in `bytes` bytes.
+    fn keeps_in(&self, numbers: usize, bytes: usize) {
         let Memory { bytes: kept, as_f32 } = self.memory.get();
-        let (numbers, bytes) = (numbers as u64, bytes as u64);
-        self.memory.set(Memory { bytes: kept + numbers * bytes, as_f32: as_f32 + numbers * size_of::<f32>() as u64 });
+        let as_f32 = as_f32 + (numbers * size_of::<f32>()) as u64;
+        self.memory.set(Memory { bytes: kept + bytes as u64, as_f32 });
     }
 
     /// The parts that the tensors make, from the head down.
@@ -144,7 +153,7 @@ impl<'a> Weights<'a> {
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let mut values = Vec::new();
         self.append(name, shape, &mut values)?;
-        self.keeps(values.len(), size_of::<f32>());
+        self.keeps::<f32>(values.len());
         Ok(values)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Array, Error, Narrow};
+use super::{Array, Error, Narrow, StoredRows};
 
 /// A table's numbers, wherever they are: in memory, or in a file that nobody changes.
 #[derive(Clone)]
@@ -10,14 +10,23 @@ pub enum Table {
     F32(Arc<dyn AsRef<[f32]> + Send + Sync>),
     /// Widened entry by entry.
     Narrow(Narrow, Arc<dyn AsRef<[u16]> + Send + Sync>),
+    /// Whole rows, read entry by entry.
+    Stored(StoredRows),
 }
 
 impl Table {
-    fn len(&self) -> usize {
+    /// Entries of `width` numbers, if there are whole ones alone.
+    fn entries(&self, width: usize) -> Option<usize> {
+        let entries = |len: usize| len.is_multiple_of(width.max(1)).then(|| len / width.max(1));
         match self {
-            Self::F32(numbers) => (**numbers).as_ref().len(),
-            Self::Narrow(_, bits) => (**bits).as_ref().len(),
+            Self::F32(numbers) => entries((**numbers).as_ref().len()),
+            Self::Narrow(_, bits) => entries((**bits).as_ref().len()),
+            Self::Stored(rows) => {
+                let size = rows.kind.size(width)?.checked_mul(rows.rows)?;
+                (size == (*rows.bytes).as_ref().len()).then_some(rows.rows)
+            }
         }
+        .filter(|_| width > 0)
     }
 }
 
@@ -25,6 +34,7 @@ impl Table {
 #[derive(Clone)]
 pub struct Embedding {
     table: Table,
+    entries: usize,
     width: usize,
     /// What every number is multiplied with when it is read.
     factor: Option<f32>,
@@ -32,11 +42,9 @@ pub struct Embedding {
 
 impl Embedding {
     pub fn new(table: Table, width: usize) -> Result<Self, Error> {
-        let len = table.len();
-        if width == 0 || !len.is_multiple_of(width) {
-            return Err(Error::shape("embedding", format!("{len} numbers in rows of {width}")));
-        }
-        Ok(Self { table, width, factor: None })
+        let entries = table.entries(width);
+        let entries = entries.ok_or_else(|| Error::shape("embedding", format!("a table not of rows of {width}")))?;
+        Ok(Self { table, entries, width, factor: None })
     }
 
     /// The same, every number times `factor`.
@@ -45,13 +53,13 @@ impl Embedding {
     }
 
     pub fn entries(&self) -> usize {
-        self.table.len() / self.width
+        self.entries
     }
 
     /// Puts one entry behind what `out` holds.
     pub fn read(&self, index: usize, out: &mut Vec<f32>) -> Result<(), Error> {
-        if index >= self.entries() {
-            return Err(Error::shape("embedding", format!("entry {index} of {}", self.entries())));
+        if index >= self.entries {
+            return Err(Error::shape("embedding", format!("entry {index} of {}", self.entries)));
         }
         let (place, start) = (index * self.width..(index + 1) * self.width, out.len());
         match &self.table {
@@ -59,6 +67,10 @@ impl Embedding {
             Table::Narrow(kind, bits) => {
                 out.resize(start + self.width, 0.0);
                 kind.widen(&(**bits).as_ref()[place], &mut out[start..]);
+            }
+            Table::Stored(rows) => {
+                out.resize(start + self.width, 0.0);
+                rows.kind.widen(rows.part(index, self.width, 0, self.width), &mut out[start..]);
             }
         }
         if let Some(factor) = self.factor {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::device::{self, After, Uploaded};
 use super::kernel::{Epilogue, Frozen, multiply_assign};
 use super::tape::{Backward, Inputs};
-use super::{Activation, Array, Error, Narrow, Node, Rule, Tape};
+use super::{Activation, Array, Error, Narrow, Node, Rule, StoredRows, Tape};
 
 /// A frozen linear layer, as `torch.nn.Linear`. Its weight is held once, in the order in which products read it.
 #[derive(Debug, Clone)]
@@ -45,6 +45,26 @@ impl Linear {
     ) -> Result<Self, Error> {
         let (bits, kind) = weight;
         Self::made(bits.len(), bias, (inputs, outputs), || Frozen::narrow(bits, kind, inputs, outputs))
+    }
+
+    /// The same with a weight that stays as its file has it: `parts` one below the other, whole rows each.
+    ///
+    /// # Errors
+    /// As [`Linear::new`].
+    pub fn stored(
+        parts: Vec<StoredRows>,
+        bias: Option<Vec<f32>>,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, Error> {
+        let whole = |part: &StoredRows| {
+            part.kind.size(inputs)?.checked_mul(part.rows).filter(|size| *size == (*part.bytes).as_ref().len())
+        };
+        if parts.iter().any(|part| whole(part).is_none()) {
+            return Err(Error::shape("linear", format!("stored rows that are not of {inputs} numbers")));
+        }
+        let numbers = parts.iter().map(|part| part.rows * inputs).sum();
+        Self::made(numbers, bias, (inputs, outputs), || Frozen::stored(parts, inputs))
     }
 
     fn made(

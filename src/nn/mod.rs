@@ -39,6 +39,7 @@ mod rule_tests;
 mod several;
 mod shape;
 mod softcap;
+mod stored;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ pub use rotary::{Angles, Rope, RopeScaling, Rotary};
 pub use rule::Rule;
 pub use shape::{add, add_constant, mean, neighbours, prepend, select, silence};
 pub use softcap::Softcap;
+pub use stored::{Bytes, Stored, StoredRows};
 pub use tape::{Node, Pace, Stopped, Tape};
 
 /// Why a forward or backward gave no result.

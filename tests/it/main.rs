@@ -23,6 +23,7 @@ mod explain_text;
 mod faithfulness;
 mod fill_mask;
 mod generation;
+mod gguf;
 mod gradients;
 mod inside;
 mod language_models;

@@ -46,6 +46,13 @@ impl RepoCache {
         self.pointer(commit, file).exists()
     }
 
+    /// Whether a snapshot has a file that is a whole model.
+    fn has_gguf(&self, commit: &str) -> bool {
+        let entries = fs::read_dir(self.snapshot(commit)).into_iter().flatten().flatten();
+        let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        !layout::ggufs(names.iter().map(String::as_str)).is_empty()
+    }
+
     /// Whether the content is there already, perhaps from another revision.
     pub(super) fn has_blob(&self, metadata: &Metadata) -> bool {
         fs::metadata(self.blob(&metadata.etag)).is_ok_and(|blob| metadata.size.is_none_or(|size| blob.len() == size))
@@ -60,8 +67,14 @@ impl RepoCache {
         Some(text.trim().to_owned()).filter(|commit| is_plain_name(commit))
     }
 
-    /// The first file that a snapshot lacks, if any.
-    pub(super) fn missing(&self, commit: &str) -> Option<String> {
+    /// The first file that a snapshot lacks, if any; `gguf` is the one that is meant.
+    pub(super) fn missing(&self, commit: &str, gguf: Option<&str>) -> Option<String> {
+        if let Some(file) = gguf {
+            return (!self.has(commit, file)).then(|| file.to_owned());
+        }
+        if !self.has(commit, layout::SINGLE) && !self.has(commit, layout::INDEX) && self.has_gguf(commit) {
+            return None;
+        }
         if !self.has(commit, layout::CONFIG) {
             return Some(layout::CONFIG.to_owned());
         }

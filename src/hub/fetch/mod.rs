@@ -33,14 +33,18 @@ pub(super) struct Snapshot {
     pub commit: String,
 }
 
-/// Brings a model into the cache, unless it is there.
-pub(super) fn fetch(id: &str, revision: &str, options: &HubOptions) -> Result<Snapshot, HubError> {
-    fetch_with_pause(id, revision, options, Duration::from_millis(500))
+/// Brings a model into the cache, unless it is there; `file` is the one of its GGUF files that is meant, if any.
+pub(super) fn fetch(
+    (id, file): (&str, Option<&str>),
+    revision: &str,
+    options: &HubOptions,
+) -> Result<Snapshot, HubError> {
+    fetch_with_pause((id, file), revision, options, Duration::from_millis(500))
 }
 
 /// As [`fetch`]; `pause` is the time before the first retry, which doubles with each (zero in tests).
 pub(super) fn fetch_with_pause(
-    id: &str,
+    (id, file): (&str, Option<&str>),
     revision: &str,
     options: &HubOptions,
     pause: Duration,
@@ -48,13 +52,12 @@ pub(super) fn fetch_with_pause(
     let cache = RepoCache::new(&options.cache, id);
     let name = if revision == "main" { id.to_owned() } else { format!("{id}@{revision}") };
     let result = if options.offline {
-        from_cache(&cache, revision).map_err(|file| {
-            Stop::Download(DownloadError::Offline { file: file.to_owned(), cache: options.cache.clone() })
-        })
+        from_cache(&cache, revision, file)
+            .map_err(|file| Stop::Download(DownloadError::Offline { file, cache: options.cache.clone() }))
     } else {
         Client::new(id, options, pause)
             .map_err(Stop::Download)
-            .and_then(|client| Fetch { client, cache, revision }.run())
+            .and_then(|client| Fetch { client, cache, revision, file }.run())
     };
     result.map_err(|stop| match stop {
         Stop::Download(why) => HubError::Download { id: name, why },
@@ -75,9 +78,9 @@ impl From<DownloadError> for Stop {
 }
 
 /// The cached snapshot of a revision, or the name of the first file that it lacks.
-fn from_cache(cache: &RepoCache, revision: &str) -> Result<Snapshot, String> {
-    let commit = cache.commit(revision).ok_or(layout::CONFIG)?;
-    match cache.missing(&commit) {
+fn from_cache(cache: &RepoCache, revision: &str, file: Option<&str>) -> Result<Snapshot, String> {
+    let commit = cache.commit(revision).ok_or(file.unwrap_or(layout::CONFIG))?;
+    match cache.missing(&commit, file) {
         Some(file) => Err(file),
         None => Ok(Snapshot { folder: cache.snapshot(&commit), commit }),
     }
@@ -87,15 +90,19 @@ struct Fetch<'a> {
     client: Client<'a>,
     cache: RepoCache,
     revision: &'a str,
+    /// The GGUF file that is meant.
+    file: Option<&'a str>,
 }
 
 impl Fetch<'_> {
     fn run(&self) -> Result<Snapshot, Stop> {
-        let cached = from_cache(&self.cache, self.revision).ok();
+        let cached = from_cache(&self.cache, self.revision, self.file).ok();
         // A commit never changes. That a reader of inputs is there shows that not somebody else fetched weights alone.
         if let Some(snapshot) = cached {
             let has = |file: &str| snapshot.folder.join(file).exists();
-            if snapshot.commit == self.revision && (has("tokenizer.json") || has("preprocessor_config.json")) {
+            if snapshot.commit == self.revision
+                && (has("tokenizer.json") || has("preprocessor_config.json") || self.file.is_some())
+            {
                 return Ok(snapshot);
             }
             return match self.client.hurried(ANSWER).listing(self.revision, 1) {
@@ -114,7 +121,10 @@ impl Fetch<'_> {
     fn complete(&self, listing: Option<Listing>) -> Result<Snapshot, Stop> {
         let config = match &listing {
             Some(_) => None,
-            None => Some(self.client.metadata(self.revision, layout::CONFIG)?.ok_or_else(|| self.client.no_model())?),
+            None => {
+                let first = self.file.unwrap_or(layout::CONFIG);
+                Some(self.client.metadata(self.revision, first)?.ok_or_else(|| self.client.no_model())?)
+            }
         };
         let commit = match (&listing, config.and_then(|config| config.commit)) {
             (Some(listing), _) => listing.commit.clone(),
@@ -123,13 +133,16 @@ impl Fetch<'_> {
         };
         let of = Commit { fetch: self, commit: &commit, files: listing.map(|listing| listing.files) };
         let weights = of.plan()?;
-        of.need(layout::CONFIG)?;
+        if !matches!(weights, Plan::Gguf(_)) {
+            of.need(layout::CONFIG)?;
+        }
         for file in layout::OPTIONAL {
             of.want(file)?;
         }
         match weights {
             Plan::Single => of.need(layout::SINGLE)?,
             Plan::Sharded => of.shards()?,
+            Plan::Gguf(file) => of.need(&file)?,
         }
         self.cache.write_ref(self.revision, &commit)?;
         Ok(Snapshot { folder: self.cache.snapshot(&commit), commit })
@@ -145,6 +158,8 @@ fn passes(why: &DownloadError) -> bool {
 enum Plan {
     Single,
     Sharded,
+    /// A file that describes itself.
+    Gguf(String),
 }
 
 /// The files of one commit; `files` is `None` where the hub does not list them (some mirrors), and each is asked for.
@@ -157,11 +172,19 @@ struct Commit<'a> {
 impl Commit<'_> {
     /// Which weights there are, before anything is fetched.
     fn plan(&self) -> Result<Plan, Stop> {
+        if let Some(file) = self.fetch.file {
+            return Ok(Plan::Gguf(file.to_owned()));
+        }
         if self.has(layout::SINGLE)? {
             return Ok(Plan::Single);
         }
         if self.has(layout::INDEX)? {
             return Ok(Plan::Sharded);
+        }
+        match layout::ggufs(self.files.iter().flatten().map(String::as_str)).as_slice() {
+            [] => {}
+            [file] => return Ok(Plan::Gguf((*file).to_owned())),
+            several => return Err(DownloadError::SeveralGguf { files: several.join(", ") }.into()),
         }
         let pickle = match &self.files {
             Some(files) => files.iter().filter(|file| layout::is_pickle(file)).min().cloned(),

@@ -37,7 +37,7 @@ fn options(hub: &FakeHub, cache: &Path) -> HubOptions {
 }
 
 fn get(id: &str, revision: &str, options: &HubOptions) -> Result<ModelFolder, HubError> {
-    let snapshot = fetch_with_pause(id, revision, options, Duration::ZERO)?;
+    let snapshot = fetch_with_pause((id, None), revision, options, Duration::ZERO)?;
     folder::read(&snapshot.folder, id.to_owned(), Some(snapshot.commit), folder::Kept::Immutable)
 }
 
@@ -283,4 +283,32 @@ fn an_endpoint_that_is_no_address_is_named() {
     let (hub, cache) = (model(), tempfile::tempdir().unwrap());
     let options = HubOptions { endpoint: "huggingface.co".to_owned(), ..options(&hub, cache.path()) };
     assert!(failure(main(&options)).to_string().contains("huggingface.co"));
+}
+
+/// One file of many, without config.json: nothing else is fetched, and offline it is found again.
+#[test]
+fn a_gguf_file_is_fetched_by_its_name() {
+    let (hub, cache) = (
+        FakeHub::start(&[("a.gguf", b"GGUF a"), ("b.gguf", b"GGUF b"), ("README.md", b"#")]),
+        tempfile::tempdir().unwrap(),
+    );
+    let online = options(&hub, cache.path());
+    let get = |file: Option<&str>, options: &HubOptions| {
+        let snapshot = fetch_with_pause(("org/name", file), "main", options, Duration::ZERO)?;
+        let path = file.iter().fold(snapshot.folder, |folder, file| folder.join(file));
+        folder::read(&path, "org/name".to_owned(), Some(snapshot.commit), folder::Kept::Immutable)
+    };
+    let why = failure(get(None, &online));
+    assert!(matches!(&why, DownloadError::SeveralGguf { files } if files == "a.gguf, b.gguf"), "{why}");
+    let model = get(Some("b.gguf"), &online).unwrap();
+    assert_eq!((&model.weights, model.files.len()), (&vec!["b.gguf".to_owned()], 1));
+    let offline = HubOptions { offline: true, ..online.clone() };
+    assert_eq!(get(Some("b.gguf"), &offline).unwrap().sha256, model.sha256);
+    assert!(failure(get(Some("a.gguf"), &offline)).to_string().contains("a.gguf"));
+    let missing = failure(get(Some("c.gguf"), &online));
+    assert!(matches!(&missing, DownloadError::NoFile { file } if file == "c.gguf"), "{missing}");
+    // Of a model with one such file it need not be named.
+    lock(&hub.repo).files.remove("a.gguf");
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(get(None, &options(&hub, other.path())).unwrap().sha256, model.sha256);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -11,7 +12,8 @@ use safetensors::tensor::Metadata;
 use super::first_line;
 use crate::hub::FileBytes;
 use crate::models::LoadError;
-use crate::nn::Narrow;
+use crate::models::gguf::{self, Change, Header, tensors};
+use crate::nn::{Narrow, Stored, StoredRows};
 
 /// Bytes of the number that a safetensors file begins with: the length of its header.
 const LENGTH: usize = 8;
@@ -32,6 +34,15 @@ pub(super) struct Entry {
     pub shape: Vec<usize>,
     /// In the file.
     pub place: Range<usize>,
+    /// What is to be done to the numbers to have those that families know.
+    pub change: Change,
+}
+
+impl Entry {
+    /// Numbers of a row.
+    fn width(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
 }
 
 /// What a tensor's numbers are stored as.
@@ -39,6 +50,8 @@ pub(super) struct Entry {
 pub(super) enum Numbers {
     F32,
     Narrow(Narrow),
+    /// Blocks that share scales.
+    Stored(Stored),
     /// Converted by candle, if it can.
     Other(Dtype),
 }
@@ -53,9 +66,29 @@ impl Numbers {
         }
     }
 
+    fn stored(kind: Stored) -> Self {
+        match kind {
+            Stored::F32 => Self::F32,
+            Stored::Bf16 => Self::Narrow(Narrow::Bf16),
+            Stored::F16 => Self::Narrow(Narrow::F16),
+            blocks => Self::Stored(blocks),
+        }
+    }
+
+    /// As blocks, if that is what they can be read as.
+    pub fn blocks(self) -> Option<Stored> {
+        match self {
+            Self::F32 => Some(Stored::F32),
+            Self::Narrow(Narrow::Bf16) => Some(Stored::Bf16),
+            Self::Narrow(Narrow::F16) => Some(Stored::F16),
+            Self::Stored(kind) => Some(kind),
+            Self::Other(_) => None,
+        }
+    }
+
     /// Whether they may have fractions, as weights have.
     pub fn have_fractions(self) -> bool {
-        matches!(self, Self::F32 | Self::Narrow(_) | Self::Other(Dtype::F64))
+        matches!(self, Self::F32 | Self::Narrow(_) | Self::Stored(_) | Self::Other(Dtype::F64))
     }
 }
 
@@ -79,14 +112,38 @@ impl<'a> WeightsFile<'a> {
         let entry = |name: String| {
             let info = header.info(&name)?;
             let place = start + info.data_offsets.0..start + info.data_offsets.1;
-            let entry = Entry { numbers: Numbers::of(info.dtype), shape: info.shape.clone(), place };
+            let (numbers, shape) = (Numbers::of(info.dtype), info.shape.clone());
+            let entry = Entry { numbers, shape, place, change: Change::Nothing };
             Some((name, entry))
         };
         Ok(Self { name, bytes, tensors: header.offset_keys().into_iter().filter_map(entry).collect() })
     }
 
+    /// Reads the description of a GGUF file.
+    ///
+    /// # Errors
+    /// It is none, or is cut short.
+    pub fn gguf(name: &'a str, bytes: &'a FileBytes) -> Result<Self, String> {
+        let entry = |(name, tensor, change): (String, gguf::Tensor, Change)| {
+            let (numbers, shape, place) = (Numbers::stored(tensor.stored), tensor.shape, tensor.place);
+            (name, Entry { numbers, shape, place, change })
+        };
+        Ok(Self { name, bytes, tensors: tensors(&Header::read(bytes)?).into_iter().map(entry).collect() })
+    }
+
     /// Puts a tensor's numbers behind what `values` holds.
     pub fn read(&self, entry: &Entry, values: &mut Vec<f32>) -> Result<(), String> {
+        let start = values.len();
+        self.read_as_they_are(entry, values)?;
+        let own = &mut values[start..];
+        entry.change.undo(own, entry.width());
+        if entry.change == Change::MinusOne {
+            own.iter_mut().for_each(|value| *value -= 1.0);
+        }
+        Ok(())
+    }
+
+    fn read_as_they_are(&self, entry: &Entry, values: &mut Vec<f32>) -> Result<(), String> {
         let place = entry.place.clone();
         let start = values.len();
         if entry.numbers == Numbers::F32 && cfg!(target_endian = "little") {
@@ -101,6 +158,11 @@ impl<'a> WeightsFile<'a> {
             Numbers::Narrow(kind) => {
                 values.resize(start + bytes.len() / size_of::<u16>(), 0.0);
                 widen(&bytes, &mut values[start..], kind);
+                return Ok(());
+            }
+            Numbers::Stored(kind) => {
+                values.resize(start + bytes.len() / kind.bytes() * kind.numbers(), 0.0);
+                read_blocks(kind, &bytes, &mut values[start..]);
                 return Ok(());
             }
             Numbers::F32 => Dtype::F32,
@@ -124,7 +186,36 @@ impl<'a> WeightsFile<'a> {
         let own = &mut bits[start..];
         self.bytes.read(place.start, bytemuck::cast_slice_mut(own)).map_err(|error| error.to_string())?;
         own.iter_mut().for_each(|bits| *bits = u16::from_le(*bits));
+        entry.change.undo(own, entry.width());
         Ok(())
+    }
+
+    /// A matrix's rows as they are stored: where they stand, or read.
+    pub fn rows(&self, entry: &Entry, kind: Stored) -> Result<StoredRows, String> {
+        let rows = entry.shape.first().copied().unwrap_or(0);
+        if entry.change == Change::Nothing
+            && let Some(shared) = self.bytes.shared::<u8>(entry.place.clone())
+        {
+            return Ok(StoredRows { kind, rows, bytes: Arc::new(shared) });
+        }
+        let mut bytes = self.bytes.range(entry.place.clone()).map_err(|error| error.to_string())?.into_owned();
+        entry.change.undo(&mut bytes, entry.place.len() / rows.max(1));
+        Ok(StoredRows { kind, rows, bytes: Arc::new(bytes) })
+    }
+
+    /// Checks the numbers of stored rows, some at a time.
+    ///
+    /// # Errors
+    /// As [`WeightsFile::check`].
+    pub fn check_rows(&self, name: &str, rows: &StoredRows) -> Result<(), LoadError> {
+        let bytes = (*rows.bytes).as_ref();
+        let chunk = CHUNK / rows.kind.numbers() * rows.kind.bytes();
+        let finite = bytes.par_chunks(chunk).all(|blocks| {
+            let mut numbers = vec![0.0; blocks.len() / rows.kind.bytes() * rows.kind.numbers()];
+            rows.kind.widen(blocks, &mut numbers);
+            numbers.iter().fold(true, |all, number| all & number.is_finite())
+        });
+        self.all_finite(name, finite)
     }
 
     pub fn unreadable(&self, name: &str, detail: &str) -> LoadError {
@@ -175,6 +266,14 @@ impl<'a> WeightsFile<'a> {
         }
         Ok(())
     }
+}
+
+fn read_blocks(kind: Stored, blocks: &[u8], values: &mut [f32]) {
+    let chunk = CHUNK / kind.numbers();
+    values
+        .par_chunks_mut(chunk * kind.numbers())
+        .zip(blocks.par_chunks(chunk * kind.bytes()))
+        .for_each(|(values, blocks)| kind.widen(blocks, values));
 }
 
 /// Numbers of two bytes, little end first. candle would pass over memory three times.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Weights;
 use super::file::Numbers;
 use crate::models::LoadError;
-use crate::nn::{Embedding, LayerNorm, Linear, Narrow, RmsNorm, Table};
+use crate::nn::{Embedding, LayerNorm, Linear, Narrow, RmsNorm, Stored, StoredRows, Table};
 
 impl Weights<'_> {
     /// `{name}.weight`, entries × width. The table stays in its file where that is immutable and holds numbers that can
@@ -21,11 +21,12 @@ impl Weights<'_> {
                 None => {
                     let mut bits = Vec::new();
                     self.append_narrow(&name, &shape, kind, &mut bits)?;
-                    self.keeps(bits.len(), size_of::<u16>());
+                    self.keeps::<u16>(bits.len());
                     Some(Table::Narrow(kind, Arc::new(bits)))
                 }
                 shared => shared,
             },
+            Some(Numbers::Stored(kind)) => Some(Table::Stored(self.stored(&name, &shape, kind)?)),
             _ => None,
         };
         let table = match table {
@@ -65,7 +66,7 @@ impl Weights<'_> {
         let (file, entry) = self.find(name, shape)?;
         let Some(shared) = file.bytes.shared::<T>(entry.place.clone()) else { return Ok(None) };
         file.check_in_place(name, entry)?;
-        self.keeps(entry.place.len() / size_of::<T>(), size_of::<T>());
+        self.keeps::<T>(entry.place.len() / size_of::<T>());
         Ok(Some(table(Arc::new(shared))))
     }
 
@@ -75,6 +76,22 @@ impl Weights<'_> {
         let start = bits.len();
         file.read_narrow(entry, bits).map_err(|detail| file.unreadable(name, &detail))?;
         file.check_narrow(name, kind, &bits[start..])
+    }
+
+    /// A matrix's rows as they are stored.
+    fn stored(&self, name: &str, shape: &[usize], kind: Stored) -> Result<StoredRows, LoadError> {
+        let (file, entry) = self.find(name, shape)?;
+        let rows = file.rows(entry, kind).map_err(|detail| file.unreadable(name, &detail))?;
+        file.check_rows(name, &rows)?;
+        self.keeps_in(shape.iter().product(), entry.place.len());
+        Ok(rows)
+    }
+
+    /// How each of `parts` is stored, if one of them is quantised: the others are read beside it.
+    fn kinds(&self, parts: &[(&str, [usize; 2])]) -> Result<Option<Vec<Stored>>, LoadError> {
+        let kinds = parts.iter().map(|(name, shape)| self.as_it_is(name, shape)).collect::<Result<Vec<_>, _>>()?;
+        let kinds: Option<Vec<Stored>> = kinds.into_iter().map(|numbers| numbers?.blocks()).collect();
+        Ok(kinds.filter(|kinds| kinds.iter().any(|kind| kind.quantised())))
     }
 
     /// How all of `parts` are stored, if that is one way and in two bytes a number.
@@ -112,15 +129,19 @@ impl Weights<'_> {
             for (name, shape) in parts {
                 self.append_narrow(name, shape, kind, &mut bits)?;
             }
-            self.keeps(bits.len(), size_of::<u16>());
+            self.keeps::<u16>(bits.len());
             return Ok(Linear::narrow((bits.as_slice(), kind), self.bias(biases)?, inputs, outputs)?);
+        }
+        if let Some(kinds) = self.kinds(parts)? {
+            let rows = parts.iter().zip(kinds).map(|((name, shape), kind)| self.stored(name, shape, kind));
+            return Ok(Linear::stored(rows.collect::<Result<_, _>>()?, self.bias(biases)?, inputs, outputs)?);
         }
         let mut numbers = self.room.borrow_mut();
         numbers.clear();
         for (name, shape) in parts {
             self.append(name, shape, &mut numbers)?;
         }
-        self.keeps(numbers.len(), size_of::<f32>());
+        self.keeps::<f32>(numbers.len());
         Ok(Linear::new(numbers.as_slice(), self.bias(biases)?, inputs, outputs)?)
     }
 
@@ -135,13 +156,13 @@ impl Weights<'_> {
         if let Some(kind) = self.narrow(&[(name.as_str(), shape)])? {
             let (mut stored, mut turned) = (Vec::new(), self.narrow_room.borrow_mut());
             self.append_narrow(&name, &shape, kind, &mut stored)?;
-            self.keeps(stored.len(), size_of::<u16>());
+            self.keeps::<u16>(stored.len());
             turn(&stored, outputs, &mut turned);
             return Ok(Linear::narrow((turned.as_slice(), kind), bias()?, inputs, outputs)?);
         }
         let (mut stored, mut turned) = (Vec::new(), self.room.borrow_mut());
         self.append(&name, &shape, &mut stored)?;
-        self.keeps(stored.len(), size_of::<f32>());
+        self.keeps::<f32>(stored.len());
         turn(&stored, outputs, &mut turned);
         Ok(Linear::new(turned.as_slice(), bias()?, inputs, outputs)?)
     }

@@ -1,15 +1,24 @@
 //! The right operand of a product, cut into panels of 32 columns: what the innermost loop reads one cache line after
 //! the other. Weights are laid out like this once, when a model is loaded.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::transpose::transpose;
 use crate::nn::Narrow;
+use crate::nn::stored::{SUPER, StoredRows, read_lines};
 
 /// Columns of a panel.
 pub const PANEL: usize = 32;
+/// Numbers of a stored row that are read at a time: whole blocks of every kind.
+const LINE: usize = SUPER;
+
+thread_local! {
+    /// Stored rows on their way into a panel.
+    static LINES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One row of a panel: two cache lines.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +52,8 @@ enum Rows {
     F32(Vec<PanelRow>),
     /// Widened whenever they are read: half the memory, and the same numbers.
     Narrow(Narrow, Vec<NarrowRow>),
+    /// The transpose's rows as a file has them, read out and transposed whenever they are asked for.
+    Stored(Vec<StoredRows>),
 }
 
 /// The rows of one panel, as they are kept.
@@ -50,6 +61,8 @@ enum Rows {
 pub enum Kept<'a> {
     F32(&'a [PanelRow]),
     Narrow(Narrow, &'a [NarrowRow]),
+    /// Only [`Panels::wide`] has them.
+    Stored,
 }
 
 impl Panels {
@@ -78,6 +91,21 @@ impl Panels {
             }
         });
         Self { rows: Rows::Narrow(kind, rows), inner, cols }
+    }
+
+    /// The same of a weight that stays as its file has it: `parts` one below the other, `inner` numbers each row.
+    pub fn of_stored(parts: Vec<StoredRows>, inner: usize) -> Self {
+        let cols = parts.iter().map(|part| part.rows).sum();
+        Self { rows: Rows::Stored(parts), inner, cols }
+    }
+
+    /// Some of the panels, in f32.
+    pub fn widened(&self, panels: Range<usize>) -> Self {
+        let cols = self.cols.min(panels.end * PANEL) - panels.start * PANEL;
+        let rows = filled(PanelRow::ZERO, self.inner, cols, |panel, rows| {
+            rows.copy_from_slice(self.wide(panels.start + panel, 0..self.inner, &mut Vec::new()));
+        });
+        Self { rows: Rows::F32(rows), inner: self.inner, cols }
     }
 
     /// The transpose of this matrix, laid out anew, in f32.
@@ -110,18 +138,42 @@ impl Panels {
 
     /// Some rows of one panel in f32: where they are, or widened into `room`.
     pub fn wide<'a>(&'a self, panel: usize, rows: Range<usize>, room: &'a mut Vec<PanelRow>) -> &'a [PanelRow] {
-        match self.kept(panel) {
-            Kept::F32(all) => &all[rows],
-            Kept::Narrow(kind, all) => {
-                let narrow = &all[rows];
-                if room.len() < narrow.len() {
-                    room.resize(narrow.len(), PanelRow::ZERO);
-                }
-                let room = &mut room[..narrow.len()];
-                kind.widen(narrow.as_flattened(), room.as_flattened_mut());
-                room
-            }
+        let kept = match &self.rows {
+            Rows::F32(all) => return &all[panel * self.inner..][rows],
+            kept => kept,
+        };
+        if room.len() < rows.len() {
+            room.resize(rows.len(), PanelRow::ZERO);
         }
+        let room = &mut room[..rows.len()];
+        match kept {
+            Rows::F32(_) => {}
+            Rows::Narrow(kind, all) => {
+                kind.widen(all[panel * self.inner..][rows].as_flattened(), room.as_flattened_mut());
+            }
+            Rows::Stored(parts) => self.read_out(parts, panel, rows, room),
+        }
+        room
+    }
+
+    /// Some rows of a panel out of the transpose's rows.
+    fn read_out(&self, parts: &[StoredRows], panel: usize, rows: Range<usize>, room: &mut [PanelRow]) {
+        let first = panel * PANEL;
+        let cols = first..self.cols.min(first + PANEL);
+        if cols.len() < PANEL {
+            room.fill(PanelRow::ZERO);
+        }
+        LINES.with_borrow_mut(|lines| {
+            lines.resize(PANEL * LINE, 0.0);
+            // As many numbers at a time as stay in the first cache.
+            for begin in (rows.start / LINE * LINE..rows.end).step_by(LINE) {
+                let end = self.inner.min(begin + LINE);
+                read_lines(parts, self.inner, cols.clone(), begin..end, (&mut lines[..], LINE));
+                let own = begin.max(rows.start)..end.min(rows.end);
+                let to = room[own.start - rows.start..].as_flattened_mut();
+                transpose(&lines[own.start - begin..], LINE, cols.len(), own.len(), to, PANEL);
+            }
+        });
     }
 
     pub fn inner(&self) -> usize {
@@ -142,6 +194,7 @@ impl Panels {
         match &self.rows {
             Rows::F32(rows) => Kept::F32(&rows[place]),
             Rows::Narrow(kind, rows) => Kept::Narrow(*kind, &rows[place]),
+            Rows::Stored(_) => Kept::Stored,
         }
     }
 }

@@ -65,6 +65,8 @@ struct Scratch {
     /// Pieces of rows, and of a weight: left and right operand but for transposed products, where it is the other way.
     left: Vec<Line>,
     right: Vec<Line>,
+    /// Numbers of the right operand that are not kept in f32.
+    wide: Vec<PanelRow>,
     sums: Vec<Block>,
 }
 
@@ -149,7 +151,7 @@ impl Part<'_> {
         debug_assert!(pieces.max(own) * PIECE <= BLOCK);
         let heights = self.rows.len().div_ceil(SIDE);
         let several = steps > CHUNK;
-        let Scratch { holds, left, right, sums } = scratch;
+        let Scratch { holds, left, right, wide, sums } = scratch;
         let sums = room(sums, if several { heights * self.panels.len() } else { 2 }, Block::ZERO);
         // SAFETY: the caller's contract.
         let tiles = unsafe { Tiles::set_up() };
@@ -172,7 +174,7 @@ impl Part<'_> {
                 // A block is finished while the next one is multiplied: what tiles have just stored cannot be read yet.
                 let mut ready = None;
                 for panel in self.panels.clone() {
-                    let operand = self.right.operand(panel, (chunk.clone(), heights), own, right);
+                    let operand = self.right.operand(panel, (chunk.clone(), heights), own, (&mut *right, &mut *wide));
                     for height in 0..heights {
                         let rows = SIDE.min(self.rows.len() - height * SIDE);
                         let number = (panel - self.panels.start) * heights + height;

@@ -25,6 +25,9 @@ const NUMBERS: usize = SIDE * size_of::<PanelRow>() / size_of::<Line>();
 /// The same of numbers of two bytes.
 const NARROW: usize = SIDE * size_of::<NarrowRow>() / size_of::<Line>();
 
+/// What is fetched ahead where nothing can be.
+static NOTHING: Line = Line::ZERO;
+
 /// Blocks between the one that is cut and the one that is fetched meanwhile.
 const DISTANCE: usize = 2;
 
@@ -67,14 +70,14 @@ impl<'a> Right<'a> {
     /// Into how many pieces a number of the panels can be cut: those after them are zero.
     pub fn pieces(self) -> usize {
         match self.panels.kept(0) {
-            Kept::F32(_) => PIECES,
+            Kept::F32(_) | Kept::Stored => PIECES,
             Kept::Narrow(Narrow::F16, _) => 2,
             Kept::Narrow(Narrow::Bf16, _) => 1,
         }
     }
 
     /// The pieces of one group's steps, cut into `room`, for `heights` blocks to be multiplied with. Many of them fetch the
-    /// next group's numbers ahead; where they are few, cutting does.
+    /// next group's numbers ahead; where they are few, cutting does. In `wide` is room for numbers in f32.
     ///
     /// # Safety
     /// The unit must be there; `room` has `pieces` × [`PIECE`] lines a step.
@@ -84,13 +87,21 @@ impl<'a> Right<'a> {
         group: usize,
         (steps, heights): (Range<usize>, usize),
         pieces: usize,
-        room: &mut [Line],
+        (room, wide): (&mut [Line], &mut Vec<PanelRow>),
     ) -> Operand {
         let step = pieces * PIECE;
+        if !self.transposed && matches!(self.panels.kept(group), Kept::Stored) {
+            let rows = steps.start * SIDE..self.panels.inner().min(steps.end * SIDE);
+            let rows = self.panels.wide(group, rows, wide);
+            for (block, to) in rows.chunks(SIDE).zip(room.chunks_exact_mut(step)) {
+                right_tiles(block, pieces, to);
+            }
+            return Operand { first: room.as_ptr(), step };
+        }
         for (index, to) in steps.zip(room.chunks_exact_mut(step)) {
             if self.transposed {
                 // SAFETY: the unit is there, and `to` is a step's lines.
-                unsafe { self.transposed_block(group, (index, heights), pieces, to) };
+                unsafe { self.transposed_block(group, (index, heights), pieces, (to, &mut *wide)) };
                 continue;
             }
             let block = self.block(group, index);
@@ -103,6 +114,7 @@ impl<'a> Right<'a> {
                     widen(Narrow::F16, block, &mut wide);
                     right_tiles(&wide, pieces, to);
                 }
+                Kept::Stored => {}
             }
         }
         Operand { first: room.as_ptr(), step }
@@ -114,6 +126,7 @@ impl<'a> Right<'a> {
         match self.panels.kept(panel) {
             Kept::F32(rows) => Kept::F32(&rows[first..rows.len().min(first + SIDE)]),
             Kept::Narrow(kind, rows) => Kept::Narrow(kind, &rows[first..rows.len().min(first + SIDE)]),
+            Kept::Stored => Kept::Stored,
         }
     }
 
@@ -123,7 +136,13 @@ impl<'a> Right<'a> {
     /// # Safety
     /// The processor has AVX512-BF16; `to` has `pieces` × [`PIECE`] lines.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-    unsafe fn transposed_block(self, group: usize, (step, heights): (usize, usize), pieces: usize, to: &mut [Line]) {
+    unsafe fn transposed_block(
+        self,
+        group: usize,
+        (step, heights): (usize, usize),
+        pieces: usize,
+        (to, wide): (&mut [Line], &mut Vec<PanelRow>),
+    ) {
         let block = self.block(step, group);
         if heights * AHEAD < block.lines() && step + DISTANCE < self.panels.panels() {
             // The next panels' blocks are far away in memory.
@@ -144,6 +163,11 @@ impl<'a> Right<'a> {
                 // SAFETY: as the caller's.
                 unsafe { left_tiles(&wide[..block.len()], pieces, to) }
             }
+            Kept::Stored => {
+                let rows = group * SIDE..self.panels.inner().min(group * SIDE + SIDE);
+                // SAFETY: as the caller's.
+                unsafe { left_tiles(self.panels.wide(step, rows, wide), pieces, to) }
+            }
         }
     }
 
@@ -154,11 +178,14 @@ impl<'a> Right<'a> {
             // A step's block lies a panel behind the one before it.
             let block = self.block(steps.start, next);
             let (lines, step) = (block.lines(), self.panels.inner() * block.lines() / SIDE);
-            return Ahead { first: block.first().wrapping_add((height * AHEAD).min(lines - AHEAD)), step };
+            return Ahead {
+                first: block.first().wrapping_add((height * AHEAD).min(lines.saturating_sub(AHEAD))),
+                step,
+            };
         }
         let block = self.block(next, steps.start);
         let offset = (height * steps.len() * AHEAD).min(steps.len() * block.lines());
-        Ahead { first: block.first().wrapping_add(offset), step: AHEAD }
+        Ahead { first: block.first().wrapping_add(offset), step: AHEAD.min(block.lines()) }
     }
 }
 
@@ -181,11 +208,12 @@ unsafe fn left_tiles(block: &[PanelRow], pieces: usize, to: &mut [Line]) {
 }
 
 impl Kept<'_> {
-    /// The first line of these rows.
+    /// The first line of these rows; of what is read out of a file, a line that is there.
     fn first(&self) -> *const Line {
         match self {
             Self::F32(rows) => rows.as_ptr().cast(),
             Self::Narrow(_, rows) => rows.as_ptr().cast(),
+            Self::Stored => &raw const NOTHING,
         }
     }
 
@@ -194,6 +222,7 @@ impl Kept<'_> {
         match self {
             Self::F32(_) => NUMBERS,
             Self::Narrow(..) => NARROW,
+            Self::Stored => 0,
         }
     }
 }
