@@ -76,6 +76,7 @@ fn memory_cannot_grow_with_steps_or_calls() {
         ]})
     };
     // Each of them fills a turn's 1024 tokens many times.
+    program.ask(&request(128));
     let few = program.ask(&request(128));
     let tokens = few["input"]["tokens"].as_array().unwrap().len();
     assert!(128 * tokens > 4 * 1024, "{tokens} tokens");
