@@ -22,11 +22,7 @@ pub fn together(numbers: usize) -> usize {
 /// # Errors
 /// Those of `explain`. `Stopped` where the deadline passes before the last portion has begun: half of a completion is no
 /// explanation of it.
-pub fn explain(
-    together: usize,
-    ctx: &dyn Ctx,
-    explain: Explain<'_>,
-) -> Result<Vec<Attribution>, Error> {
+pub fn explain(together: usize, ctx: &dyn Ctx, explain: Explain<'_>) -> Result<Vec<Attribution>, Error> {
     let targets = ctx.targets();
     if targets.len() <= together {
         return explain(ctx);
