@@ -29,7 +29,10 @@ fn a_file_is_a_model() {
         "explain": ["occlusion", "lime", "integrated_gradients", "attention_relevance", {"method": "logit_lens"}],
     });
     let answer = app.ask("/explain", &request);
-    assert_eq!(answer["explanations"].as_array().unwrap().len(), 5);
+    // Some are one for each token of the completion.
+    let mut methods: Vec<_> = answer["explanations"].as_array().unwrap().iter().map(|one| &one["method"]).collect();
+    methods.dedup();
+    assert_eq!(methods, ["occlusion", "lime", "integrated_gradients", "attention_relevance", "logit_lens"]);
     assert_eq!(stable(answer).to_string(), stable(app.ask("/explain", &request)).to_string(), "the same bytes again");
     // What integrated gradients explain adds up through the blocks too.
     let request = json!({"text": "The teacher was waiting for", "completion": " a",

@@ -104,7 +104,9 @@ fn refused(bytes: Vec<u8>) -> String {
 #[test]
 fn a_file_cut_anywhere_is_an_error_that_names_it() {
     let whole = bytes("llama");
-    for len in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
+    // Behind the last tensor there may be zeros up to the next border, which nothing reads.
+    let padding = whole.iter().rev().take(31).take_while(|byte| **byte == 0).count();
+    for len in (0..whole.len() - padding).step_by(97).chain([whole.len() - padding - 1]) {
         let error = refused(whole[..len].to_vec());
         assert!(error.starts_with("m.gguf: is no GGUF file that can be read:"), "{len}: {error}");
     }
