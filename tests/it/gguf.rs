@@ -34,12 +34,13 @@ fn a_file_is_a_model() {
     methods.dedup();
     assert_eq!(methods, ["occlusion", "lime", "integrated_gradients", "attention_relevance", "logit_lens"]);
     assert_eq!(stable(answer).to_string(), stable(app.ask("/explain", &request)).to_string(), "the same bytes again");
-    // What integrated gradients explain adds up through the blocks too.
-    let request = json!({"text": "The teacher was waiting for", "completion": " a",
-        "explain": [{"method": "integrated_gradients", "steps": 256}]});
+    // What goes back through the blocks adds up to the change of the output.
+    let request = json!({"text": "The teacher was waiting for", "completion": " a", "target": {"token": 0},
+        "explain": ["deep_lift"]});
     let answer = app.ask("/explain", &request);
-    let residual = answer["explanations"][0]["diagnostics"]["residual"].as_f64().unwrap();
-    assert!(residual.abs() < 0.02, "{answer}");
+    let [base, output, residual] =
+        ["base_value", "output_value", "residual"].map(|key| answer["explanations"][0][key].as_f64().unwrap());
+    assert!(residual.abs() < 1e-3 * (output - base).abs(), "{residual} of {base} to {output}");
     let written = app.ask("/predict", &json!({"text": "The teacher", "generate": {"max_new_tokens": 4}}));
     assert_eq!(written["prediction"]["tokens"].as_array().unwrap().len(), 4);
     // The file's own template of chats.
