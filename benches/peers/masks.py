@@ -95,11 +95,11 @@ def few_words(options):
                 yield at_equal_error(options, server, lime, error, measure, 25.0, how)
 
 
-def words(count):
+def words(count, fills=FILLS):
     def row(options):
         tokenizer, model = sentiment()
         with Server(options) as server:
-            for absent, how in FILLS:
+            for absent, how in fills:
                 lime = Lime(tokenizer, model, TEXTS[count], absent)
                 runs = []
                 seconds = [timed(lambda: runs.append(lime.run(seed))) for seed in SEEDS]
